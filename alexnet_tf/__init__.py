@@ -1,0 +1,35 @@
+"""AlexNet in TensorFlow and Keras: the networks of 2012, their data, training and serving.
+
+    import alexnet_tf
+    model = alexnet_tf.AlexNet()          # the network of the paper, 60,965,224 parameters
+
+The names are resolved on first use, so that `import alexnet_tf` does not wait for TensorFlow.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AlexNet": "alexnet_tf.models",
+    "CaffeNet": "alexnet_tf.models",
+    "AlexNetOWT": "alexnet_tf.models",
+    "LeNet5": "alexnet_tf.models",
+    "CifarNet": "alexnet_tf.models",
+    "build_model": "alexnet_tf.models",
+    "list_models": "alexnet_tf.models",
+    "load_model": "alexnet_tf.models",
+    "preprocess_input": "alexnet_tf.data.preprocessing",
+    "decode_predictions": "alexnet_tf.data.imagenet",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'alexnet_tf' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_HOMES])

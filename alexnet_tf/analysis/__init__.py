@@ -1,0 +1,1 @@
+"""Looking inside: features, filters, plots."""

@@ -1,0 +1,1 @@
+"""What the networks see: records, image arithmetic, input pipelines, ImageNet's facts."""

@@ -1,0 +1,1 @@
+"""Offline preparation: pictures in, TFRecords out."""

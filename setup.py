@@ -1,0 +1,52 @@
+"""Packaging of alexnet_tf. Tool settings are in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "([^"]+)"', (ROOT / "alexnet_tf" / "__init__.py").read_text(encoding="utf-8")
+).group(1)
+
+PLOTS = ["matplotlib>=3.8"]
+SERVING = ["tensorflow-serving-api>=2.18"]
+ONNX = ["onnx>=1.16", "onnxruntime>=1.18"]
+TORCH = ["torch>=2.3", "safetensors>=0.4"]
+BEAM = ["apache-beam>=2.60"]
+TEST = [*PLOTS, *ONNX, "pytest>=8", "scipy>=1.11", "psutil>=5.9"]
+DEV = [*TEST, "ruff>=0.6", "build>=1.2"]
+
+setup(
+    name="alexnet-tf",
+    version=VERSION,
+    description="AlexNet in TensorFlow and Keras: the 2012 network, its data, training and serving",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["alexnet_tf", "alexnet_tf.*", "data_prep", "data_prep.*"]),
+    package_data={"alexnet_tf": ["py.typed", "data/*.txt"]},
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.8",
+        "tensorflow-datasets>=4.9.7",
+        "numpy>=1.26",
+        "absl-py>=2.1",
+        # The offline preparation: photographs that ship in a wheel, and the JPEG codec and resize.
+        "scikit-image>=0.22",
+        "simplejpeg>=1.7",
+        "opencv-python-headless>=4.9",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "plots": PLOTS,
+        "serving": SERVING,
+        "onnx": ONNX,
+        "torch": TORCH,
+        "beam": BEAM,
+        "test": TEST,
+        "dev": DEV,
+    },
+)

@@ -1,8 +1,8 @@
 """What every front door (`python -m alexnet_tf.X`) shares: flags in, an exit code out.
 
-absl's own runner exits with 1 on a bad flag and on `--help`, and keeps all flags of a process in one
-table, so that two doors with the same flag cannot be imported together. Here each door declares its
-flags on a table of its own, inside `main()`.
+absl's own runner exits with 1 on a bad flag and on `--help`, and keeps all flags of a process in
+one table, so that two doors with the same flag cannot be imported together. Here each door declares
+its flags on a table of its own, inside `main()`.
 """
 
 import os

@@ -5,6 +5,9 @@ disagree. All are TensorFlow ops, safe inside `tf.data` and a SavedModel. Pictur
 in height, width, channel order, with values 0..255; the networks subtract their own mean.
 """
 
+import dataclasses
+
+import numpy as np
 import tensorflow as tf
 
 # A picture with more pixels than this is refused before it is decoded: a few kilobytes of PNG or
@@ -81,3 +84,90 @@ def evaluation_crop(image: tf.Tensor, crop_size: int, image_size: int = 256) -> 
     """
     square = central_crop(resize_shorter_side(image, image_size), image_size)
     return central_crop(square, crop_size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ColourNoise:
+    """PCA colour noise: one shift along the principal axes of RGB per picture (paper, section 4.1).
+
+    Attributes:
+      axes: float32 (3, 3). Column k is the shift, in pixel values, that one unit of the k-th
+        standard normal draw makes.
+      mean: float32 (3,) or (crop, crop, 3), what the network subtracts; the divisor acts about it.
+      divisor: the original program divides the shifted, mean-free picture by 1.1 while noise is on.
+    """
+
+    axes: np.ndarray
+    mean: np.ndarray
+    divisor: float = 1.0
+
+    @classmethod
+    def from_statistics(cls, statistics, kind: str, mean: np.ndarray) -> "ColourNoise":
+        """The noise in one of the two published scalings, 0.1 standard deviations in size.
+
+        Args:
+          statistics: `principal_components` (columns, descending) and `principal_stddevs` of the
+            training set's RGB values in 0..255.
+          kind: "source", what the original program did: draws times standard deviations, then
+            division by 1.1 (convdata_jpeg.py); or "paper", the text: draws times eigenvalues, which
+            has a sensible size only for RGB in 0..1 and is taken so.
+          mean: what the network subtracts.
+
+        Raises:
+          ValueError: `kind` is neither, or the pictures are grey.
+        """
+        components = np.asarray(statistics["principal_components"], np.float64)
+        stddevs = np.asarray(statistics["principal_stddevs"], np.float64)
+        if components.shape != (3, 3):
+            raise ValueError(
+                "Colour noise needs colour pictures, but the data set is grey: use "
+                "--colour_noise=none."
+            )
+        if kind == "source":
+            scales, divisor = stddevs, 1.1
+        elif kind == "paper":
+            # Eigenvalue of RGB in 0..1 is (stddev / 255)^2; the shift goes back to 0..255.
+            scales, divisor = stddevs**2 / 255.0, 1.0
+        else:
+            raise ValueError(f"Colour noise is 'paper' or 'source', not {kind!r}.")
+        axes = (0.1 * components * scales).astype(np.float32)
+        return cls(axes=axes, mean=np.asarray(mean, np.float32), divisor=divisor)
+
+    def shifts(self, normal: tf.Tensor) -> tf.Tensor:
+        """Shifts (n, 3) in pixel values of standard normal draws (n, 3)."""
+        # Three products and two sums, written out: a matrix product may add in another order when
+        # n changes, and a picture must come out the same in any batch.
+        return sum(normal[:, k, None] * self.axes[:, k] for k in range(3))
+
+    def add(self, images: tf.Tensor, shifts: tf.Tensor, divisors: tf.Tensor) -> tf.Tensor:
+        """Adds shifts (b, 3) to float32 images (b, h, w, 3) and divides about the mean by (b,)."""
+        images = images + shifts[:, None, None, :]
+        if self.divisor == 1.0:
+            return images
+        return self.mean + (images - self.mean) / divisors[:, None, None, None]
+
+
+def ten_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
+    """The paper's ten test views: four corners, the centre, and the mirror image of each.
+
+    The order is the original program's (convdata_jpeg.py): top left, top right, centre, bottom
+    left, bottom right, then the same five mirrored. In a 256 x 256 picture the corners of a crop
+    of 224 start at 0 and 32, the centre at 16; for 227 they are 0, 29 and 14 (14.5 floored).
+
+    Args:
+      image: (..., height, width, channels), each side at least `crop_size`; any dtype.
+      crop_size: height and width of a view.
+
+    Returns:
+      (..., 10, crop_size, crop_size, channels) of the same dtype.
+    """
+    height, width = tf.shape(image)[-3], tf.shape(image)[-2]
+    low, right = height - crop_size, width - crop_size
+    corners = [(0, 0), (0, right), (low // 2, right // 2), (low, 0), (low, right)]
+    views = [
+        image[..., top : top + crop_size, left : left + crop_size, :] for top, left in corners
+    ]
+    views += [tf.reverse(view, axis=[-2]) for view in views]
+    stacked = tf.stack(views, axis=-4)
+    stacked.set_shape((*image.shape[:-3], 10, crop_size, crop_size, image.shape[-1]))
+    return stacked

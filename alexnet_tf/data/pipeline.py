@@ -1,0 +1,228 @@
+"""Records to training batches.
+
+Every random number is a function of (seed, epoch, position in the epoch): one stateless call draws
+the whole epoch's table, and row n belongs to the n-th picture of the epoch. So the same picture
+comes out the same on any number of replicas and workers, and a run can go on at any step.
+
+    shards, shuffled -> records, interleaved -> shuffled -> (record, row of draws)
+        -> decode just the crop -> batch -> mirror, colour noise (one XLA program) -> prefetch
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.data import records
+from alexnet_tf.data.preprocessing import ColourNoise
+
+_INTERLEAVED_SHARDS = 16
+# Draws of one epoch: which of them is which. Each stream has a number of its own.
+_ORDER, _CROP, _MIRROR, _NOISE = range(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What training does to a picture.
+
+    Attributes:
+      crop_size: height and width of the random crop, at most the stored size.
+      mirror: whether half of the pictures are mirrored left to right.
+      crop_group: consecutive pictures that share one crop and mirror draw. 1 draws for each; the
+        original program's 32 is one draw per chunk (convdata_jpeg.py).
+      noise: the colour noise, or None.
+      noise_epochs: epochs with colour noise; None for all. The original runs ended without it.
+    """
+
+    crop_size: int = 224
+    mirror: bool = True
+    crop_group: int = 1
+    noise: ColourNoise | None = None
+    noise_epochs: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Which pictures of a run are wanted, and where the run stands.
+
+    Attributes:
+      batch_size: pictures in a global batch.
+      epochs: epochs of the whole run, counted from 0.
+      seed: of order, crops, mirrors and noise.
+      first_step: step at which to go on: batches that are already done.
+      replicas: over how many replicas a global batch is split, in order.
+      workers: over how many input pipelines; `worker` is this one's number.
+    """
+
+    batch_size: int
+    epochs: int
+    seed: int = 0
+    first_step: int = 0
+    replicas: int = 1
+    workers: int = 1
+    worker: int = 0
+
+    def __post_init__(self):
+        if self.batch_size < 1 or self.batch_size % self.replicas:
+            raise ValueError(
+                f"The batch size {self.batch_size} cannot be split over {self.replicas} replicas: "
+                f"use a multiple of {self.replicas}."
+            )
+
+
+def steps_per_epoch(dataset: records.PreparedDataset, batch_size: int, split: str = "train") -> int:
+    """Full batches in one epoch; the last, short batch of an epoch is not trained on.
+
+    Raises:
+      ValueError: the split has fewer pictures than a batch.
+    """
+    dataset.require_split(split)
+    steps = dataset.counts[split] // batch_size
+    if not steps:
+        raise ValueError(
+            f"{dataset.path} has {dataset.counts[split]} {split} pictures, fewer than the batch "
+            f"size {batch_size}: use a smaller --batch_size."
+        )
+    return steps
+
+
+def training_batches(
+    dataset: records.PreparedDataset,
+    augmentation: Augmentation,
+    schedule: Schedule,
+    split: str = "train",
+    shuffle_buffer: int = 4096,
+) -> tf.data.Dataset:
+    """Augmented batches of a whole run, from `schedule.first_step` to its end.
+
+    Args:
+      dataset: a prepared data set.
+      augmentation: what happens to a picture.
+      schedule: which pictures, in which order, from where.
+      split: the split to train on.
+      shuffle_buffer: encoded pictures that are held to shuffle them (about 36 KB each at 256
+        pixels); the records themselves were shuffled when they were written.
+
+    Returns:
+      A dataset of (images: float32 (b, crop, crop, channels) in RGB 0..255 (colour noise may leave
+      the range), labels: int64 (b,)), with b = batch_size / replicas: `replicas` consecutive
+      elements are one global batch.
+    """
+    steps = steps_per_epoch(dataset, schedule.batch_size, split)
+    if augmentation.crop_size > dataset.format.image_size:
+        raise ValueError(
+            f"The network takes {augmentation.crop_size} pixels, but {dataset.path} stores "
+            f"{dataset.format.image_size}: prepare it with a larger --image_size."
+        )
+    first_epoch, first_step = divmod(schedule.first_step, steps)
+
+    def rows_of(epoch):
+        """The epoch's (record, draws), from the first wanted one on, this worker's part."""
+        rows = tf.data.Dataset.zip(
+            _shuffled_records(dataset.shards[split], schedule.seed, epoch, shuffle_buffer),
+            _draws(augmentation, dataset, schedule.seed, epoch, steps * schedule.batch_size),
+        )
+        done = tf.where(epoch == first_epoch, first_step, 0)
+        rows = rows.skip(tf.cast(done, tf.int64) * schedule.batch_size)
+        if schedule.workers == 1:
+            return rows
+        share = schedule.batch_size // schedule.workers
+
+        def is_ours(position, row):
+            return (position % schedule.batch_size) // share == schedule.worker
+
+        return rows.enumerate().filter(is_ours).map(lambda position, row: row)
+
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return (
+        tf.data.Dataset.range(first_epoch, schedule.epochs)
+        .flat_map(rows_of)
+        .map(_decoder(dataset.format, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(schedule.batch_size // schedule.replicas, drop_remainder=True)
+        .map(_finisher(augmentation), num_parallel_calls=1)
+        .prefetch(2)
+        .with_options(options)
+    )
+
+
+def _stream(seed: int, kind: int, epoch: tf.Tensor) -> tf.Tensor:
+    """The seed of one kind of draw in one epoch."""
+    return tf.stack([tf.constant(seed * 4 + kind, tf.int64), tf.cast(epoch, tf.int64)])
+
+
+def _shuffled_records(shards, seed, epoch, buffer) -> tf.data.Dataset:
+    """Serialised records of one epoch in its order."""
+    order = tf.random.stateless_uniform([len(shards)], _stream(seed, _ORDER, epoch))
+    files = tf.data.Dataset.from_tensor_slices(tf.gather(tf.constant(shards), tf.argsort(order)))
+    cycle = min(_INTERLEAVED_SHARDS, len(shards))
+    serialized = files.interleave(
+        tf.data.TFRecordDataset, cycle_length=cycle, num_parallel_calls=min(cycle, 4)
+    )
+    stream = _stream(seed, _ORDER, epoch)
+    # One dataset per epoch: it must not draw a new order of its own when it is iterated again.
+    return serialized.shuffle(
+        buffer, seed=stream[0] * 65537 + stream[1], reshuffle_each_iteration=False
+    )
+
+
+def _draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
+    """Row n: crop offset (top, left), mirrored or not, colour shift, divisor, of picture n."""
+    offsets = dataset.format.image_size - augmentation.crop_size + 1
+    groups = -(-count // augmentation.crop_group)
+
+    def of_groups(values):
+        return tf.repeat(values, augmentation.crop_group, axis=0)[:count]
+
+    crop = tf.random.stateless_uniform(
+        [groups, 2], _stream(seed, _CROP, epoch), maxval=offsets, dtype=tf.int32
+    )
+    draws = {"crop": of_groups(crop)}
+    if augmentation.mirror:
+        mirror = tf.random.stateless_uniform([groups], _stream(seed, _MIRROR, epoch)) < 0.5
+        draws["mirror"] = of_groups(mirror)
+    if augmentation.noise is not None:
+        noise = augmentation.noise
+        on = True
+        if augmentation.noise_epochs is not None:
+            on = epoch < augmentation.noise_epochs
+        normal = tf.random.stateless_normal([count, 3], _stream(seed, _NOISE, epoch))
+        draws["shift"] = tf.where(on, noise.shifts(normal), 0.0)
+        draws["divisor"] = tf.fill([count], tf.where(on, np.float32(noise.divisor), 1.0))
+    return tf.data.Dataset.from_tensor_slices(draws)
+
+
+def _decoder(record_format: records.RecordFormat, augmentation: Augmentation):
+    size, channels = augmentation.crop_size, record_format.channels
+
+    def decode(serialized, draws):
+        encoded, label = records.parse_example(serialized)
+        top, left = draws["crop"][0], draws["crop"][1]
+        if record_format.encoding == "jpeg":
+            image = tf.image.decode_and_crop_jpeg(
+                encoded, tf.stack([top, left, size, size]), channels=channels
+            )
+        else:
+            pixels = tf.reshape(tf.io.decode_raw(encoded, tf.uint8), record_format.shape)
+            image = tf.slice(pixels, tf.stack([top, left, 0]), [size, size, channels])
+        image.set_shape((size, size, channels))
+        return image, label, {name: draws[name] for name in draws if name != "crop"}
+
+    return decode
+
+
+def _finisher(augmentation: Augmentation):
+    # One XLA program fuses the casts, the mirror and the noise into one pass over the batch. It is
+    # part of the input pipeline, which is never exported.
+    @tf.function(jit_compile=True)
+    def finish(images, draws):
+        if "mirror" in draws:
+            mirrored = tf.reverse(images, axis=[2])
+            images = tf.where(draws["mirror"][:, None, None, None], mirrored, images)
+        images = tf.cast(images, tf.float32)
+        if "shift" in draws:
+            images = augmentation.noise.add(images, draws["shift"], draws["divisor"])
+        return images
+
+    return lambda images, labels, draws: (finish(images, draws), labels)

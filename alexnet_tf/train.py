@@ -1,0 +1,168 @@
+"""Trains a network: `python -m alexnet_tf.train --strategy=mirrored`.
+
+Without --data_dir it prepares real photographs that ship with scikit-image, and trains on them with
+the quickstart recipe. The same command given again goes on where the run stopped. Any field of the
+recipe is a flag: --epochs=10 --learning_rate=0.02 --rate_steps=30:0.001,60:0.0001.
+"""
+
+import dataclasses
+import os
+import sys
+
+from absl import flags as absl_flags
+
+from alexnet_tf import door
+
+# The recipe's fields as flags, with their parsers. Importing the recipes needs no TensorFlow.
+from alexnet_tf.training.recipes import RECIPES, Recipe
+
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved; give the same command again
+
+
+def main(argv=None) -> int:
+    """The front door; returns the exit code."""
+    return door.run(_define, _main, argv, doc=__doc__)
+
+
+def _define(flags: absl_flags.FlagValues) -> None:
+    def text(name, default, help_text):
+        absl_flags.DEFINE_string(name, default, help_text, flag_values=flags)
+
+    text(
+        "strategy", "none", "none, mirrored (all GPUs, else the CPU split in two) or multi_worker."
+    )
+    absl_flags.DEFINE_integer(
+        "devices", None, "Replicas of --strategy=mirrored.", lower_bound=1, flag_values=flags
+    )
+    text("recipe", None, f"One of {', '.join(RECIPES)}. Default: paper; quickstart without data.")
+    text("data_dir", None, "A data set that data_prep.convert wrote. Default: photographs.")
+    text("workdir", None, "Where the run lies. Default: runs/RECIPE.")
+    text("checkpoint_every", "10m", "Save inside an epoch too: 500 (steps) or 10m (minutes).")
+    absl_flags.DEFINE_integer("seed", 0, "Of weights, order, crops, dropout.", flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "deterministic", True, "Only ops that give the same bits each time.", flag_values=flags
+    )
+    for field in dataclasses.fields(Recipe):
+        _define_field(flags, field)
+
+
+def _define_field(flags, field) -> None:
+    default = f"Recipe field (Recipe's own default: {field.default!r})."
+    if field.type is bool:
+        absl_flags.DEFINE_bool(field.name, None, default, flag_values=flags)
+    elif field.type in (int, int | None):
+        absl_flags.DEFINE_integer(field.name, None, default, flag_values=flags)
+    elif field.type is float:
+        absl_flags.DEFINE_float(field.name, None, default, flag_values=flags)
+    else:
+        absl_flags.DEFINE_string(field.name, None, default, flag_values=flags)
+
+
+def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
+    if args:
+        raise door.UsageError(f"Found {args[0]!r}: train takes flags only, such as --data_dir=DIR.")
+    name = flags.recipe or ("paper" if flags.data_dir else "quickstart")
+    if name not in RECIPES:
+        raise door.UsageError(f"There is no recipe {name!r}: use one of {', '.join(RECIPES)}.")
+    recipe = _override(RECIPES[name], flags)
+    every = _checkpoint_every(flags.checkpoint_every)
+
+    import tensorflow as tf
+
+    from alexnet_tf.training import distribution, loop
+
+    if flags.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    try:
+        strategy = distribution.make_strategy(flags.strategy, flags.devices)
+    except ValueError as error:
+        raise door.UsageError(str(error)) from error
+    if recipe.batch_size % strategy.num_replicas_in_sync:
+        raise door.UsageError(
+            f"The batch size {recipe.batch_size} cannot be split over "
+            f"{strategy.num_replicas_in_sync} replicas: use a multiple of "
+            f"{strategy.num_replicas_in_sync} for --batch_size."
+        )
+    run = loop.Run(
+        recipe=recipe,
+        data_dir=flags.data_dir or _photographs(),
+        workdir=flags.workdir or os.path.join("runs", name),
+        seed=flags.seed,
+        checkpoint_every=loop.CheckpointEvery(*every),
+        flags={key: flags[key].value for key in flags if flags[key].present},
+    )
+    print(f"Recipe {name}: {recipe}", flush=True)
+    print(
+        f"{strategy.num_replicas_in_sync} replica(s), {run.data_dir} -> {run.workdir}", flush=True
+    )
+    try:
+        results = loop.train(run, strategy)
+    except loop.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return EXIT_INTERRUPTED
+    _report(run.workdir, results)
+    return door.EXIT_OK
+
+
+def _override(recipe: Recipe, flags) -> Recipe:
+    """The recipe with the fields that were given as flags."""
+    changes = {
+        field.name: flags[field.name].value
+        for field in dataclasses.fields(Recipe)
+        if flags[field.name].value is not None
+    }
+    for field in ("rate_steps", "bias_rate_steps", "conv1_rate_steps"):
+        if field in changes:
+            changes[field] = _rates(field, changes[field])
+    try:
+        return dataclasses.replace(recipe, **changes)
+    except ValueError as error:
+        raise door.UsageError(f"--{error}") from error
+
+
+def _rates(name: str, text: str):
+    """ "25:0.001,51:0.0001" as ((25.0, 0.001), (51.0, 0.0001))."""
+    try:
+        pairs = [part.split(":") for part in text.split(",") if part]
+        return tuple((float(epoch), float(rate)) for epoch, rate in pairs)
+    except ValueError as error:
+        raise door.UsageError(
+            f"--{name}={text!r} is not understood: expected EPOCH:RATE,EPOCH:RATE,... such as "
+            "25:0.001,51:0.0001."
+        ) from error
+
+
+def _checkpoint_every(text: str) -> tuple[int, float]:
+    """(steps, seconds), one of them 0."""
+    number = text.removesuffix("m")
+    if not number.isdigit() or int(number) < 1:
+        raise door.UsageError(
+            f"--checkpoint_every={text!r} is not understood: expected steps (500) or minutes (10m)."
+        )
+    return (0, 60.0 * int(number)) if text.endswith("m") else (int(number), 0.0)
+
+
+def _photographs() -> str:
+    """Where the embedded photographs lie as records; prepared on first use."""
+    from data_prep import photos
+
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    directory = os.path.join(cache, "alexnet_tf", "photographs")
+    photos.prepare_photos(directory)
+    return directory
+
+
+def _report(workdir: str, results: dict) -> None:
+    print(f"\nTrained {results['epochs']} epochs, {results['steps']} steps.")
+    for name in ("loss", "validation_loss"):
+        if results[name] is not None:
+            print(f"  {name.replace('_', ' '):24}{results[name]:.4f}")
+    for name in ("top1_error", "validation_top1_error", "validation_top5_error"):
+        if results[name] is not None:
+            print(f"  {name.replace('_', ' '):24}{results[name]:.2%}")
+    print(f"  network                 {os.path.join(workdir, 'model.keras')}")
+    print(f"  curve                   {os.path.join(workdir, 'metrics.csv')}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The strategy behind `--strategy`."""
+
+import tensorflow as tf
+
+STRATEGIES = ("none", "mirrored", "multi_worker")
+
+
+def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strategy:
+    """The `tf.distribute` strategy of that name. Call it before TensorFlow computes anything.
+
+    Args:
+      name: "none": one device. "mirrored": a replica on each GPU of this machine; without a GPU the
+        CPU is split into logical devices. "multi_worker": one process per worker, told of each
+        other by the environment variable TF_CONFIG.
+      devices: replicas of "mirrored". None takes all GPUs, or 2 logical CPUs.
+
+    Raises:
+      ValueError: no such strategy, more devices than there are, or no TF_CONFIG.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"There is no strategy {name!r}: use one of {', '.join(STRATEGIES)}.")
+    if name != "mirrored" and devices not in (None, 1):
+        raise ValueError(f"--devices={devices} needs --strategy=mirrored, not {name}.")
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        return _multi_worker()
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return tf.distribute.MirroredStrategy(_logical_cpus(2 if devices is None else devices))
+    if devices is not None and not 1 <= devices <= len(gpus):
+        raise ValueError(
+            f"--devices={devices}, but this machine has {len(gpus)} GPU(s): ask for no more."
+        )
+    # By number, not by name: a logical split of one GPU (two replicas on one card) counts too.
+    logical = tf.config.list_logical_devices("GPU")
+    return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(devices or len(logical))])
+
+
+def _logical_cpus(count: int) -> list[str]:
+    if count < 1:
+        raise ValueError(f"--devices={count}: expected 1 or more.")
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    wanted = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+    configured = tf.config.get_logical_device_configuration(cpu)
+    if configured is None or len(configured) < count:
+        try:
+            tf.config.set_logical_device_configuration(cpu, wanted)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The CPU can no longer be split into {count} devices, because TensorFlow has "
+                "already started: make the strategy first, or restart the notebook's kernel."
+            ) from error
+    return [f"CPU:{i}" for i in range(count)]
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    import json
+    import os
+
+    try:
+        cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, such as "
+            '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", '
+            '"index": 0}}.'
+        ) from error
+    if not cluster:
+        raise ValueError("TF_CONFIG names no worker: list host:port of each under cluster.worker.")
+    return tf.distribute.MultiWorkerMirroredStrategy()

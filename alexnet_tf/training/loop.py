@@ -1,0 +1,331 @@
+"""train(): a whole run, from a recipe to a network on disk, that any interruption survives."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import pathlib
+import signal
+import time
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from alexnet_tf import evaluation
+from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, training_batches
+from alexnet_tf.data.preprocessing import ColourNoise
+from alexnet_tf.data.records import PreparedDataset, open_dataset
+from alexnet_tf.models import crop_size
+from alexnet_tf.training import reports
+from alexnet_tf.training.checkpoints import Checkpoints, Progress
+from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.training.schedules import make_optimizer, plateau_rate
+from alexnet_tf.training.step import make_network, make_train_step, training_mean
+
+_FETCH_EVERY = 16  # steps whose losses may wait on the device before they are looked at
+
+
+class Interrupted(Exception):
+    """The run was told to stop, and saved itself first."""
+
+
+class Diverged(ValueError):
+    """The loss is not a finite number any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointEvery:
+    """When to save inside an epoch; the end of an epoch always saves. 0 turns either off."""
+
+    steps: int = 0
+    seconds: float = 600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that decides what a run computes, and where it lies.
+
+    Attributes:
+      recipe: see `alexnet_tf.training.recipes`.
+      data_dir: a prepared data set.
+      workdir: where checkpoints, metrics, the model and the results go.
+      seed: of weights, order, augmentation and dropout.
+      checkpoint_every: when to save inside an epoch.
+      flags: what the user asked for, kept in config.json.
+    """
+
+    recipe: Recipe
+    data_dir: str
+    workdir: str
+    seed: int = 0
+    checkpoint_every: CheckpointEvery = CheckpointEvery()
+    flags: dict = dataclasses.field(default_factory=dict)
+
+
+def train(run: Run, strategy: tf.distribute.Strategy | None = None) -> dict:
+    """Trains, or goes on where the run in `run.workdir` stopped.
+
+    Args:
+      run: what to train on what.
+      strategy: from `alexnet_tf.training.distribution.make_strategy`; None for one device.
+
+    Returns:
+      What results.json holds: the final training metrics and the validation errors.
+
+    Raises:
+      ValueError: recipe, data set, checkpoint and strategy do not fit together.
+      OSError: something could not be read or written.
+      Diverged: the loss became NaN or infinite; the last good checkpoint stays.
+      Interrupted: SIGTERM or SIGINT; a checkpoint was saved.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    dataset = open_dataset(run.data_dir)
+    trainer = _Trainer(run, strategy, dataset)
+    progress = trainer.resume()
+    reports.write_config(run, dataset, strategy)
+    with _stop_requests() as stop:
+        trainer.run_epochs(progress, stop)
+    return trainer.finish(progress)
+
+
+class _Trainer:
+    """The objects of one run."""
+
+    def __init__(self, run: Run, strategy: tf.distribute.Strategy, dataset: PreparedDataset):
+        recipe = run.recipe
+        self.run, self.strategy, self.dataset = run, strategy, dataset
+        self.steps = steps_per_epoch(dataset, recipe.batch_size)
+        self.schedule = Schedule(
+            batch_size=recipe.batch_size,
+            epochs=recipe.epochs,
+            seed=run.seed,
+            replicas=strategy.num_replicas_in_sync,
+        )
+        self.mean = training_mean(recipe, dataset)
+        self.augmentation = self._augmentation()
+        with strategy.scope():
+            self.model = make_network(
+                recipe, dataset.classes, dataset.format.channels, self.mean, run.seed
+            )
+            self.optimizer = make_optimizer(recipe, self.steps)
+            if recipe.precision == "mixed_float16":
+                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            # Built now: restoring needs the velocities to exist.
+            self.optimizer.build(self.model.trainable_variables)
+        self.checkpoints = Checkpoints(
+            pathlib.Path(run.workdir) / "checkpoints",
+            tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),
+            chief=_is_chief(strategy),
+        )
+        self.train_step = make_train_step(strategy, self.model, self.optimizer, recipe.batch_size)
+        self.has_validation = bool(dataset.counts.get("validation"))
+
+    def _augmentation(self) -> Augmentation:
+        recipe = self.run.recipe
+        noise = None
+        if recipe.colour_noise != "none":
+            noise = ColourNoise.from_statistics(
+                self.dataset.statistics(), recipe.colour_noise, self.mean
+            )
+        return Augmentation(
+            crop_size=crop_size(recipe.model),
+            mirror=recipe.mirror,
+            crop_group=recipe.crop_group,
+            noise=noise,
+            noise_epochs=recipe.colour_noise_epochs,
+        )
+
+    def resume(self) -> Progress:
+        """The newest checkpoint's state, or a new run's."""
+        recipe = dataclasses.asdict(self.run.recipe)
+        # As JSON gives it back: tuples become lists.
+        settings = reports.as_json({**recipe, "seed": self.run.seed})
+        progress = self.checkpoints.restore(self.run.recipe.model)
+        if progress is None:
+            return Progress(model=self.run.recipe.model, recipe=settings)
+        differing = [name for name in settings if progress.recipe.get(name) != settings[name]]
+        if differing:
+            changes = ", ".join(
+                f"{name} was {progress.recipe.get(name)!r} and is {settings[name]!r}"
+                for name in differing
+            )
+            raise ValueError(
+                f"The run in {self.run.workdir} was started with other settings: {changes}. Use "
+                "the same flags to go on, or another --workdir to start anew."
+            )
+        return progress
+
+    def batches(self, first_step: int):
+        """The rest of the run's batches, distributed."""
+        schedule = dataclasses.replace(self.schedule, first_step=first_step)
+
+        def of_worker(context: tf.distribute.InputContext):
+            return training_batches(
+                self.dataset,
+                self.augmentation,
+                dataclasses.replace(
+                    schedule,
+                    workers=context.num_input_pipelines,
+                    worker=context.input_pipeline_id,
+                ),
+            )
+
+        return iter(self.strategy.distribute_datasets_from_function(of_worker))
+
+    def run_epochs(self, progress: Progress, stop: "_StopRequest") -> None:
+        """Trains until the recipe's last epoch is done."""
+        recipe = self.run.recipe
+        total = recipe.epochs * self.steps
+        if progress.step >= total:
+            return
+        batches = self.batches(progress.step)
+        with tqdm(
+            total=total * recipe.batch_size,
+            initial=progress.step * recipe.batch_size,
+            unit=" images",
+            unit_scale=True,
+            desc="training",
+            disable=not _is_chief(self.strategy),
+        ) as bar:
+            while progress.step < total:
+                self._run_epoch(progress, batches, stop, bar)
+
+    def _run_epoch(self, progress: Progress, batches, stop, bar) -> None:
+        recipe, every = self.run.recipe, self.run.checkpoint_every
+        epoch = progress.step // self.steps
+        if recipe.schedule == "plateau":
+            errors = [row["validation_top1_error"] for row in progress.history]
+            self.optimizer.learning_rate = plateau_rate(recipe, errors)
+        pending, started, saved = [], time.monotonic(), time.monotonic()
+        while True:
+            pending.append(self.train_step(next(batches)))
+            progress.step += 1
+            ends_epoch = progress.step % self.steps == 0
+            due = (every.steps and progress.step % every.steps == 0) or (
+                every.seconds and time.monotonic() - saved > every.seconds
+            )
+            if len(pending) >= _FETCH_EVERY or ends_epoch or due or stop.requested:
+                started = self._collect(progress, pending, started, bar, epoch)
+                pending = []
+            if ends_epoch:
+                break
+            if due or stop.requested:
+                self._save(progress)
+                saved = time.monotonic()
+            if stop.requested:
+                raise Interrupted(
+                    f"Stopped at step {progress.step} as asked, and saved it in "
+                    f"{self.checkpoints.directory}: the same command goes on from there."
+                )
+        self._end_epoch(progress, epoch)
+
+    def _collect(self, progress: Progress, pending, started: float, bar, epoch: int) -> float:
+        """Adds the waiting steps' sums to the epoch's; looks whether the loss is still a number."""
+        loss, wrong1, wrong5 = (float(value) for value in tf.add_n(pending).numpy())
+        now = time.monotonic()
+        images = len(pending) * self.run.recipe.batch_size
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"The loss is {loss} after step {progress.step}: the run diverged. The last good "
+                f"checkpoint is in {self.checkpoints.directory}; use a lower --learning_rate, in "
+                "another --workdir."
+            )
+        added = {"images": images, "loss": loss, "wrong1": wrong1, "wrong5": wrong5}
+        for name, value in {**added, "seconds": now - started}.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        bar.update(images)
+        bar.set_postfix_str(
+            f"epoch {epoch + 1}/{self.run.recipe.epochs}, loss {loss / images:.3f}, "
+            f"top-1 error {wrong1 / images:.1%}"
+        )
+        return now
+
+    def _save(self, progress: Progress, best: bool = False) -> None:
+        # The last loss was finite, but the update after it may not have been.
+        for variable in self.model.trainable_variables:
+            if not bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable)))):
+                raise Diverged(
+                    f"{variable.path} is not finite after step {progress.step}: the run diverged. "
+                    f"The last good checkpoint is in {self.checkpoints.directory}; use a lower "
+                    "--learning_rate, in another --workdir."
+                )
+        self.checkpoints.save(progress, best)
+
+    def _end_epoch(self, progress: Progress, epoch: int) -> None:
+        sums = progress.sums
+        row = {
+            "epoch": epoch + 1,
+            "step": progress.step,
+            "learning_rate": float(self.optimizer.learning_rate),
+            "loss": sums["loss"] / sums["images"],
+            "top1_error": sums["wrong1"] / sums["images"],
+            "top5_error": sums["wrong5"] / sums["images"],
+            **self._validate(),
+            "images_per_second": sums["images"] / sums["seconds"],
+            "seconds": sums["seconds"],
+        }
+        earlier = [old["validation_top1_error"] for old in progress.history]
+        error = row["validation_top1_error"]
+        best = error is not None and all(old is None or error < old for old in earlier)
+        progress.history.append(row)
+        progress.sums = {}
+        self._save(progress, best)
+        if _is_chief(self.strategy):
+            reports.write_metrics(self.run.workdir, progress.history)
+
+    def _validate(self) -> dict[str, float | None]:
+        names = ("validation_loss", "validation_top1_error", "validation_top5_error")
+        if not self.has_validation:
+            return dict.fromkeys(names)
+        view = evaluation.View("validation", crops=1, batch_size=self.run.recipe.batch_size)
+        result = evaluation.score(
+            *evaluation.split_probabilities(
+                self.model, self.dataset, view, self.strategy, progress=False
+            )
+        )
+        return dict(zip(names, (result.loss, result.top1_error, result.top5_error), strict=True))
+
+    def finish(self, progress: Progress) -> dict:
+        """Writes the final network and results.json."""
+        results = {"steps": progress.step, "epochs": len(progress.history), **progress.history[-1]}
+        if _is_chief(self.strategy):
+            reports.write_metrics(self.run.workdir, progress.history)
+            reports.write_model(self.run.workdir, self.model)
+            reports.write_json(os.path.join(self.run.workdir, "results.json"), results)
+        return results
+
+
+def _is_chief(strategy: tf.distribute.Strategy) -> bool:
+    resolver = strategy.cluster_resolver
+    return (
+        resolver is None
+        or resolver.task_type is None
+        or (resolver.task_type in ("chief", "worker") and resolver.task_id == 0)
+    )
+
+
+@dataclasses.dataclass
+class _StopRequest:
+    requested: bool = False
+
+
+@contextlib.contextmanager
+def _stop_requests():
+    """SIGTERM and SIGINT ask the loop to save and leave; a second SIGINT leaves at once."""
+    stop = _StopRequest()
+
+    def request(number, frame):
+        if stop.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    try:
+        old = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: a notebook or a server decides about signals
+        old = {}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

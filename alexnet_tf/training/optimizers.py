@@ -1,0 +1,148 @@
+"""Stochastic gradient descent as the paper writes it.
+
+    v <- momentum * v - weight_decay * rate * w - rate * gradient
+    w <- w + v                                                     (paper, section 5)
+
+The decay is inside the velocity and hits every rate change together with the gradient. Keras'
+`SGD(weight_decay=)` is another rule: it shrinks weights outside the velocity, biases included.
+The original program (cuda-convnet, src/weights.cu) and Caffe (solvers/sgd_solver.cpp) compute the
+same recurrence; they also give biases twice the rate and no decay, which the paper leaves out.
+"""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class PaperSGD(keras.optimizers.Optimizer):
+    """SGD with momentum and weight decay inside the velocity.
+
+    Args:
+      learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`.
+      momentum: coefficient of the old velocity, 0..1.
+      weight_decay: decay coefficient of kernels, per unit of rate.
+      bias_learning_rate: factor on the rate of biases: a float, or a schedule that gives it. 1 in
+        the paper's text, 2 in the original program and in Caffe.
+      bias_weight_decay: whether biases decay too. The original program: no.
+      layer_learning_rates: layer name -> factor on the rate of that layer's variables, a float or a
+        schedule. 0 leaves weights and velocity as they are, as a zero rate does in the original
+        program.
+
+    A bias is a variable named "bias". The gradient must be that of the mean loss over the global
+    batch; under a `tf.distribute` strategy `apply` sums the replicas' gradients.
+
+    Raises:
+      ValueError: momentum or weight_decay out of range, or a layer that the model does not have.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.01,
+        momentum=0.9,
+        weight_decay=0.0005,
+        bias_learning_rate=2.0,
+        bias_weight_decay=False,
+        layer_learning_rates=None,
+        name="paper_sgd",
+        **kwargs,
+    ):
+        # The base class's own weight_decay is the decoupled rule: it stays off.
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum is {momentum}: expected a number from 0 to 1.")
+        if weight_decay < 0:
+            raise ValueError(f"weight_decay is {weight_decay}: expected 0 or more.")
+        self.momentum = momentum
+        self.decay = weight_decay
+        self.bias_learning_rate = _schedule(bias_learning_rate)
+        self.bias_weight_decay = bias_weight_decay
+        self.layer_learning_rates = {
+            layer: _schedule(rate) for layer, rate in (layer_learning_rates or {}).items()
+        }
+
+    def build(self, variables):
+        """Makes one velocity per variable, all zero, and notes each variable's layer and kind."""
+        if self.built:
+            return
+        super().build(variables)
+        self.velocities = self.add_optimizer_variables(variables, "velocity")
+        # update_step sees the backend's variable, which knows neither its layer nor its kind.
+        paths = [variable.path.split("/") for variable in variables]
+        self._layers = [path[-2] if len(path) > 1 else "" for path in paths]
+        self._is_bias = [path[-1] == "bias" for path in paths]
+        unknown = set(self.layer_learning_rates) - set(self._layers)
+        if unknown:
+            raise ValueError(
+                f"layer_learning_rates names {sorted(unknown)}, but the layers with weights are "
+                f"{sorted(set(self._layers))}."
+            )
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of the recurrence on one variable."""
+        index = self._get_variable_index(variable)
+        is_bias = self._is_bias[index]
+        factors = [self.layer_learning_rates.get(self._layers[index], 1.0)]
+        if is_bias:
+            factors.append(self.bias_learning_rate)
+        if any(factor == 0.0 for factor in factors if isinstance(factor, float)):
+            return
+        rate = ops.cast(learning_rate, variable.dtype)
+        for factor in factors:
+            if not isinstance(factor, float):
+                factor = ops.cast(factor(self.iterations), variable.dtype)
+            rate = rate * factor
+        gradient = ops.cast(gradient, variable.dtype)
+        if self.decay and (self.bias_weight_decay or not is_bias):
+            gradient = gradient + self.decay * ops.convert_to_tensor(variable)
+        velocity = self.velocities[index]
+        if any(not isinstance(factor, float) for factor in factors):
+            # A schedule may reach zero, and a zero rate freezes the velocity too.
+            moves = ops.cast(rate > 0, variable.dtype)
+            old = ops.convert_to_tensor(velocity)
+            new = moves * (self.momentum * old - rate * gradient) + (1 - moves) * old
+            self.assign(velocity, new)
+            self.assign_add(variable, moves * new)
+        elif keras.backend.backend() == "tensorflow":
+            _fused_step(variable, velocity, gradient, rate, self.momentum)
+        else:
+            self.assign(velocity, self.momentum * velocity - rate * gradient)
+            self.assign_add(variable, velocity)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = super().get_config()
+        config.update(
+            momentum=self.momentum,
+            weight_decay=self.decay,
+            bias_learning_rate=_serialize(self.bias_learning_rate),
+            bias_weight_decay=self.bias_weight_decay,
+            layer_learning_rates={
+                layer: _serialize(rate) for layer, rate in self.layer_learning_rates.items()
+            },
+        )
+        return config
+
+
+def _fused_step(variable, velocity, gradient, rate, momentum):
+    """`v <- momentum * v - rate * gradient; w <- w + v` in one pass over memory."""
+    import tensorflow as tf
+
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=variable.handle,
+        accum=velocity.value.handle,
+        lr=rate,
+        grad=gradient,
+        momentum=tf.constant(momentum, variable.dtype),
+    )
+
+
+def _schedule(rate):
+    if isinstance(rate, dict):
+        return keras.optimizers.schedules.deserialize(rate)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return rate
+    return float(rate)
+
+
+def _serialize(rate):
+    return rate if isinstance(rate, float) else keras.optimizers.schedules.serialize(rate)

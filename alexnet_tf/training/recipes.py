@@ -1,0 +1,172 @@
+"""Every number of a published training run, as data.
+
+A recipe names the network, the length, the rates and the augmentation. `--recipe=NAME` picks one,
+and a flag of the same name overrides any field. Rates per epoch are ((epoch, rate), ...): from that
+epoch on, counted from 0.
+"""
+
+import dataclasses
+
+RatesByEpoch = tuple[tuple[float, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+      model: variant, see `alexnet_tf.list_models()`.
+      epochs: passes over the training set.
+      batch_size: pictures in a global batch.
+      learning_rate: rate of the weights at the start.
+      schedule: "constant"; "steps" (see rate_steps); "cosine", to zero at the end; "plateau":
+        divided by 10 whenever the validation error has not improved for `patience` epochs.
+      rate_steps: with "steps", the rates that follow the first.
+      warmup_epochs: epochs over which the rate rises linearly from zero ("constant" and "cosine").
+      patience: epochs without a better validation error before "plateau" lowers the rate.
+      momentum: of the velocity.
+      weight_decay: inside the velocity, on kernels.
+      bias_learning_rate: factor on the rate of biases.
+      bias_rate_steps: the biases' own rates that follow learning_rate * bias_learning_rate; empty
+        to keep them at the factor.
+      bias_weight_decay: whether biases decay too.
+      conv1_rate_steps: the first layer's own rates, where they differ; a rate of 0 freezes it.
+      initializer: "published" (the variant's own) or "he".
+      mirror: mirror half of the pictures.
+      crop_group: consecutive pictures that share a crop and mirror draw.
+      colour_noise: "none", "paper" or "source".
+      colour_noise_epochs: epochs with colour noise; None for all.
+      mean: what is subtracted: the "image" of per-pixel means, or one number per channel ("rgb").
+      precision: Keras policy: "float32", "mixed_bfloat16", "mixed_float16".
+    """
+
+    model: str = "alexnet"
+    epochs: int = 90
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    schedule: str = "steps"
+    rate_steps: RatesByEpoch = ()
+    warmup_epochs: float = 0.0
+    patience: int = 5
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    bias_learning_rate: float = 1.0
+    bias_rate_steps: RatesByEpoch = ()
+    bias_weight_decay: bool = False
+    conv1_rate_steps: RatesByEpoch = ()
+    initializer: str = "published"
+    mirror: bool = True
+    crop_group: int = 1
+    colour_noise: str = "paper"
+    colour_noise_epochs: int | None = None
+    mean: str = "image"
+    precision: str = "float32"
+
+    def __post_init__(self):
+        choices = {
+            "schedule": ("constant", "steps", "cosine", "plateau"),
+            "initializer": ("published", "he"),
+            "colour_noise": ("none", "paper", "source"),
+            "mean": ("image", "rgb"),
+            "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+        }
+        for field, allowed in choices.items():
+            value = getattr(self, field)
+            if value not in allowed:
+                raise ValueError(f"{field} is {value!r}: expected one of {', '.join(allowed)}.")
+        for field in ("epochs", "batch_size", "crop_group", "patience"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}: expected 1 or more.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}: expected more than 0.")
+
+
+PAPER = Recipe(
+    # Section 5: batch 128, momentum 0.9, decay 0.0005, rate 0.01 divided by 10 three times when the
+    # validation error stopped improving, about 90 epochs. One rate for all layers and biases; decay
+    # is written for a weight w.
+    schedule="plateau",
+    colour_noise="paper",
+)
+
+SOURCE_145 = Recipe(
+    # Run notes at the end of layers/layer-params-145.cfg (ILSVRC-2012), computerhistory/
+    # AlexNet-Source-Code: the epochs at which the rates were changed by hand. Biases start at twice
+    # the rate (0.02) and stay there: epsB is still 0.02 in the file's last state.
+    model="alexnet_145",
+    epochs=91,
+    rate_steps=((25, 1e-3), (51, 1e-4), (79, 1e-5)),
+    bias_learning_rate=2.0,
+    bias_rate_steps=((0, 0.02),),
+    conv1_rate_steps=((25, 1e-3), (51, 1e-4), (67, 1e-5), (72, 0.0)),
+    crop_group=32,
+    colour_noise="source",
+    colour_noise_epochs=67,
+)
+
+CAFFE = Recipe(
+    # BVLC/caffe models/bvlc_alexnet/solver.prototxt: batch 256, 0.01 divided by 10 every 100,000
+    # iterations (19.98 epochs of ILSVRC-2012), 450,000 in all; biases with lr_mult 2, decay_mult 0.
+    model="alexnet_caffe",
+    batch_size=256,
+    rate_steps=((20, 1e-3), (40, 1e-4), (60, 1e-5), (80, 1e-6)),
+    bias_learning_rate=2.0,
+    colour_noise="none",
+)
+
+TORCHVISION = Recipe(
+    # pytorch/vision references/classification: 0.01 divided by 10 every 30 epochs, batch 256 over 8
+    # GPUs, decay 1e-4 on everything. (Its training crops are random-resized; ours are the paper's.)
+    model="alexnet_owt",
+    batch_size=256,
+    rate_steps=((30, 1e-3), (60, 1e-4)),
+    weight_decay=1e-4,
+    bias_weight_decay=True,
+    colour_noise="none",
+    mean="rgb",
+)
+
+ONE_WEIRD_TRICK = Recipe(
+    # In the manner of arXiv 1404.5997: the rate grows with the batch (0.01 for 128, so 0.08 for
+    # 1024), after a linear warm-up of five epochs.
+    model="alexnet_owt",
+    batch_size=1024,
+    learning_rate=0.08,
+    schedule="cosine",
+    warmup_epochs=5,
+    bias_learning_rate=2.0,
+    colour_noise="source",
+)
+
+QUICKSTART = Recipe(
+    # Ours, for about 1,500 photographs and minutes on two CPU cores. The paper's initialisation
+    # needs hundreds of steps before anything moves; He's moves from the first.
+    epochs=16,
+    batch_size=32,
+    learning_rate=0.01,
+    schedule="cosine",
+    warmup_epochs=1,
+    initializer="he",
+    colour_noise="source",
+    mean="rgb",
+)
+
+RECIPES = {
+    "paper": PAPER,
+    "source_145": SOURCE_145,
+    "caffe": CAFFE,
+    "torchvision": TORCHVISION,
+    "one_weird_trick": ONE_WEIRD_TRICK,
+    "quickstart": QUICKSTART,
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"There is no recipe {name!r}: use one of {', '.join(RECIPES)}.")
+    return RECIPES[name]

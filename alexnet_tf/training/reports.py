@@ -1,0 +1,110 @@
+"""What a run leaves in its workdir besides checkpoints. Each file is written aside and renamed."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import platform
+import subprocess
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import alexnet_tf
+
+METRICS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "loss",
+    "top1_error",
+    "top5_error",
+    "validation_loss",
+    "validation_top1_error",
+    "validation_top5_error",
+    "images_per_second",
+    "seconds",
+)
+
+
+def as_json(value):
+    """`value` as it comes back from a JSON file."""
+    return json.loads(json.dumps(value))
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a small text file atomically."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_metrics(workdir: str, history: list[dict]) -> None:
+    """metrics.csv: one row per finished epoch; errors are fractions."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, METRICS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
+
+
+def write_model(workdir: str, model: keras.Model) -> None:
+    """model.keras: the whole network, preprocessing included."""
+    path = pathlib.Path(workdir) / "model.keras"
+    aside = path.with_name(".writing-model.keras")
+    try:
+        model.save(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_config(run, dataset, strategy) -> None:
+    """config.json: everything needed to repeat the run."""
+    content = {
+        "recipe": dataclasses.asdict(run.recipe),
+        "seed": run.seed,
+        "data_dir": str(pathlib.Path(run.data_dir).resolve()),
+        "class_names": list(dataset.synsets),
+        "image_size": dataset.format.image_size,
+        "counts": dataset.counts,
+        "strategy": type(strategy).__name__,
+        "replicas": strategy.num_replicas_in_sync,
+        "flags": run.flags,
+        "versions": {
+            "alexnet_tf": alexnet_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "git_commit": _git_commit(),
+    }
+    write_json(pathlib.Path(run.workdir) / "config.json", content)
+
+
+def _git_commit() -> str | None:
+    """The commit of the package's checkout, or None when it was installed from a wheel."""
+    root = pathlib.Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

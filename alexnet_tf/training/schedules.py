@@ -1,0 +1,119 @@
+"""A recipe's rates as Keras schedules: durations in epochs become steps here and nowhere else."""
+
+import keras
+
+from alexnet_tf.training.optimizers import PaperSGD
+from alexnet_tf.training.recipes import RatesByEpoch, Recipe
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class StepRates(keras.optimizers.schedules.LearningRateSchedule):
+    """Piecewise constant: `values[i]` from step `boundaries[i]` on (inclusive), `initial` before.
+
+    (Keras' PiecewiseConstantDecay changes one step later.)
+    """
+
+    def __init__(self, initial, boundaries, values):
+        self.initial = float(initial)
+        self.boundaries = [int(boundary) for boundary in boundaries]
+        self.values = [float(value) for value in values]
+        if len(self.boundaries) != len(self.values) or self.boundaries != sorted(self.boundaries):
+            raise ValueError(
+                f"Boundaries {self.boundaries} and values {self.values} do not fit: expected one "
+                "value for each boundary, in ascending order."
+            )
+
+    def __call__(self, step):
+        rate = keras.ops.convert_to_tensor(self.initial, "float32")
+        for boundary, value in zip(self.boundaries, self.values, strict=True):
+            rate = keras.ops.where(step >= boundary, value, rate)
+        return rate
+
+    def get_config(self):
+        return {"initial": self.initial, "boundaries": self.boundaries, "values": self.values}
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class RatioSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """One schedule divided by another: the factor that gives a layer a rate of its own."""
+
+    def __init__(self, rate, base):
+        self.rate = _schedule(rate)
+        self.base = _schedule(base)
+
+    def __call__(self, step):
+        return self.rate(step) / self.base(step)
+
+    def get_config(self):
+        serialize = keras.optimizers.schedules.serialize
+        return {"rate": serialize(self.rate), "base": serialize(self.base)}
+
+
+def _schedule(value):
+    if isinstance(value, dict):
+        return keras.optimizers.schedules.deserialize(value)
+    return value
+
+
+def step_rates(initial: float, rates: RatesByEpoch, steps_per_epoch: int) -> StepRates:
+    """Rates per epoch as rates per step; a part of an epoch is rounded to a step."""
+    boundaries = [round(epoch * steps_per_epoch) for epoch, _ in rates]
+    return StepRates(initial, boundaries, [rate for _, rate in rates])
+
+
+def plateau_rate(recipe: Recipe, errors: list[float]) -> float:
+    """The rate after epochs with these validation errors: a tenth for each plateau, three at most.
+
+    A plateau is `patience` epochs in a row without an error below the best so far. The count starts
+    again after each reduction. A function of the history alone, so a resumed run cannot disagree.
+    """
+    reductions, waited, best = 0, 0, float("inf")
+    for error in errors:
+        if error < best:
+            best, waited = error, 0
+        else:
+            waited += 1
+        if waited >= recipe.patience and reductions < 3:  # section 5: "reduced three times"
+            reductions, waited = reductions + 1, 0
+    return recipe.learning_rate * 0.1**reductions
+
+
+def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> PaperSGD:
+    """The optimiser of a recipe.
+
+    With the "plateau" schedule its rate is a variable, which the loop sets after each epoch.
+    """
+    steps = recipe.epochs * steps_per_epoch
+    warmup = round(recipe.warmup_epochs * steps_per_epoch)
+    if recipe.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else recipe.learning_rate,
+            decay_steps=max(steps - warmup, 1),
+            warmup_target=recipe.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    elif recipe.schedule == "steps":
+        rate = step_rates(recipe.learning_rate, recipe.rate_steps, steps_per_epoch)
+    else:
+        rate = recipe.learning_rate
+    bias, layers = recipe.bias_learning_rate, {}
+    if recipe.bias_rate_steps or recipe.conv1_rate_steps:
+        if recipe.schedule != "steps":
+            raise ValueError(
+                f"bias_rate_steps and conv1_rate_steps need schedule=steps, not {recipe.schedule}."
+            )
+        if recipe.bias_rate_steps:
+            start = recipe.learning_rate * recipe.bias_learning_rate
+            bias = RatioSchedule(step_rates(start, recipe.bias_rate_steps, steps_per_epoch), rate)
+        if recipe.conv1_rate_steps:
+            own = step_rates(recipe.learning_rate, recipe.conv1_rate_steps, steps_per_epoch)
+            layers["conv1"] = RatioSchedule(own, rate)
+    return PaperSGD(
+        learning_rate=rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        bias_learning_rate=bias,
+        bias_weight_decay=recipe.bias_weight_decay,
+        layer_learning_rates=layers,
+        loss_scale_factor=None,
+    )

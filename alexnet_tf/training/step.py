@@ -1,0 +1,80 @@
+"""One training step, the same under every strategy."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.data.preprocessing import central_crop
+from alexnet_tf.data.records import PreparedDataset
+from alexnet_tf.models import PixelNormalization, build_model, crop_size
+from alexnet_tf.training.recipes import Recipe
+
+
+def training_mean(recipe: Recipe, dataset: PreparedDataset) -> np.ndarray:
+    """What the network subtracts: float32 (channels,), or (crop, crop, channels) with mean="image".
+
+    The original program subtracts the central window of the mean image from every crop, wherever
+    the crop was taken (convdata_jpeg.py).
+    """
+    statistics = dataset.statistics()
+    if recipe.mean == "rgb":
+        return np.asarray(statistics["rgb_mean"], np.float32)
+    return central_crop(
+        tf.constant(statistics["mean_image"], tf.float32), crop_size(recipe.model)
+    ).numpy()
+
+
+def make_network(
+    recipe: Recipe, classes: int, channels: int, mean: np.ndarray, seed: int
+) -> keras.Model:
+    """The recipe's network, freshly initialised, with the data set's own mean inside.
+
+    Call it inside the strategy's scope. The same seed gives the same weights under any strategy.
+    """
+    keras.config.set_dtype_policy(recipe.precision)
+    keras.utils.set_random_seed(seed)
+    size = crop_size(recipe.model)
+    return build_model(
+        recipe.model,
+        classes=classes,
+        input_shape=(size, size, channels),
+        include_preprocessing=PixelNormalization(mean=mean, name="preprocessing"),
+        initializer=recipe.initializer,
+    )
+
+
+def make_train_step(strategy, model, optimizer, batch_size: int):
+    """A function of one distributed batch that trains on it.
+
+    Returns:
+      A `tf.function` from (images, labels), per replica, to a float32 tensor [sum of losses, wrong
+      at top 1, wrong at top 5] over the global batch, before the update.
+    """
+    # The loss needs logits: a softmax followed by a logarithm loses precision.
+    logits_model = keras.Model(model.inputs, model.get_layer("prob").input)
+
+    def replica_step(images, labels):
+        with tf.GradientTape() as tape:
+            logits = tf.cast(logits_model(images, training=True), tf.float32)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            # Divided by the global batch: the optimiser adds the replicas' gradients.
+            loss = tf.reduce_sum(losses) / batch_size
+            scaled = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, logits)])
+
+    @tf.function
+    def step(batch):
+        sums = strategy.run(replica_step, args=batch)
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    return step
+
+
+def wrong_counts(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """How many of (b,) labels are not first, not among the first five, by (b, classes) scores."""
+    best = tf.math.top_k(scores, k=min(5, scores.shape[-1])).indices
+    hits = tf.cast(best == tf.cast(labels, tf.int32)[:, None], tf.float32)
+    count = tf.cast(tf.shape(labels)[0], tf.float32)
+    return count - tf.reduce_sum(hits[:, 0]), count - tf.reduce_sum(hits)

@@ -19,7 +19,7 @@ _HOMES = {
     "build_model": "alexnet_tf.models",
     "list_models": "alexnet_tf.models",
     "load_model": "alexnet_tf.models",
-    "preprocess_input": "alexnet_tf.data.preprocessing",
+    "preprocess_input": "alexnet_tf.inputs",
     "decode_predictions": "alexnet_tf.data.imagenet",
 }
 __all__ = sorted(_HOMES)

@@ -1,0 +1,41 @@
+"""What is left for a caller to do to pictures: bring them to the network's size."""
+
+import numpy as np
+
+
+def preprocess_input(images, variant: str = "alexnet") -> np.ndarray:
+    """Resizes and crops pictures to what a network takes. It subtracts nothing: the network does.
+
+    Args:
+      images: one picture (height, width, 3) or several: an array (n, height, width, 3) or a list of
+        pictures of different sizes. RGB, 0..255, any numeric dtype.
+      variant: a name of `alexnet_tf.list_models()`.
+
+    Returns:
+      float32 (n, crop, crop, 3), 0..255; n is 1 for one picture. The shorter side becomes 256
+      (area-averaged when it shrinks, bicubic when it grows), then the centre is cut out, as in
+      evaluation and serving.
+
+    Raises:
+      ValueError: an unknown variant, no picture, or an array that is no picture.
+    """
+    import tensorflow as tf
+
+    from alexnet_tf.data.preprocessing import evaluation_crop
+    from alexnet_tf.models import crop_size
+
+    size = crop_size(variant)
+    if getattr(images, "ndim", None) == 3:
+        images = [images]
+    pictures = [np.asarray(image) for image in images]
+    if not pictures:
+        raise ValueError("Found no picture: expected (height, width, 3) or a list of such.")
+    for picture in pictures:
+        if picture.ndim != 3 or 0 in picture.shape:
+            raise ValueError(
+                f"Found an array of shape {picture.shape}: expected pictures (height, width, 3)."
+            )
+    # Networks for small pictures see the whole picture; the others a crop of 256.
+    stored = 256 if size > 128 else size
+    crops = [evaluation_crop(tf.constant(picture), size, stored) for picture in pictures]
+    return tf.stack(crops).numpy()

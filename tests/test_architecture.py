@@ -1,0 +1,138 @@
+"""The rooms and the flow between them: imports run one way, doors live together, names resolve."""
+
+import ast
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Which rooms of ours each room may import. A room may always import its own files.
+FLOW = {
+    "alexnet_tf.models": set(),
+    "alexnet_tf.data": set(),
+    "alexnet_tf.evaluation": {"alexnet_tf.models", "alexnet_tf.data"},
+    # Validation inside training is the evaluation's own: it must not be written twice.
+    "alexnet_tf.training": {"alexnet_tf.models", "alexnet_tf.data", "alexnet_tf.evaluation"},
+    "alexnet_tf.analysis": {"alexnet_tf.models", "alexnet_tf.data"},
+    "alexnet_tf.serving": {"alexnet_tf.models", "alexnet_tf.data"},
+    "alexnet_tf.experiments": {
+        "alexnet_tf.training",
+        "alexnet_tf.evaluation",
+        "alexnet_tf.analysis",
+        "alexnet_tf.models",
+        "alexnet_tf.data",
+    },
+    "data_prep": {"alexnet_tf.data"},
+}
+ROOMS = set(FLOW)
+DOORS = {
+    "alexnet_tf.train",
+    "alexnet_tf.evaluate",
+    "alexnet_tf.predict",
+    "alexnet_tf.export",
+    "alexnet_tf.analyze",
+    "alexnet_tf.benchmark",
+    "alexnet_tf.import_weights",
+    "alexnet_tf.reproduce",
+    "data_prep.convert",
+    "data_prep.photos",
+    "data_prep.verify",
+}
+# Doors may use these besides the rooms; so may the rooms where the package's version is needed.
+SHARED = {"alexnet_tf", "alexnet_tf.door", "alexnet_tf.inputs"}
+
+
+def _modules():
+    for package in ("alexnet_tf", "data_prep"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def _imports(path: pathlib.Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {name for name in found if name.split(".")[0] in ("alexnet_tf", "data_prep")}
+
+
+def _room(module: str) -> str | None:
+    inside = [room for room in ROOMS if module == room or module.startswith(room + ".")]
+    return max(inside, key=len) if inside else None
+
+
+def _existing_doors() -> list[str]:
+    return sorted(name for name, _ in _modules() if name in DOORS)
+
+
+@pytest.mark.parametrize("module,path", _modules(), ids=lambda value: str(value).split("/")[-1])
+def test_imports_follow_the_flow(module, path):
+    for name in sorted(_imports(path)):
+        target = _room(name)
+        if module in DOORS or module in SHARED:
+            door = next((d for d in DOORS if name == d or name.startswith(d + ".")), None)
+            # photos is a door and a library: train prepares the photographs through it.
+            assert door in (None, module, "data_prep.photos"), f"{module} imports the door {door}"
+            continue
+        room = _room(module)
+        assert room, f"{module} is in no room of the design"
+        if target is None:
+            top_level = {"alexnet_tf.__version__", *SHARED}
+            assert name in top_level or name.rsplit(".", 1)[0] in SHARED, f"{module} -> {name}"
+        else:
+            assert target == room or target in FLOW[room], f"{module} imports {name}"
+
+
+def test_all_doors_can_be_imported_in_one_process():
+    """absl refuses to define a flag twice in one table: each door has a table of its own."""
+    doors = [importlib.import_module(name) for name in _existing_doors()]
+    assert len(doors) >= 6
+    for door in doors:
+        assert door.main(["--help"]) == 0
+
+
+@pytest.mark.parametrize("name", _existing_doors())
+def test_a_wrong_flag_is_one_sentence_and_code_2(name, capsys):
+    assert importlib.import_module(name).main(["--no_such_flag=1"]) == 2
+    error = capsys.readouterr().err
+    assert "no_such_flag" in error and "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", _existing_doors())
+def test_help_does_not_wait_for_tensorflow(name):
+    code = (
+        f"import sys; from {name} import main; code = main(['--help']); "
+        "heavy = {'tensorflow', 'keras', 'matplotlib', 'tensorflow_datasets'} & set(sys.modules); "
+        "print(heavy, file=sys.stderr); sys.exit(code or bool(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "--help" in done.stdout
+
+
+def test_importing_the_package_is_light():
+    code = "import alexnet_tf, sys; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_every_public_name_resolves():
+    import alexnet_tf
+
+    for name in alexnet_tf.__all__:
+        assert callable(getattr(alexnet_tf, name)), name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        alexnet_tf.no_such_name  # noqa: B018
+
+
+def test_no_file_outgrows_its_room():
+    sizes = {path: len(path.read_text(encoding="utf-8").splitlines()) for _, path in _modules()}
+    assert not {str(path): size for path, size in sizes.items() if size > 400}

@@ -1,0 +1,86 @@
+"""Batches in which every picture of a split stands exactly once, however many replicas share them.
+
+A batch that is short is filled up with black pictures, which carry index -1 and label -1, so that
+all batches have one shape and divide evenly among replicas. Whoever counts leaves those out.
+"""
+
+import tensorflow as tf
+
+from alexnet_tf.data import preprocessing, records
+
+# The paper's two ways to look at a test picture (section 4.1).
+CROPS = (1, 10)
+
+
+def evaluation_batches(
+    dataset: records.PreparedDataset, split: str, batch_size: int, crop_size: int, crops: int = 1
+) -> tf.data.Dataset:
+    """Reads a split once, in the order of its shards.
+
+    Args:
+      dataset: from `records.open_dataset`.
+      split: a split that the data set has.
+      batch_size: pictures in a batch, over all replicas.
+      crop_size: the network's input size.
+      crops: 1 (centre) or 10 (see `preprocessing.ten_crop`).
+
+    Returns:
+      A data set of (images, labels, indices): images float32
+      (batch_size, crops, crop_size, crop_size, channels), RGB or grey, 0..255; labels int32
+      (batch_size,); indices int64 (batch_size,), the picture's position in the split, or -1 for a
+      filler that is no picture.
+
+    Raises:
+      ValueError: the split is missing, or an argument is out of range.
+    """
+    dataset.require_split(split)
+    if crops not in CROPS:
+        raise ValueError(f"Evaluation knows 1 crop or 10 crops, not {crops}.")
+    if batch_size < 1:
+        raise ValueError(f"The batch size is {batch_size}; it must be at least 1.")
+
+    # A set that is stored smaller than the network's input is enlarged to it.
+    image_size = max(dataset.format.image_size, crop_size)
+
+    def to_example(index, serialized):
+        encoded, label = records.parse_example(serialized)
+        picture = stored_picture(encoded, dataset.format)
+        views = evaluation_views(picture, crop_size, crops, image_size)
+        return views, tf.cast(label, tf.int32), index
+
+    def fill_up(images, labels, indices):
+        missing = batch_size - tf.shape(labels)[0]
+        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0], [0, 0]])
+        labels = tf.pad(labels, [[0, missing]], constant_values=-1)
+        indices = tf.pad(indices, [[0, missing]], constant_values=-1)
+        images.set_shape((batch_size, *images.shape[1:]))
+        labels.set_shape((batch_size,))
+        indices.set_shape((batch_size,))
+        return images, labels, indices
+
+    # One file after the other: the order, and with it each picture's index, stays the same.
+    files = tf.data.TFRecordDataset(list(dataset.shards[split]), buffer_size=8 << 20)
+    examples = files.enumerate().map(to_example, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(batch_size).map(fill_up).prefetch(2)
+
+
+def stored_picture(encoded: tf.Tensor, record_format: records.RecordFormat) -> tf.Tensor:
+    """The uint8 (height, width, channels) picture of a record's image bytes (string scalar)."""
+    if record_format.encoding == "raw":
+        return tf.reshape(tf.io.decode_raw(encoded, tf.uint8), record_format.shape)
+    return preprocessing.decode(encoded, record_format.channels)
+
+
+def evaluation_views(picture: tf.Tensor, crop_size: int, crops: int, image_size: int) -> tf.Tensor:
+    """The views of one picture: float32 (crops, crop_size, crop_size, channels), 0..255.
+
+    Args:
+      picture: (height, width, channels) of any size, uint8 or float, 0..255.
+      crop_size: the network's input size.
+      crops: 1 or 10.
+      image_size: the square from which the views are cut, at least `crop_size`.
+    """
+    if crops == 1:
+        return preprocessing.evaluation_crop(picture, crop_size, image_size)[tf.newaxis]
+    resized = preprocessing.resize_shorter_side(picture, image_size)
+    return preprocessing.ten_crop(preprocessing.central_crop(resized, image_size), crop_size)

@@ -1,0 +1,113 @@
+"""Evaluates trained networks: python -m alexnet_tf.evaluate --model=RUN --data_dir=DATA
+
+Counts top-1 and top-5 errors over every picture of a split exactly once, with the centre crop or
+the paper's ten crops, for one network or for several whose predictions are averaged. Prints a
+report and writes results.json.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import flags as absl_flags
+
+from alexnet_tf import door
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit code."""
+    return door.run(_define, _main, argv, doc=__doc__)
+
+
+def _define(flags: absl_flags.FlagValues) -> None:
+    absl_flags.DEFINE_list(
+        "model",
+        [],
+        "Model file (.keras) or workdir of a run; several, separated by commas, are averaged.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string("data_dir", None, "A prepared data set.", flag_values=flags)
+    absl_flags.DEFINE_string("split", "validation", "Its split to evaluate.", flag_values=flags)
+    absl_flags.DEFINE_enum(
+        "crops", "1", ["1", "10"], "Views of each picture that are averaged.", flag_values=flags
+    )
+    absl_flags.DEFINE_integer(
+        "batch_size", 128, "Views in one step, over all replicas.", flag_values=flags
+    )
+    absl_flags.DEFINE_enum(
+        "strategy",
+        "none",
+        ["none", "mirrored"],
+        "mirrored shares the pictures among all GPUs, or logical CPUs.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_integer("devices", None, "Replicas of mirrored.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "label_order",
+        None,
+        "File with the data set's class names, one per line, in the order of the model's outputs; "
+        "for models whose order differs.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string(
+        "output",
+        None,
+        "Where the JSON results go. By default results.json beside the model; for several models "
+        "in the current directory.",
+        flag_values=flags,
+    )
+
+
+def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
+    if args:
+        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+    if not flags.model:
+        raise door.UsageError("--model is missing: name a .keras file or a workdir.")
+    if not flags.data_dir:
+        raise door.UsageError("--data_dir is missing: name a prepared data set.")
+    from alexnet_tf import evaluation
+    from alexnet_tf.models import trained
+    from alexnet_tf.training import distribution
+
+    strategy = distribution.make_strategy(flags.strategy, flags.devices)
+    output = flags.output
+    if output is None:
+        files = [trained.find_model_file(path) for path in flags.model]
+        output = os.path.join(os.path.dirname(files[0]) if len(files) == 1 else "", "results.json")
+    view = evaluation.View(flags.split, int(flags.crops), flags.batch_size)
+    results = evaluation.evaluate(flags.model, flags.data_dir, view, flags.label_order, strategy)
+    evaluation.write_results(output, results)
+    print(_text(results))
+    print(f"Written to {output}")
+
+
+def _text(results: dict) -> str:
+    """The human report."""
+    several = len(results["models"])
+    who = f"{several} networks, averaged" if several > 1 else results["models"][0]
+    crops = "ten crops" if results["crops"] == 10 else "centre crop"
+    lines = [
+        f"{who} on {results['count']} {results['split']} pictures of {results['data_dir']} "
+        f"({results['classes']} classes, {crops})"
+    ]
+    for name in ("top1", "top5"):
+        low, high = results[f"{name}_error_interval_95"]
+        lines.append(
+            f"  top-{name[3:]} error {results[f'{name}_error']:8.2%}"
+            f"   (95 % interval {low:.2%} to {high:.2%})"
+        )
+    lines.append(f"  loss        {results['loss']:8.4f}")
+    worst = sorted(results["per_class"], key=lambda row: -row["top1_error"])[:5]
+    lines.append("  hardest classes (top-1 error, pictures):")
+    lines += [f"    {row['top1_error']:7.1%} {row['count']:6}  {row['class']}" for row in worst]
+    if results["most_confused"]:
+        lines.append("  most confused (times, true -> predicted):")
+        lines += [
+            f"    {row['times']:6}  {row['true']} -> {row['predicted']}"
+            for row in results["most_confused"][:5]
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,360 @@
+"""Top-1 and top-5 error over exactly the pictures of a split.
+
+One centre crop or the paper's ten (section 4.1: the softmax outputs of the ten views are averaged),
+one network or the average of several (section 6.1). Every picture is counted once, whatever the
+batch size and the number of replicas; anything else raises.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.data import evaluation_data, records
+from alexnet_tf.models import trained
+
+# Two-sided 95 % of the normal distribution.
+_Z_95 = 1.959963984540054
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How a split is looked at.
+
+    Attributes:
+      split: a split of the data set.
+      crops: 1 or 10.
+      batch_size: views in one step over all replicas: ten crops take a tenth of the pictures.
+    """
+
+    split: str = "validation"
+    crops: int = 1
+    batch_size: int = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What came out; errors are fractions 0..1.
+
+    Attributes:
+      count: pictures counted.
+      top1_error, top5_error: with Wilson's 95 % intervals beside them. With fewer than five
+        classes the top-5 error is 0.
+      loss: mean of -log of the true class's (averaged) probability, in nats.
+      class_counts, class_errors: per class, pictures and top-1 error (NaN without pictures).
+      confusions: (true class, predicted class, how often), most frequent first, errors only.
+    """
+
+    count: int
+    top1_error: float
+    top1_interval: tuple[float, float]
+    top5_error: float
+    top5_interval: tuple[float, float]
+    loss: float
+    class_counts: np.ndarray
+    class_errors: np.ndarray
+    confusions: list[tuple[int, int, int]]
+
+
+def evaluate(
+    models: Sequence[str], data_dir: str, view: View, label_order: str | None = None, strategy=None
+) -> dict:
+    """Scores a network, or several whose predictions are averaged, on a prepared data set.
+
+    Args:
+      models: paths of `.keras` files or workdirs.
+      data_dir: a prepared data set.
+      view: which split, how many crops.
+      label_order: a file with the data set's class names (synsets), one per line, in the order of
+        the models' outputs, for models whose order differs. Without it a model's own `class_names`
+        (its run's config.json) are used, and without those the data set's order.
+      strategy: a `tf.distribute` strategy, or None for one device.
+
+    Returns:
+      A dictionary that can be written as JSON (see `write_results`).
+
+    Raises:
+      FileNotFoundError: a model or the data is not there.
+      ValueError: a model and the data do not fit, or the data is damaged.
+    """
+    dataset = records.open_dataset(data_dir)
+    dataset.require_split(view.split)
+    strategy = strategy or tf.distribute.get_strategy()
+    total, labels, files = None, None, []
+    for path in models:
+        with strategy.scope():
+            network = trained.open_model(path)
+        order = output_order(network, dataset, label_order)
+        probabilities, labels = split_probabilities(network.model, dataset, view, strategy)
+        probabilities = probabilities[:, order]
+        total = probabilities if total is None else total + probabilities
+        files.append(network.path)
+    result = score(total / len(files), labels)
+    return report(result, dataset, view, files)
+
+
+def output_order(
+    network: trained.TrainedModel, dataset: records.PreparedDataset, label_order: str | None = None
+) -> np.ndarray:
+    """For each class of the data set, the network's output that means it; int (classes,).
+
+    Raises:
+      ValueError: the two do not have the same classes.
+    """
+    if network.classes != dataset.classes:
+        raise ValueError(
+            f"{network.path} knows {network.classes} classes, but {dataset.path} has "
+            f"{dataset.classes}: evaluate it on the data it was trained for."
+        )
+    names = network.class_names
+    if label_order is not None:
+        names = trained.read_labels(label_order, network.classes)
+    if names is None:
+        return np.arange(dataset.classes)
+    missing = sorted(set(dataset.synsets) - set(names))
+    if missing:
+        raise ValueError(
+            f"{network.path} does not know {len(missing)} of the classes of {dataset.path} "
+            f"({missing[0]!r} is one): evaluate it on the data it was trained for, or name its "
+            "outputs in a file for --label_order."
+        )
+    position = {name: index for index, name in enumerate(names)}
+    return np.array([position[synset] for synset in dataset.synsets])
+
+
+def split_probabilities(
+    model, dataset: records.PreparedDataset, view: View, strategy=None, progress: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """The network's class probabilities for each picture of a split, averaged over its views.
+
+    Args:
+      model: (b, crop, crop, channels) -> probabilities (b, classes); made in the strategy's scope.
+      dataset: a prepared data set with the model's number of channels.
+      view: which split, how many crops.
+      strategy: a `tf.distribute` strategy, or None.
+      progress: draw a bar on standard error.
+
+    Returns:
+      (float64 (n, classes), int (n,)): probabilities and labels, n the split's exact count.
+
+    Raises:
+      ValueError: sizes that do not fit, damaged data, a count that is not the split's, or outputs
+        that are no probabilities.
+    """
+    _, crop_size, _, channels = model.input_shape
+    if channels != dataset.format.channels:
+        raise ValueError(
+            f"The network takes {channels} channel(s), but {dataset.path} stores "
+            f"{dataset.format.channels}: evaluate it on the kind of pictures it was trained on."
+        )
+    strategy = strategy or tf.distribute.get_strategy()
+    count, classes = dataset.counts[view.split], model.output_shape[-1]
+    batch_size = _pictures_per_step(view, count, strategy)
+    batches = evaluation_data.evaluation_batches(
+        dataset, view.split, batch_size, crop_size, view.crops
+    )
+
+    def forward(images, labels, indices):
+        views = tf.reshape(images, (-1, *images.shape[2:]))
+        outputs = tf.cast(model(views, training=False), tf.float32)
+        outputs = tf.reshape(outputs, (-1, view.crops, classes))
+        return tf.reduce_mean(outputs, axis=1), labels, indices
+
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    spread = strategy.experimental_distribute_dataset(batches.with_options(options))
+    step = tf.function(lambda *batch: strategy.run(forward, args=batch))
+    results = (_per_replica(strategy, step(*batch)) for batch in spread)
+    results = _with_progress(results, count, batch_size, view) if progress else results
+    probabilities = np.zeros((count, classes))
+    labels = np.zeros(count, np.int64)
+    times_seen = np.zeros(count, np.int64)
+    try:
+        for replicas in results:
+            for outputs, truths, indices in replicas:
+                outputs, truths, indices = outputs.numpy(), truths.numpy(), indices.numpy()
+                real = indices >= 0
+                indices = indices[real]
+                if indices.size and indices.max() >= count:
+                    raise ValueError(_wrong_count(dataset, view.split, "more"))
+                probabilities[indices] = outputs[real]
+                labels[indices] = truths[real]
+                np.add.at(times_seen, indices, 1)
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            f"A record of {dataset.path} ({view.split}) is damaged: {_first_line(error)}. Run "
+            f"`python -m data_prep.verify --data_dir={dataset.path}`."
+        ) from error
+    if not (times_seen == 1).all():
+        raise ValueError(_wrong_count(dataset, view.split, f"{int((times_seen > 0).sum())}"))
+    _require_probabilities(probabilities)
+    return probabilities, labels
+
+
+def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -> Score:
+    """Errors of predictions; a tie goes to the class with the lower number.
+
+    Args:
+      probabilities: float (n, classes).
+      labels: int (n,), 0-based.
+      confusions: how many of the most confused pairs to keep.
+
+    Raises:
+      ValueError: nothing to score, lengths that differ, a label out of range, or NaN.
+    """
+    probabilities = np.asarray(probabilities, np.float64)
+    labels = np.asarray(labels)
+    if probabilities.ndim != 2 or len(labels) != len(probabilities) or not len(labels):
+        raise ValueError(
+            f"Scoring needs one row of probabilities per label, found {probabilities.shape} for "
+            f"{len(labels)} labels."
+        )
+    count, classes = probabilities.shape
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"Labels run from {labels.min()} to {labels.max()}, but the model has {classes} "
+            f"classes, 0 to {classes - 1}: the labels are of another data set."
+        )
+    if np.isnan(probabilities).any():
+        # NaN compares false with everything and would count as right.
+        raise ValueError("The network's outputs hold NaN: it has diverged; train it again.")
+    rows = np.arange(count)
+    truth = probabilities[rows, labels]
+    lower_number = np.arange(classes)[None] < labels[:, None]
+    tied_before = (probabilities == truth[:, None]) & lower_number
+    rank = ((probabilities > truth[:, None]) | tied_before).sum(axis=1)
+    wrong1, wrong5 = rank >= 1, rank >= 5
+    class_counts = np.bincount(labels, minlength=classes)
+    class_wrong = np.bincount(labels, weights=wrong1, minlength=classes)
+    with np.errstate(invalid="ignore"):
+        class_errors = class_wrong / class_counts
+    predicted = probabilities.argmax(axis=1)
+    pairs, times = np.unique(labels[wrong1] * classes + predicted[wrong1], return_counts=True)
+    order = np.lexsort((pairs, -times))[:confusions]
+    return Score(
+        count=count,
+        top1_error=float(wrong1.mean()),
+        top1_interval=wilson_interval(int(wrong1.sum()), count),
+        top5_error=float(wrong5.mean()),
+        top5_interval=wilson_interval(int(wrong5.sum()), count),
+        # The smallest positive double keeps a probability that underflowed to 0 finite.
+        loss=float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()),
+        class_counts=class_counts,
+        class_errors=class_errors,
+        confusions=[
+            (int(pairs[i] // classes), int(pairs[i] % classes), int(times[i])) for i in order
+        ],
+    )
+
+
+def wilson_interval(successes: int, count: int, z: float = _Z_95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (1927); 95 % by default. Holds at 0 and 1 too."""
+    if not 0 <= successes <= count or count < 1:
+        raise ValueError(f"{successes} of {count} is no proportion.")
+    share = successes / count
+    centre = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def report(
+    result: Score, dataset: records.PreparedDataset, view: View, files: Iterable[str]
+) -> dict:
+    """A score with its circumstances, as a JSON-ready dictionary; errors are fractions."""
+    names = dataset.synsets
+    return {
+        "models": list(files),
+        "data_dir": dataset.path,
+        "split": view.split,
+        "crops": view.crops,
+        "count": result.count,
+        "classes": len(names),
+        "top1_error": result.top1_error,
+        "top1_error_interval_95": list(result.top1_interval),
+        "top5_error": result.top5_error,
+        "top5_error_interval_95": list(result.top5_interval),
+        "loss": result.loss,
+        "per_class": [
+            {"class": names[i], "count": int(n), "top1_error": float(error)}
+            for i, (n, error) in enumerate(
+                zip(result.class_counts, result.class_errors, strict=True)
+            )
+            if n
+        ],
+        "most_confused": [
+            {"true": names[true], "predicted": names[predicted], "times": times}
+            for true, predicted, times in result.confusions
+        ],
+    }
+
+
+def write_results(path: str, results: dict) -> None:
+    """Writes JSON under a name of its own first, so that `path` is never half a file."""
+    aside = f"{path}.{os.getpid()}.tmp"
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(aside)
+
+
+def _pictures_per_step(view: View, count: int, strategy) -> int:
+    """Pictures of a step: a multiple of the replicas, no more than the split needs."""
+    replicas = strategy.num_replicas_in_sync
+    if view.batch_size < 1 or view.batch_size % replicas:
+        raise ValueError(
+            f"The batch size {view.batch_size} cannot be split over {replicas} replicas: use a "
+            f"multiple of {replicas}."
+        )
+    per_replica = max(1, view.batch_size // view.crops // replicas)
+    return replicas * min(per_replica, -(-count // replicas))
+
+
+def _per_replica(strategy, outputs) -> list[tuple]:
+    parts = [strategy.experimental_local_results(output) for output in outputs]
+    return list(zip(*parts, strict=True))
+
+
+def _with_progress(results, count: int, batch_size: int, view: View):
+    from tqdm import tqdm
+
+    label = f"evaluate {view.split}" + (" (10 crops)" if view.crops == 10 else "")
+    with tqdm(total=count, unit="picture", desc=label) as bar:
+        for done, result in enumerate(results):
+            yield result
+            bar.update(min(batch_size, count - done * batch_size))
+
+
+def _wrong_count(dataset: records.PreparedDataset, split: str, found: str) -> str:
+    return (
+        f"{dataset.path} says that {split} has {dataset.counts[split]} pictures, but its records "
+        f"hold {found}: run `python -m data_prep.verify --data_dir={dataset.path}`."
+    )
+
+
+def _require_probabilities(outputs: np.ndarray) -> None:
+    if np.isnan(outputs).any():
+        raise ValueError("The network's outputs hold NaN: it has diverged; train it again.")
+    sums = outputs.sum(axis=1)
+    if outputs.min() < -1e-6 or np.abs(sums - 1).max() > 1e-2:
+        raise ValueError(
+            f"The network's outputs are no probabilities (they sum to {sums.min():.3g} to "
+            f"{sums.max():.3g}): averaging needs a softmax at the end "
+            '(classifier_activation="softmax").'
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "message", error)).strip().split("\n")[0].rstrip(".")

@@ -1,0 +1,147 @@
+"""A trained network as it lies on disk: the model file, and what the run beside it knows.
+
+A model file knows neither the names of its classes nor the size to which its pictures were resized
+before the crop. A run's workdir does: `config.json` stands beside `model.keras`.
+"""
+
+import dataclasses
+import json
+import os
+
+MODEL_FILE = "model.keras"
+CONFIG_FILE = "config.json"
+# A SavedModel is known by this file; it is no model that Keras can evaluate or export again.
+SAVED_MODEL_FILE = "saved_model.pb"
+_DEFAULT_IMAGE_SIZE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A network and what is known about it.
+
+    Attributes:
+      path: the model file.
+      model: the Keras model: (b, crop, crop, channels) pixels 0..255 -> (b, classes).
+      class_names: names in output order, or None when nothing beside the file tells them.
+      image_size: the square (pixels) to which pictures are brought before the crop.
+    """
+
+    path: str
+    model: object
+    class_names: tuple[str, ...] | None
+    image_size: int
+
+    @property
+    def crop_size(self) -> int:
+        return self.model.input_shape[1]
+
+    @property
+    def channels(self) -> int:
+        return self.model.input_shape[3]
+
+    @property
+    def classes(self) -> int:
+        return self.model.output_shape[-1]
+
+
+def find_model_file(path: str) -> str:
+    """The `.keras` file that `path` means: itself, or the one in a run's workdir.
+
+    Raises:
+      FileNotFoundError: there is nothing at `path`, or a directory without a model.
+      ValueError: `path` is a SavedModel or some other file.
+    """
+    wanted = f"Name a .keras file, or a workdir that holds {MODEL_FILE}."
+    if os.path.isdir(path):
+        inside = os.path.join(path, MODEL_FILE)
+        if os.path.exists(inside):
+            return inside
+        if is_saved_model(path):
+            raise ValueError(f"{path} is a SavedModel, which is only for prediction. {wanted}")
+        raise FileNotFoundError(f"The directory {path} holds no {MODEL_FILE}. {wanted}")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no model {path}. {wanted}")
+    if not path.endswith(".keras"):
+        raise ValueError(f"{path} is no .keras file. {wanted}")
+    return path
+
+
+def is_saved_model(path: str) -> bool:
+    """Whether `path` is the directory of a SavedModel (or of a version of a served model)."""
+    return os.path.exists(os.path.join(path, SAVED_MODEL_FILE))
+
+
+def open_model(path: str) -> TrainedModel:
+    """Loads a model file or a workdir's, with what its `config.json` says.
+
+    Raises:
+      FileNotFoundError, ValueError: see `find_model_file`; or the file is damaged, or is a network
+        that does not take pictures to one vector of class scores.
+    """
+    from alexnet_tf.models import load_model
+
+    file = find_model_file(path)
+    model = load_model(file)
+    in_shape, out_shape = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    pictures = isinstance(in_shape, tuple) and len(in_shape) == 4 and None not in in_shape[1:]
+    if not pictures or not isinstance(out_shape, tuple) or len(out_shape) != 2:
+        raise ValueError(
+            f"{file} takes {in_shape} and gives {out_shape}: expected pictures (batch, height, "
+            "width, channels) and one score per class (batch, classes). Save the whole classifier."
+        )
+    config = run_config(file)
+    names = config.get("class_names")
+    if names is not None and len(names) != out_shape[-1]:
+        raise ValueError(
+            f"{os.path.join(os.path.dirname(file), CONFIG_FILE)} names {len(names)} classes, but "
+            f"{file} has {out_shape[-1]} outputs: the two are not of the same run."
+        )
+    return TrainedModel(
+        path=file,
+        model=model,
+        class_names=None if names is None else tuple(names),
+        image_size=int(config.get("image_size") or default_image_size(in_shape[1])),
+    )
+
+
+def default_image_size(crop_size: int) -> int:
+    """256 for the networks of 224 and 227; networks for small pictures see the whole picture."""
+    return _DEFAULT_IMAGE_SIZE if crop_size > 128 else crop_size
+
+
+def run_config(model_file: str) -> dict:
+    """The run's `config.json` beside `model_file`; empty when there is none.
+
+    Raises:
+      ValueError: the file is no JSON object.
+    """
+    path = os.path.join(os.path.dirname(model_file), CONFIG_FILE)
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        try:
+            config = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path} is no JSON ({error}); restore it or remove it.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no JSON object; restore it or remove it.")
+    return config
+
+
+def read_labels(path: str, classes: int) -> tuple[str, ...]:
+    """Class names from a text file with one name per line, in output order.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: the number of lines is not `classes`, or a name stands twice.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no label file {path}.")
+    with open(path, encoding="utf-8") as file:
+        names = [line.strip() for line in file if line.strip()]
+    if len(names) != classes:
+        raise ValueError(
+            f"{path} has {len(names)} names, but the model has {classes} classes: give one name "
+            "per line, in the order of the model's outputs."
+        )
+    return tuple(names)

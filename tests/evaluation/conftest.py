@@ -1,0 +1,70 @@
+"""Small prepared data sets cut from real photographs, written in the package's record format."""
+
+import io
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+PHOTOGRAPHS = (
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "rocket",
+    "retina",
+    "hubble_deep_field",
+    "immunohistochemistry",
+)
+
+
+def crops(count, size, seed=0):
+    """`count` uint8 (size, size, 3) windows, in turn of each of the photographs."""
+    rng = np.random.default_rng(seed)
+    photographs = [getattr(skimage.data, name)() for name in PHOTOGRAPHS]
+    for number in range(count):
+        photograph = photographs[number % len(photographs)]
+        top = rng.integers(photograph.shape[0] - size + 1)
+        left = rng.integers(photograph.shape[1] - size + 1)
+        yield photograph[top : top + size, left : left + size, :3]
+
+
+def encode_jpeg(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=95)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def make_dataset(tmp_path):
+    """A function that writes a data set and returns (directory, pictures, labels)."""
+
+    def make(count, size=256, encoding="raw", classes=7, shards=2, labels=None):
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        from alexnet_tf.data import records
+
+        directory = tmp_path / f"data{len(list(tmp_path.iterdir()))}"
+        directory.mkdir()
+        pictures = list(crops(count, size))
+        labels = [n % classes for n in range(count)] if labels is None else list(labels)
+        synsets = [f"n{n:08d}" for n in range(classes)]
+        # Uneven shards: the last one takes what is left.
+        bounds = [n * (count // shards) for n in range(shards)] + [count]
+        for shard in range(shards):
+            name = f"imagenet-validation.tfrecord-{shard:05d}-of-{shards:05d}"
+            with tf.io.TFRecordWriter(str(directory / name)) as writer:
+                for n in range(bounds[shard], bounds[shard + 1]):
+                    image = pictures[n].tobytes() if encoding == "raw" else encode_jpeg(pictures[n])
+                    writer.write(
+                        records.encode_example(image, labels[n], f"{n}.jpg", synsets[labels[n]])
+                    )
+        # TFDS counts the records itself.
+        tfds.folder_dataset.write_metadata(
+            data_dir=str(directory),
+            features=records.tfds_features(records.RecordFormat(size, 3, encoding), synsets),
+        )
+        return str(directory), np.stack(pictures), np.array(labels)
+
+    return make

@@ -1,0 +1,293 @@
+"""Errors are counted over exactly the pictures of a split, and equal NumPy's on the same pixels."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+
+from alexnet_tf import evaluate as evaluate_door
+from alexnet_tf import evaluation
+from alexnet_tf.data import records
+
+SIZE, CROP, CLASSES = 64, 56, 7
+
+
+def colour_network(seed=1, crop=CROP, classes=CLASSES, channels=3):
+    """A softmax over the mean colour of the picture's quarters; few weights, real pictures."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((crop, crop, channels))
+    hidden = keras.layers.Rescaling(1 / 64.0)(inputs)
+    hidden = keras.layers.AveragePooling2D(crop // 2)(hidden)
+    hidden = keras.layers.Flatten()(hidden)
+    outputs = keras.layers.Dense(classes, kernel_initializer="glorot_normal")(hidden)
+    return keras.Model(inputs, keras.layers.Softmax(name="prob")(outputs))
+
+
+def by_hand(network, views):
+    """The network's arithmetic in float64 NumPy: views (n, h, w, 3) -> probabilities (n, 7)."""
+    weights, bias = (w.astype(np.float64) for w in network.get_weights())
+    half = views.shape[1] // 2
+    quarters = views.astype(np.float64).reshape(len(views), 2, half, 2, half, 3).mean((2, 4)) / 64
+    logits = quarters.reshape(len(views), -1) @ weights + bias
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
+
+
+def ten_views(picture, crop):
+    """Four corners, centre, mirrors, written out by hand."""
+    end = picture.shape[0] - crop
+    middle = end // 2
+    views = [
+        picture[:crop, :crop],
+        picture[:crop, end:],
+        picture[middle : middle + crop, middle : middle + crop],
+        picture[end:, :crop],
+        picture[end:, end:],
+    ]
+    return np.stack(views + [view[:, ::-1] for view in views])
+
+
+def mirrored_strategy():
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if len(tf.config.get_logical_device_configuration(cpu) or []) < 2:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+# Logical devices exist only when asked for before TensorFlow computes anything.
+STRATEGY = mirrored_strategy()
+
+
+@pytest.mark.parametrize("crops", [1, 10])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_every_picture_counts_once_and_equals_numpy(make_dataset, crops, replicas):
+    # 23 pictures in batches of 8: the last batch is short, and over two replicas one of them is
+    # left with fillers only.
+    path, pictures, labels = make_dataset(23, SIZE, shards=3)
+    strategy = STRATEGY if replicas == 2 else tf.distribute.get_strategy()
+    with strategy.scope():
+        network = colour_network()
+    view = evaluation.View(crops=crops, batch_size=8 * crops)
+    found, truths = evaluation.split_probabilities(
+        network, records.open_dataset(path), view, strategy
+    )
+    if crops == 1:
+        offset = (SIZE - CROP) // 2
+        windows = pictures[:, offset : offset + CROP, offset : offset + CROP]
+        wanted = by_hand(network, windows)
+    else:
+        wanted = np.stack([by_hand(network, ten_views(p, CROP)).mean(0) for p in pictures])
+    np.testing.assert_array_equal(truths, labels)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    score = evaluation.score(found, truths)
+    ranked = np.argsort(-wanted, axis=1)
+    assert score.count == 23
+    assert score.top1_error == np.mean(ranked[:, 0] != labels)
+    assert score.top5_error == np.mean([t not in row for t, row in zip(labels, ranked[:, :5])])
+    assert score.loss == pytest.approx(-np.log(wanted[np.arange(23), labels]).mean(), abs=1e-5)
+
+
+def test_ten_crops_of_a_224_network_start_where_the_original_program_cut():
+    from alexnet_tf.data import preprocessing
+
+    # A picture whose pixels are their own coordinates.
+    rows, columns = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    picture = np.stack([rows, columns, rows], -1).astype(np.uint8)
+    for crop, offsets in {
+        224: [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)],
+        227: [(0, 0), (0, 29), (14, 14), (29, 0), (29, 29)],
+    }.items():
+        views = preprocessing.ten_crop(tf.constant(picture), crop).numpy()
+        assert views.shape == (10, crop, crop, 3)
+        assert [tuple(v[0, 0, :2]) for v in views[:5]] == offsets
+        for plain, mirror in zip(views[:5], views[5:], strict=True):
+            np.testing.assert_array_equal(mirror, plain[:, ::-1])
+
+
+def test_an_ensemble_averages_probabilities_and_not_votes(make_dataset, tmp_path):
+    path, pictures, labels = make_dataset(14, SIZE)
+    files, wanted = [], 0
+    offset = (SIZE - CROP) // 2
+    windows = pictures[:, offset : offset + CROP, offset : offset + CROP]
+    for seed in (1, 2, 3):
+        network = colour_network(seed)
+        files.append(str(tmp_path / f"m{seed}.keras"))
+        network.save(files[-1])
+        wanted = wanted + by_hand(network, windows) / 3
+    results = evaluation.evaluate(files, path, evaluation.View(batch_size=4))
+    assert results["count"] == 14
+    assert results["top1_error"] == np.mean(wanted.argmax(1) != labels)
+    assert results["loss"] == pytest.approx(-np.log(wanted[np.arange(14), labels]).mean(), abs=1e-5)
+
+
+def test_jpeg_records_are_decoded_as_pillow_decodes_them(make_dataset):
+    import io
+
+    from PIL import Image
+
+    path, _, _ = make_dataset(6, SIZE, encoding="jpeg")
+    dataset = records.open_dataset(path)
+    network = colour_network()
+    found, _ = evaluation.split_probabilities(network, dataset, evaluation.View())
+    decoded = []
+    for file in dataset.shards["validation"]:
+        for serialized in tf.data.TFRecordDataset(file).as_numpy_iterator():
+            features = tf.train.Example.FromString(serialized).features.feature
+            decoded.append(
+                np.asarray(Image.open(io.BytesIO(features["image"].bytes_list.value[0])))
+            )
+    windows = np.stack(decoded)[:, 4:60, 4:60]
+    # Decoders may round a pixel differently; a whole grey level would show as 0.01 here.
+    np.testing.assert_allclose(found, by_hand(network, windows), atol=2e-3)
+
+
+def test_scores_of_a_case_counted_by_hand():
+    probabilities = np.array(
+        [
+            [0.5, 0.2, 0.1, 0.1, 0.05, 0.05],  # true 0: right
+            [0.5, 0.2, 0.1, 0.1, 0.05, 0.05],  # true 1: wrong, in the top five
+            [0.3, 0.2, 0.2, 0.1, 0.1, 0.1],  # true 5: tied with 3 and 4, which come first: sixth
+            [0.5, 0.5, 0.0, 0.0, 0.0, 0.0],  # true 1: tied with 0, which comes first: wrong
+        ]
+    )
+    score = evaluation.score(probabilities, np.array([0, 1, 5, 1]))
+    assert (score.count, score.top1_error, score.top5_error) == (4, 0.75, 0.25)
+    assert score.confusions == [(1, 0, 2), (5, 0, 1)]
+    np.testing.assert_array_equal(score.class_counts, [1, 2, 0, 0, 0, 1])
+    np.testing.assert_array_equal(score.class_errors, [0, 1, np.nan, np.nan, np.nan, 1])
+
+
+def test_wilson_intervals_equal_scipys():
+    from scipy.stats import binomtest
+
+    for wrong, count in [(0, 10), (3, 10), (10, 10), (20350, 50000), (1, 1)]:
+        low, high = binomtest(wrong, count).proportion_ci(0.95, method="wilson")
+        assert evaluation.wilson_interval(wrong, count) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_a_network_whose_outputs_are_nan_is_not_scored(make_dataset):
+    path, _, _ = make_dataset(4, SIZE)
+    network = colour_network()
+    network.set_weights([w * np.nan for w in network.get_weights()])
+    with pytest.raises(ValueError, match="diverged"):
+        evaluation.split_probabilities(network, records.open_dataset(path), evaluation.View())
+    with pytest.raises(ValueError, match="NaN"):
+        evaluation.score(np.full((2, 3), np.nan), np.array([0, 1]))
+
+
+def test_a_model_in_another_label_order_is_mapped_by_name(make_dataset, tmp_path):
+    path, _, _ = make_dataset(14, SIZE)
+    network = colour_network()
+    plain = tmp_path / "plain.keras"
+    network.save(plain)
+    order = np.array([3, 0, 6, 1, 5, 2, 4])  # output i of the other model means class order[i]
+    kernel, bias = network.get_weights()
+    network.set_weights([kernel[:, order], bias[order]])
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    network.save(workdir / "model.keras")
+    names = [f"n{n:08d}" for n in order]
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    wanted = evaluation.evaluate([str(plain)], path, evaluation.View())
+    unmapped = evaluation.evaluate([str(workdir)], path, evaluation.View())
+    by_flag = evaluation.evaluate(
+        [str(workdir)], path, evaluation.View(), label_order=str(tmp_path / "labels.txt")
+    )
+    (workdir / "config.json").write_text(json.dumps({"class_names": names}))
+    by_config = evaluation.evaluate([str(workdir)], path, evaluation.View())
+    assert unmapped["loss"] != pytest.approx(wanted["loss"], abs=1e-3)
+    assert by_flag["loss"] == pytest.approx(wanted["loss"], abs=1e-6)
+    assert by_config["loss"] == pytest.approx(wanted["loss"], abs=1e-6)
+
+
+def test_a_shard_that_lost_its_tail_is_not_evaluated_as_if_whole(make_dataset):
+    path, _, _ = make_dataset(10, SIZE)
+    shard = os.path.join(path, "imagenet-validation.tfrecord-00001-of-00002")
+    kept = list(tf.data.TFRecordDataset(shard).as_numpy_iterator())[:-1]
+    with tf.io.TFRecordWriter(shard) as writer:
+        for record in kept:
+            writer.write(record)
+    with pytest.raises(ValueError, match="has 10 pictures, but its records hold 9"):
+        evaluation.split_probabilities(
+            colour_network(), records.open_dataset(path), evaluation.View()
+        )
+
+
+def test_a_flipped_byte_names_the_data_and_the_way_out(make_dataset):
+    path, _, _ = make_dataset(10, SIZE)
+    shard = os.path.join(path, "imagenet-validation.tfrecord-00001-of-00002")
+    with open(shard, "r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 255]))
+    with pytest.raises(ValueError, match="is damaged.*data_prep.verify"):
+        evaluation.split_probabilities(
+            colour_network(), records.open_dataset(path), evaluation.View()
+        )
+
+
+def door(capsys, *flags):
+    code = evaluate_door.main(list(flags))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err.strip().splitlines()
+
+
+def test_the_door_reports_and_writes_json(make_dataset, tmp_path, capsys):
+    path, _, _ = make_dataset(9, SIZE)
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    colour_network().save(workdir / "model.keras")
+    code, out, _ = door(capsys, f"--model={workdir}", f"--data_dir={path}", "--crops=10")
+    assert code == 0
+    written = json.loads((workdir / "results.json").read_text())
+    assert written["count"] == 9 and written["crops"] == 10
+    assert f"{written['top1_error']:.2%}" in out
+    assert os.listdir(workdir).count("results.json") == 1 and len(os.listdir(workdir)) == 2
+
+
+def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
+    path, _, _ = make_dataset(4, SIZE)
+    good = tmp_path / "good.keras"
+    colour_network().save(good)
+    few = tmp_path / "few.keras"
+    colour_network(classes=3).save(few)
+    grey = tmp_path / "grey.keras"
+    colour_network(channels=1).save(grey)
+    text = tmp_path / "text.keras"
+    text.write_text("no model")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    data = f"--data_dir={path}"
+    cases = [
+        ([data], 2, "--model is missing"),
+        ([f"--model={good}"], 2, "--data_dir is missing"),
+        ([f"--model={good}", data, "--crops=3"], 2, "crops"),
+        ([f"--model={good}", data, "more"], 2, "Unexpected argument 'more'"),
+        ([f"--model={tmp_path}/none.keras", data], 1, "no model"),
+        ([f"--model={empty}", data], 1, "holds no model.keras"),
+        ([f"--model={text}", data], 1, "text.keras"),
+        ([f"--model={few}", data], 1, "knows 3 classes, but"),
+        ([f"--model={grey}", data], 1, "1 channel"),
+        ([f"--model={good}", f"--data_dir={empty}"], 1, "no prepared data set"),
+        ([f"--model={good}", data, "--split=test"], 1, "no split 'test'"),
+        ([f"--model={good}", data, "--batch_size=0"], 1, "batch size 0"),
+        (
+            [f"--model={good}", data, "--strategy=mirrored", "--devices=2", "--batch_size=3"],
+            1,
+            "3 cannot be split over 2",
+        ),
+    ]
+    for flags, wanted_code, sentence in cases:
+        code, _, err = door(capsys, *flags)
+        assert (code, sentence in err[-1]) == (wanted_code, True), (flags, code, err)
+        assert err[-1].startswith("error: ") and "Traceback" not in "".join(err), flags
+    assert not (tmp_path / "results.json").exists()

@@ -91,7 +91,9 @@ def test_every_picture_counts_once_and_equals_numpy(make_dataset, crops, replica
     ranked = np.argsort(-wanted, axis=1)
     assert score.count == 23
     assert score.top1_error == np.mean(ranked[:, 0] != labels)
-    assert score.top5_error == np.mean([t not in row for t, row in zip(labels, ranked[:, :5])])
+    assert score.top5_error == np.mean(
+        [t not in row for t, row in zip(labels, ranked[:, :5], strict=True)]
+    )
     assert score.loss == pytest.approx(-np.log(wanted[np.arange(23), labels]).mean(), abs=1e-5)
 
 
@@ -229,7 +231,7 @@ def test_a_flipped_byte_names_the_data_and_the_way_out(make_dataset):
         byte = file.read(1)
         file.seek(5000)
         file.write(bytes([byte[0] ^ 255]))
-    with pytest.raises(ValueError, match="is damaged.*data_prep.verify"):
+    with pytest.raises(ValueError, match=r"is damaged.*data_prep\.verify"):
         evaluation.split_probabilities(
             colour_network(), records.open_dataset(path), evaluation.View()
         )

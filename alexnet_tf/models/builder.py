@@ -1,0 +1,124 @@
+"""The one builder: a `Variant` and the keywords of `keras.applications` in, a functional model
+out."""
+
+import keras
+
+from alexnet_tf.models import layers
+from alexnet_tf.models.spec import INITIALIZERS, Options, Variant
+
+_POOLINGS = (None, "avg", "max")
+
+
+def preprocessing_layer(variant: Variant, mean=None) -> layers.PixelNormalization:
+    """The variant's first layer, around its published mean or around `mean`.
+
+    Args:
+      variant: the network.
+      mean: None, or the mean of a data set in RGB order, 0..255: c numbers, or (h, w, c) of the
+        network's input size.
+    """
+    return layers.PixelNormalization(
+        variant.mean if mean is None else mean,
+        variant.scale,
+        variant.channel_order,
+        name="preprocessing",
+    )
+
+
+def build(
+    variant: Variant,
+    *,
+    include_top=True,
+    weights=None,
+    input_shape=None,
+    pooling=None,
+    classes=None,
+    classifier_activation="softmax",
+    include_preprocessing=True,
+    name=None,
+    initializer="published",
+    dropout_seed=0,
+) -> keras.Model:
+    """Builds a variant; `alexnet_tf.models.build_model` documents the keywords."""
+    classes = variant.classes if classes is None else classes
+    if initializer not in INITIALIZERS:
+        raise ValueError(f"initializer is {initializer!r}: expected one of {list(INITIALIZERS)}.")
+    if pooling not in _POOLINGS:
+        raise ValueError(f"pooling is {pooling!r}: expected None, 'avg' or 'max'.")
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+        raise ValueError(f"classes is {classes!r}: expected a positive number of classes.")
+    options = Options(classes, initializer, dropout_seed)
+
+    shape = _input_shape(variant, input_shape, include_top)
+    # The pixels stay float32 under a mixed policy: the preprocessing layer rounds, after the mean.
+    inputs = x = keras.Input(shape, dtype="float32", name="input")
+    first = _preprocessing(variant, include_preprocessing)
+    if first is not None:
+        x = first(x)
+    for entry in variant.features:
+        x = entry.apply(x, options)
+    if include_top:
+        for entry in variant.top:
+            x = entry.apply(x, options)
+        activation = keras.activations.get(classifier_activation)
+        x = keras.layers.Activation(activation, dtype="float32", name="prob")(x)
+    elif pooling == "avg":
+        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    elif pooling == "max":
+        x = keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
+    model = keras.Model(inputs, x, name=name or variant.name)
+    if weights is not None:
+        from alexnet_tf.models import weights as weight_files
+
+        weight_files.load(model, weights)
+    return model
+
+
+def logits_model(model: keras.Model) -> keras.Model:
+    """The same network (the same weights) without the activation of its last layer "prob".
+
+    Raises:
+      ValueError: a model without a layer "prob", such as one that was built without its top.
+    """
+    try:
+        prob = model.get_layer("prob")
+    except ValueError:
+        raise ValueError(
+            f"The model {model.name!r} has no layer 'prob': expected a network of alexnet_tf that "
+            "was built with include_top=True."
+        ) from None
+    return keras.Model(model.input, prob.input, name=f"{model.name}_logits")
+
+
+def _preprocessing(variant: Variant, include_preprocessing):
+    if isinstance(include_preprocessing, layers.PixelNormalization):
+        # A copy under the contract's name: a Keras layer must not be part of two models by
+        # accident.
+        config = {**include_preprocessing.get_config(), "name": "preprocessing"}
+        return layers.PixelNormalization.from_config(config)
+    if not isinstance(include_preprocessing, bool):
+        raise ValueError(
+            f"include_preprocessing is {include_preprocessing!r}: expected True, False or an "
+            "alexnet_tf.models.layers.PixelNormalization."
+        )
+    return preprocessing_layer(variant) if include_preprocessing else None
+
+
+def _input_shape(variant: Variant, input_shape, include_top):
+    if input_shape is None:
+        return (variant.crop_size, variant.crop_size, variant.channels)
+    shape = tuple(input_shape)
+    smallest = variant.smallest_input()
+    expected = (
+        f"expected (height, width, {variant.channels}) with sides of at least {smallest} pixels"
+    )
+    if len(shape) != 3 or shape[2] != variant.channels:
+        raise ValueError(f"input_shape of {variant.name} is {shape}: {expected}.")
+    if include_top and None in shape:
+        raise ValueError(
+            f"input_shape of {variant.name} is {shape}: {expected}; only include_top=False takes "
+            "pictures of unknown size."
+        )
+    if any(side is not None and side < smallest for side in shape[:2]):
+        raise ValueError(f"input_shape of {variant.name} is {shape}: {expected}.")
+    return shape

@@ -1,0 +1,24 @@
+"""The layers that Keras does not have, or has in a form that is too slow or not reproducible.
+
+Importing this package registers the layers with Keras, so that a saved model that holds them can be
+loaded.
+"""
+
+from alexnet_tf.models.layers.dropout import Dropout
+from alexnet_tf.models.layers.grouped import GroupedConv2D, GroupedDense
+from alexnet_tf.models.layers.pixels import PixelNormalization
+from alexnet_tf.models.layers.pooling import CeilMaxPooling2D
+from alexnet_tf.models.layers.response_norm import (
+    LocalResponseNormalization,
+    SpatialResponseNormalization,
+)
+
+__all__ = [
+    "CeilMaxPooling2D",
+    "Dropout",
+    "GroupedConv2D",
+    "GroupedDense",
+    "LocalResponseNormalization",
+    "PixelNormalization",
+    "SpatialResponseNormalization",
+]

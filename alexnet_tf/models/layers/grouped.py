@@ -1,0 +1,184 @@
+"""Grouped convolution and grouped dense layers: the two columns of the network of 2012."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class GroupedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose groups are fast on CPU, and with explicit zero padding.
+
+    Output channels [i * filters / groups, (i + 1) * filters / groups) read only the input channels
+    [i * c / groups, (i + 1) * c / groups), as in Caffe and PyTorch; with `groups=2` these are the
+    two GPU columns of the paper's section 3.5. The kernel has shape (kh, kw, c / groups, filters).
+
+    Keras wraps every grouped convolution of its TensorFlow backend in a function compiled by XLA,
+    which is slow on CPU and which a CPU TensorFlow Serving refuses to run. This layer runs one
+    convolution per group. TensorFlow's own grouped convolution is as fast where it works, but on a
+    CPU without oneDNN it has no gradient, and fails when it is fused with a ReLU.
+
+    Args:
+      filters, kernel_size, strides, groups, ...: as `keras.layers.Conv2D`, channels last.
+      padding: "valid", "same", or ((top, bottom), (left, right)) rows and columns of zeros. The
+        original program lets windows hang over the bottom and right edge, which no name expresses.
+
+    Input: (b, h, w, c). Output: (b, h', w', filters), h' = (top + h + bottom - kh) // stride + 1.
+
+    Raises:
+      ValueError: a padding of another form; `filters` or the channels that the groups do not
+      divide.
+    """
+
+    def __init__(self, filters, kernel_size, padding="valid", **kwargs):
+        self.explicit_padding = None
+        if not isinstance(padding, str):
+            self.explicit_padding = _explicit_padding(padding)
+            padding = "valid"
+        super().__init__(filters, kernel_size, padding=padding, **kwargs)
+        if self.data_format != "channels_last":
+            raise ValueError(
+                f"The data_format of {self.name} is {self.data_format!r}: expected 'channels_last'."
+            )
+
+    def convolution_op(self, inputs, kernel):
+        if keras.backend.backend() != "tensorflow":
+            return self._keras_convolution(inputs, kernel)
+        if self.groups == 1:
+            return self._tf_convolution(inputs, kernel)
+        import tensorflow as tf
+
+        # All the inputs of a group lie together, so do its outputs (the kernel's last axis).
+        pairs = zip(
+            tf.split(inputs, self.groups, axis=-1),
+            tf.split(kernel, self.groups, axis=-1),
+            strict=True,
+        )
+        return tf.concat([self._tf_convolution(x, k) for x, k in pairs], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        if self.explicit_padding is None:
+            return super().compute_output_shape(input_shape)
+        b, h, w, c = input_shape
+        (top, bottom), (left, right) = self.explicit_padding
+        h = None if h is None else h + top + bottom
+        w = None if w is None else w + left + right
+        return super().compute_output_shape((b, h, w, c))
+
+    def get_config(self):
+        config = super().get_config()
+        if self.explicit_padding is not None:
+            config["padding"] = [list(pair) for pair in self.explicit_padding]
+        return config
+
+    def _tf_convolution(self, inputs, kernel):
+        import tensorflow as tf
+
+        padding = self.padding.upper()
+        if self.explicit_padding is not None:
+            padding = [[0, 0], *map(list, self.explicit_padding), [0, 0]]
+        return tf.nn.conv2d(
+            inputs,
+            kernel,
+            strides=list(self.strides),
+            padding=padding,
+            dilations=list(self.dilation_rate),
+        )
+
+    def _keras_convolution(self, inputs, kernel):
+        if self.explicit_padding is not None:
+            inputs = ops.pad(inputs, [[0, 0], *map(list, self.explicit_padding), [0, 0]])
+        # Without groups in the call ops.conv derives them from the channels of input and kernel.
+        return ops.conv(
+            inputs,
+            kernel,
+            strides=list(self.strides),
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class GroupedDense(keras.layers.Layer):
+    """A dense layer in `groups` columns that do not see each other.
+
+    The input's features lie group after group, and so do the output's: output units
+    [i * units / groups, (i + 1) * units / groups) read only the i-th share of the input.
+
+    Args:
+      units: int, outputs in all.
+      groups: int, must divide `units` and the number of inputs.
+      kernel_initializer, bias_initializer: as `keras.layers.Dense`.
+
+    Input: (b, n). Output: (b, units). Kernel: (groups, n / groups, units / groups); bias: (units,).
+
+    Raises:
+      ValueError: units or inputs that the groups do not divide.
+    """
+
+    def __init__(
+        self,
+        units,
+        groups,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if units < 1 or groups < 1 or units % groups:
+            raise ValueError(
+                f"{self.name} has {units} units in {groups} groups: the groups must divide the "
+                "units."
+            )
+        self.units = units
+        self.groups = groups
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(self, input_shape):
+        inputs = input_shape[-1]
+        if inputs % self.groups:
+            raise ValueError(
+                f"{self.name} has {inputs} inputs and {self.groups} groups: the groups must divide "
+                "the inputs."
+            )
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.groups, inputs // self.groups, self.units // self.groups),
+            initializer=self.kernel_initializer,
+        )
+        self.bias = self.add_weight(
+            name="bias", shape=(self.units,), initializer=self.bias_initializer
+        )
+        self.built = True
+
+    def call(self, inputs):
+        columns = ops.split(inputs, self.groups, axis=-1)
+        outputs = [ops.matmul(x, self.kernel[i]) for i, x in enumerate(columns)]
+        return ops.concatenate(outputs, axis=-1) + self.bias
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "groups": self.groups,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
+def _explicit_padding(padding):
+    try:
+        (top, bottom), (left, right) = padding
+        values = [int(v) for v in (top, bottom, left, right)]
+    except (TypeError, ValueError):
+        values = [-1]
+    if min(values) < 0:
+        raise ValueError(
+            f"The padding is {padding!r}: expected 'valid', 'same' or ((top, bottom), (left, "
+            "right)) with numbers of rows and columns."
+        )
+    return (tuple(values[:2]), tuple(values[2:]))

@@ -1,0 +1,204 @@
+"""Response normalisation: across channels (section 3.3 of the paper) and within a channel."""
+
+import keras
+import numpy as np
+from keras import ops
+
+_CONVENTIONS = ("sum", "mean")
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divides each value by a power of the energy in the channels beside it.
+
+    y_i = x_i / (k + a * sum_j x_j ** 2) ** beta, where j runs over the `size` channels centred on
+    i, clipped at the first and last channel of i's group.
+
+    What `alpha` means differs between programs, so it has to be said:
+
+    | alpha_convention | a            | who                                                     |
+    |------------------|--------------|---------------------------------------------------------|
+    | "sum"            | alpha        | the formula of the paper, TensorFlow                    |
+    | "mean"           | alpha / size | the original program, Caffe, PyTorch, ONNX              |
+
+    Args:
+      size: odd int, the number of channels in a full window (n in the paper).
+      alpha, beta, k: the constants; the defaults are the paper's.
+      alpha_convention: "sum" or "mean", see above.
+      groups: the channels are cut into so many equal runs that do not see each other: 2 for the
+        original program, where each GPU normalised its own half.
+
+    Input: (b, h, w, c) of any float dtype. Output: the same shape, in the compute dtype. The
+    arithmetic is float32 in every dtype policy.
+
+    Raises:
+      ValueError: an even size, an unknown convention, k or beta or alpha that are not positive,
+        channels that the groups do not divide.
+
+    Source: Krizhevsky, Sutskever, Hinton, NIPS 2012, section 3.3.
+    """
+
+    def __init__(
+        self,
+        size=5,
+        alpha=1e-4,
+        beta=0.75,
+        k=2.0,
+        alpha_convention="sum",
+        groups=1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if size < 1 or size % 2 == 0:
+            raise ValueError(
+                f"The size of {self.name} is {size}: expected an odd number of channels."
+            )
+        if not min(alpha, beta, k) > 0:
+            raise ValueError(
+                f"{self.name} has alpha={alpha}, beta={beta}, k={k}: expected positive numbers."
+            )
+        if alpha_convention not in _CONVENTIONS:
+            raise ValueError(
+                f"The alpha_convention of {self.name} is {alpha_convention!r}: expected 'sum' "
+                "(alpha multiplies the sum of squares) or 'mean' (alpha is divided by the size)."
+            )
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+        self.alpha_convention = alpha_convention
+        self.groups = groups
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if self.groups < 1 or channels % self.groups:
+            raise ValueError(
+                f"{self.name} has {channels} channels and {self.groups} groups: the groups must "
+                "divide the channels."
+            )
+        self._band = _band(channels, self.size, self.groups)
+        self.built = True
+
+    def call(self, inputs):
+        x = ops.cast(inputs, "float32")
+        alpha = self.alpha / (self.size if self.alpha_convention == "mean" else 1)
+        if keras.backend.backend() == "tensorflow":
+            y = _tf_band_norm(x, alpha * self._band, self.k, self.beta)
+        else:
+            energy = ops.matmul(ops.square(x), alpha * self._band)
+            y = x * ops.power(self.k + energy, -self.beta)
+        return ops.cast(y, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "k": self.k,
+            "alpha_convention": self.alpha_convention,
+            "groups": self.groups,
+        }
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class SpatialResponseNormalization(keras.layers.Layer):
+    """Divides each value by a power of the energy around it in its own map.
+
+    y = x / (1 + scale / size ** 2 * S) ** beta, where S sums x ** 2 over the size x size window
+    centred on the value, clipped to the map. The second normalisation of layer 2 in the program of
+    2012 (layer type `rnorm` in its configuration; the name there, `cnorm2`, is historical: no mean
+    is subtracted); also Caffe's LRN within a channel.
+
+    Args:
+      size: odd int, the side of the window in pixels.
+      scale: divided by the window's full area, also where the window is clipped.
+      beta: the power.
+
+    Input: (b, h, w, c) of any float dtype. Output: the same shape, in the compute dtype; float32
+    arithmetic throughout.
+
+    Raises:
+      ValueError: an even size; a scale or beta that is not positive.
+    """
+
+    def __init__(self, size=5, scale=1e-3, beta=0.75, **kwargs):
+        super().__init__(**kwargs)
+        if size < 1 or size % 2 == 0:
+            raise ValueError(
+                f"The size of {self.name} is {size}: expected an odd number of pixels."
+            )
+        if not min(scale, beta) > 0:
+            raise ValueError(
+                f"{self.name} has scale={scale}, beta={beta}: expected positive numbers."
+            )
+        self.size = size
+        self.scale = scale
+        self.beta = beta
+
+    def call(self, inputs):
+        x = ops.cast(inputs, "float32")
+        # A zero border makes clipped windows whole, so the mean over size * size values is S /
+        # area.
+        border = self.size // 2
+        squares = ops.pad(ops.square(x), [[0, 0], [border, border], [border, border], [0, 0]])
+        energy = ops.average_pool(squares, self.size, strides=1, padding="valid")
+        y = x * ops.power(1.0 + self.scale * energy, -self.beta)
+        return ops.cast(y, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "scale": self.scale,
+            "beta": self.beta,
+        }
+
+
+def _band(channels, size, groups):
+    """(channels, channels) of zeros and ones: entry (j, i) says that j is in the window of i."""
+    index = np.arange(channels)
+    per_group = channels // groups
+    near = np.abs(index[:, None] - index[None, :]) <= size // 2
+    together = index[:, None] // per_group == index[None, :] // per_group
+    return (near & together).astype(np.float32)
+
+
+def _tf_band_norm(x, band, k, beta):
+    """x * (k + x ** 2 . band) ** -beta with its own gradient.
+
+    The sum over neighbouring channels is a product with a band matrix, run as a 1x1 convolution.
+    The gradient keeps the reciprocal square root of the denominator, from which every power that
+    it needs follows without `pow`.
+    """
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def normalize(x):
+        kernel = tf.constant(band[None, None])
+        bias = tf.fill([band.shape[0]], tf.constant(k, tf.float32))
+        d = tf.nn.bias_add(tf.nn.conv2d(tf.square(x), kernel, 1, "VALID"), bias)
+        if beta == 0.75:
+            r = tf.math.rsqrt(d)
+            factor = r * tf.sqrt(r)
+        else:
+            r = tf.math.rsqrt(d)
+            factor = tf.pow(d, -beta)
+        y = x * factor
+
+        def grad(dy):
+            # dy_i/dx_j = [i = j] d_i^-beta - 2 a beta x_i x_j d_i^(-beta - 1) for j in i's window.
+            again = r * tf.sqrt(r) if beta == 0.75 else factor
+            # The band is symmetric, so it is its own transpose.
+            inner = tf.nn.conv2d(dy * y * (r * r), (-2.0 * beta) * kernel, 1, "VALID")
+            return dy * again + x * inner
+
+        return y, grad
+
+    return normalize(x)

@@ -1,0 +1,238 @@
+"""What a network is, as data: a tuple of entries, each of which adds one layer.
+
+A variant is a `Variant`; `builder.build` reads it. The entries below are the vocabulary of the
+AlexNet family; `lenet.py` and `cifarnet.py` add the few of their own.
+"""
+
+import dataclasses
+import math
+
+import keras
+
+from alexnet_tf.models import layers
+
+INITIALIZERS = ("published", "he")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the caller of a builder chooses and an entry needs to know.
+
+    classes: the number of outputs. initializer: "published" or "he". dropout_seed: int.
+    """
+
+    classes: int
+    initializer: str = "published"
+    dropout_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Init:
+    """How a layer's weights begin: kernel ~ N(0, std**2) and a constant bias.
+
+    std None means uniform in +-1/sqrt(fan-in) for kernel and bias, the default of PyTorch's layers,
+    which torchvision's AlexNet begins with.
+
+    he: whether the "he" start replaces this kernel by N(0, 2 / fan-in). Not in a first layer, whose
+    inputs are pixels with a deviation near 70 instead of 1, nor in a last layer, whose outputs
+    should begin near 0.
+    """
+
+    std: float | None = 0.01
+    bias: float = 0.0
+    he: bool = True
+
+    def arguments(self, fan_in: int, options: Options) -> dict:
+        """Keyword arguments for a Keras layer with `fan_in` inputs per output."""
+        if options.initializer == "he":
+            std = math.sqrt(2.0 / fan_in) if self.he else self.std or 0.01
+            kernel = keras.initializers.RandomNormal(stddev=std)
+            bias = keras.initializers.Zeros()
+        elif self.std is None:
+            limit = 1.0 / math.sqrt(fan_in)
+            kernel = keras.initializers.RandomUniform(-limit, limit)
+            bias = keras.initializers.RandomUniform(-limit, limit)
+        else:
+            kernel = keras.initializers.RandomNormal(stddev=self.std)
+            bias = keras.initializers.Constant(self.bias)
+        return {"kernel_initializer": kernel, "bias_initializer": bias}
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+    """A convolution without activation; pad is "valid" or ((top, bottom), (left, right))."""
+
+    name: str
+    filters: int
+    kernel: int
+    stride: int = 1
+    pad: str | tuple = "valid"
+    groups: int = 1
+    init: Init = Init()
+
+    def apply(self, x, options: Options):
+        fan_in = self.kernel * self.kernel * x.shape[-1] // self.groups
+        return layers.GroupedConv2D(
+            self.filters,
+            self.kernel,
+            strides=self.stride,
+            padding=self.pad,
+            groups=self.groups,
+            name=self.name,
+            **self.init.arguments(fan_in, options),
+        )(x)
+
+    def output_size(self, n: int) -> int:
+        border = 0 if self.pad == "valid" else sum(self.pad[0])
+        return (n + border - self.kernel) // self.stride + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Relu:
+    name: str
+
+    def apply(self, x, options: Options):
+        return keras.layers.ReLU(name=self.name)(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Norm:
+    """Response normalisation across channels; groups 2 keeps it inside each column."""
+
+    name: str
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+    convention: str = "sum"
+    groups: int = 1
+
+    def apply(self, x, options: Options):
+        return layers.LocalResponseNormalization(
+            self.size,
+            self.alpha,
+            self.beta,
+            self.k,
+            alpha_convention=self.convention,
+            groups=self.groups,
+            name=self.name,
+        )(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpatialNorm:
+    """Response normalisation within each map."""
+
+    name: str
+    size: int = 5
+    scale: float = 1e-3
+    beta: float = 0.75
+
+    def apply(self, x, options: Options):
+        return layers.SpatialResponseNormalization(
+            self.size, self.scale, self.beta, name=self.name
+        )(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Max or average pooling; ceil rounds the number of windows up instead of down."""
+
+    name: str
+    size: int = 3
+    stride: int = 2
+    ceil: bool = False
+
+    def apply(self, x, options: Options):
+        kind = layers.CeilMaxPooling2D if self.ceil else keras.layers.MaxPooling2D
+        return kind(self.size, self.stride, name=self.name)(x)
+
+    def output_size(self, n: int) -> int:
+        # At least one whole window: a network has no use for maps smaller than its pool.
+        windows = (n - self.size) / self.stride + 1
+        return math.ceil(windows) if self.ceil and n >= self.size else math.floor(windows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flatten:
+    """Maps to one vector in the order h, w, c; with columns, column after column in that order."""
+
+    name: str = "flatten"
+    columns: int = 1
+
+    def apply(self, x, options: Options):
+        if self.columns > 1:
+            _, h, w, c = x.shape
+            split = (h, w, self.columns, c // self.columns)
+            x = keras.layers.Reshape(split, name=f"{self.name}_split")(x)
+            x = keras.layers.Permute((3, 1, 2, 4), name=f"{self.name}_columns")(x)
+        return keras.layers.Flatten(name=self.name)(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """A fully connected layer without activation; units None means one per class."""
+
+    name: str
+    units: int | None = None
+    columns: int = 1
+    init: Init = Init()
+
+    def apply(self, x, options: Options):
+        units = options.classes if self.units is None else self.units
+        arguments = self.init.arguments(x.shape[-1] // self.columns, options)
+        if self.columns > 1:
+            return layers.GroupedDense(units, self.columns, name=self.name, **arguments)(x)
+        return keras.layers.Dense(units, name=self.name, **arguments)(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drop:
+    """Dropout; index makes its masks differ from those of the network's other dropouts."""
+
+    name: str
+    index: int
+    rate: float = 0.5
+    scaling: str = "paper"
+
+    def apply(self, x, options: Options):
+        # Two dropouts at most in any network here, so 2 * seed + index never meets another's.
+        seed = 2 * options.dropout_seed + self.index
+        return layers.Dropout(self.rate, seed, self.scaling, name=self.name)(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One network.
+
+    name: how users call it. summary: one line. crop_size, channels: its input. mean, scale,
+    channel_order: what its preprocessing layer does to RGB pixels of 0..255. features: entries up
+    to and with the last pool. top: entries from the flattening to the logits. classes: published.
+    """
+
+    name: str
+    summary: str
+    crop_size: int
+    mean: tuple[float, ...]
+    features: tuple
+    top: tuple
+    scale: tuple[float, ...] | float = 1.0
+    channel_order: str = "rgb"
+    channels: int = 3
+    classes: int = 1000
+
+    def feature_size(self, n: int) -> int:
+        """The side of the last map for a picture with sides of n; less than 1: too small."""
+        for entry in self.features:
+            if hasattr(entry, "output_size"):
+                n = entry.output_size(n)
+                if n < 1:
+                    break
+        return n
+
+    def smallest_input(self) -> int:
+        """The smallest side of a picture that leaves something of the feature maps."""
+        n = 1
+        while self.feature_size(n) < 1:
+            n += 1
+        return n

@@ -1,0 +1,102 @@
+"""Turns pictures in any usual layout into a prepared data set (TFRecords + TFDS metadata).
+
+    python -m data_prep.convert --source=DIR --output=DIR
+
+Killed at any moment and started again with the same flags, it carries on; the result is the same to
+the byte, whatever the number of workers.
+"""
+
+import sys
+
+from alexnet_tf import door
+
+
+def _define(flags):
+    from absl import flags as absl_flags
+
+    def integer(name, default, text, lower_bound=1):
+        absl_flags.DEFINE_integer(name, default, text, lower_bound, flag_values=flags)
+
+    absl_flags.DEFINE_string(
+        "source", None, "Directory of the pictures (or gs://..., s3://...).", flag_values=flags
+    )
+    absl_flags.DEFINE_string("output", None, "Directory to make.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "layout", "auto", "What the source looks like; auto looks for itself.", flag_values=flags
+    )
+    integer("image_size", None, "Height and width of the stored pictures, usually 256.")
+    absl_flags.DEFINE_enum(
+        "channels", None, ["1", "3"], "1 stores grey, 3 colour, the usual.", flag_values=flags
+    )
+    absl_flags.DEFINE_enum(
+        "encoding", "jpeg", ["jpeg", "raw"], "jpeg (quality 95) or raw uint8.", flag_values=flags
+    )
+    integer("workers", None, "Processes; one per core if not given.")
+    integer("seed", 0, "Seed of the shuffle.", 0)
+    integer("shards", None, "Training shards; one per 256 pictures, at most 1024, if not given.")
+    integer("max_bad", 0, "Leave out up to so many pictures that cannot be decoded.", 0)
+    integer("max_pixels", 100_000_000, "Refuse larger pictures, to protect memory.")
+    absl_flags.DEFINE_bool(
+        "fast_dct", False, "Decode large JPEGs scaled down: faster, not exact.", flag_values=flags
+    )
+    absl_flags.DEFINE_bool(
+        "apply_exif",
+        False,
+        "Turn pictures as their EXIF says. ImageNet's convention is not to.",
+        flag_values=flags,
+    )
+
+
+def _main(flags, args):
+    if args:
+        raise door.UsageError(f"Found {args[0]!r}, expected only --flags: see --help.")
+    for name in ("source", "output"):
+        if not flags[name].value:
+            raise door.UsageError(f"--{name} is missing: name a directory, as --{name}=DIR.")
+
+    import time
+
+    from data_prep import runner
+
+    if flags.workers != 1:
+        runner.warm_up()  # imports TensorFlow for the workers while we import it here
+
+    from data_prep import layouts, preparation
+
+    if flags.layout not in layouts.names():
+        raise door.UsageError(
+            f"--layout={flags.layout} is not known, expected one of {', '.join(layouts.names())}."
+        )
+    settings = preparation.Settings(
+        layout=flags.layout,
+        image_size=flags.image_size,
+        channels=int(flags.channels) if flags.channels else None,
+        encoding=flags.encoding,
+        seed=flags.seed,
+        shards=flags.shards,
+        max_bad=flags.max_bad,
+        max_pixels=flags.max_pixels,
+        fast_dct=flags.fast_dct,
+        apply_exif=flags.apply_exif,
+    )
+    begin = time.monotonic()
+    manifest = preparation.prepare(flags.source, flags.output, settings, flags.workers)
+    print(_summary(manifest, flags.output, time.monotonic() - begin))
+
+
+def _summary(manifest, output, seconds):
+    counts = ", ".join(f"{count} {split}" for split, count in manifest["counts"].items())
+    size = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
+    return (
+        f"{output}: {counts} pictures of {manifest['classes']} classes in "
+        f"{len(manifest['shards'])} shards, {size:.1f} MB; {len(manifest['repairs'])} repairs, "
+        f"{len(manifest['rejects'])} left out (manifest.json lists them); {seconds:.0f} s"
+    )
+
+
+def main(argv=None) -> int:
+    return door.run(_define, _main, argv, doc=__doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

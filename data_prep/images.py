@@ -1,0 +1,335 @@
+"""One picture: sniff what it is, decode it, shorter side to 256, centre crop, encode.
+
+What a file is is read from its bytes, never from its name: ImageNet holds a PNG named .JPEG and 22
+CMYK JPEGs, and mirrors rename files. This is the one place beside `alexnet_tf.data.preprocessing`
+that does image arithmetic, because the JPEG library and OpenCV are faster than TensorFlow's ops; a
+test holds the two to each other at 55 dB or more.
+"""
+
+import dataclasses
+import io
+import math
+
+import cv2
+import numpy as np
+import simplejpeg
+
+JPEG_QUALITY = 95  # cuda-convnet2, make-data
+CHROMA = "420"
+MAX_PIXELS = 100_000_000  # the largest picture of ILSVRC has about 40 million
+# The area resize starts at a whole source pixel. Of the output columns before the crop, one whose
+# left edge lies this close to a whole pixel is taken as the start: 0.01 pixel keeps 58 dB.
+EDGE_TOLERANCE = 0.01
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+)
+_SUFFIXES = {
+    "jpg": "JPEG",
+    "jpeg": "JPEG",
+    "jpe": "JPEG",
+    "png": "PNG",
+    "gif": "GIF",
+    "bmp": "BMP",
+    "tif": "TIFF",
+    "tiff": "TIFF",
+    "webp": "WEBP",
+}
+PICTURE_SUFFIXES = frozenset(_SUFFIXES)
+
+
+class BadPicture(ValueError):
+    """A picture that cannot be decoded, with the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """How a picture becomes a stored picture.
+
+    Attributes:
+      image_size: height and width of the stored picture.
+      channels: 3 (RGB) or 1 (grey).
+      encoding: "jpeg" (quality 95) or "raw" (uint8, height x width x channels).
+      max_pixels: a larger picture is refused before it is decoded.
+      fast_dct: lets the JPEG library decode at 1/2, 1/4 or 1/8 where the picture stays at least
+        image_size: faster on large originals, not exact.
+      apply_exif: turn the picture as its EXIF orientation says. ImageNet's convention is not to.
+    """
+
+    image_size: int = 256
+    channels: int = 3
+    encoding: str = "jpeg"
+    max_pixels: int = MAX_PIXELS
+    fast_dct: bool = False
+    apply_exif: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A stored picture: its bytes, its pixels before encoding, and what had to be repaired."""
+
+    encoded: bytes
+    pixels: np.ndarray  # uint8 (image_size, image_size, channels)
+    repairs: tuple[str, ...]
+
+
+def sniff(encoded: bytes) -> str | None:
+    """The format that the first bytes tell: "JPEG", "PNG", "GIF", ... or None."""
+    for magic, kind in _MAGIC:
+        if encoded.startswith(magic):
+            return kind
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return "WEBP"
+    return None
+
+
+def convert_picture(encoded: bytes, file_name: str, conversion: Conversion) -> Converted:
+    """Turns a picture file's bytes into what a record holds.
+
+    Args:
+      encoded: the file's bytes: JPEG, PNG, GIF (first frame), BMP, TIFF or WebP.
+      file_name: only compared with the bytes, to list a PNG named .JPEG as such.
+      conversion: the settings.
+
+    Raises:
+      BadPicture: empty, cut off, no picture, or more than `max_pixels`.
+    """
+    pixels, full_size, repairs = decode(encoded, conversion)
+    named = _SUFFIXES.get(file_name.rpartition(".")[2].lower())
+    kind = sniff(encoded)
+    if named is not None and named != kind:
+        repairs = (f"{kind} named as {named}", *repairs)
+    square = resize_and_crop(pixels, conversion.image_size, full_size)
+    if conversion.encoding == "raw":
+        return Converted(square.tobytes(), square, repairs)
+    spaces = ("RGB", CHROMA) if conversion.channels == 3 else ("GRAY", "Gray")
+    return Converted(simplejpeg.encode_jpeg(square, JPEG_QUALITY, *spaces), square, repairs)
+
+
+def decode(encoded: bytes, conversion: Conversion):
+    """Decodes to uint8 (height, width, channels).
+
+    Returns:
+      The pixels; the (height, width) that the whole picture has, which is larger than the pixels'
+      after DCT-scaled decoding; and what was repaired.
+
+    Raises:
+      BadPicture: see `convert_picture`.
+    """
+    if not encoded:
+        raise BadPicture("the file is empty (0 bytes)")
+    kind = sniff(encoded)
+    if kind is None:
+        raise BadPicture(f"it is no picture: it starts with {encoded[:12]!r}")
+    if kind == "JPEG":
+        pixels, full_size, repairs = _decode_jpeg(encoded, conversion)
+    else:
+        pixels, full_size, repairs = _decode_other(encoded, kind, conversion)
+    if conversion.apply_exif and (turn := _orientation(encoded)) != 1:
+        pixels = _oriented(pixels, turn)
+        full_size = full_size if turn < 5 else full_size[::-1]
+        repairs = (*repairs, f"turned as EXIF orientation {turn} says")
+    return pixels, full_size, repairs
+
+
+def _decode_jpeg(encoded, conversion):
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
+    except ValueError:
+        # The library's own reader refuses rare component layouts that Pillow can read.
+        return _decode_other(encoded, "JPEG", conversion)
+    if space not in ("YCbCr", "RGB", "Gray"):
+        return _decode_other(encoded, "JPEG", conversion)
+    _check_size(height, width, conversion.max_pixels)
+    repairs = ("grey stored as RGB",) if space == "Gray" and conversion.channels == 3 else ()
+    size = conversion.image_size if conversion.fast_dct else 0
+    wanted = {
+        "colorspace": "RGB" if conversion.channels == 3 else "GRAY",
+        "min_height": size,
+        "min_width": size,
+    }
+    try:
+        return simplejpeg.decode_jpeg(encoded, **wanted), (height, width), repairs
+    except ValueError as error:
+        reason = str(error)
+    if "Premature end" in reason:
+        raise BadPicture(f"the JPEG is cut off ({reason})")
+    # Stray bytes between markers and the like: libjpeg warns and decodes, as TensorFlow's op does.
+    try:
+        pixels = simplejpeg.decode_jpeg(encoded, strict=False, **wanted)
+    except ValueError as error:
+        raise BadPicture(f"the JPEG cannot be decoded ({error})") from None
+    return pixels, (height, width), (*repairs, f"decoded despite: {reason}")
+
+
+def _decode_other(encoded, kind, conversion):
+    """Everything but an ordinary JPEG goes through Pillow."""
+    from PIL import Image, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = None  # our own bound is checked below, before anything is decoded
+    try:
+        with Image.open(io.BytesIO(encoded), formats=[kind]) as picture:
+            width, height = picture.size
+            _check_size(height, width, conversion.max_pixels)
+            mode = picture.mode
+            picture.load()
+            pixels, repairs = _eight_bits(picture, encoded, conversion.channels)
+    except BadPicture:
+        raise
+    except UnidentifiedImageError:
+        raise BadPicture(f"the {kind} has no valid header") from None
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
+        raise BadPicture(f"the {kind} cannot be decoded ({error})") from None
+    if mode == "CMYK":
+        repairs = ("CMYK converted to RGB", *repairs)
+    return pixels, (height, width), repairs
+
+
+def _eight_bits(picture, encoded, channels):
+    """(uint8 (height, width, channels), repairs) of a loaded Pillow image of any mode."""
+    mode, repairs = picture.mode, ()
+    sixteen = mode.startswith("I") or mode == "F"
+    if sixteen:
+        values = np.asarray(picture)
+        # The high byte, as libpng's and so TensorFlow's reduction to 8 bits.
+        grey = np.clip(values.astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+        picture = type(picture).frombytes("L", picture.size, grey.tobytes())
+    if sixteen or (encoded[:4] == b"\x89PNG" and encoded[24:25] == b"\x10"):
+        repairs += ("16 bits reduced to 8",)
+    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        repairs += ("alpha channel dropped",)
+    if mode == "P":
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    if mode in ("1", "L", "LA", "La") or sixteen:
+        if channels == 3:
+            repairs += ("grey stored as RGB",)
+        if mode in ("LA", "La"):
+            picture = picture.getchannel(0)
+    pixels = np.asarray(picture.convert("RGB" if channels == 3 else "L"))
+    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], channels)), repairs
+
+
+def _check_size(height, width, max_pixels):
+    if height * width > max_pixels:
+        raise BadPicture(
+            f"it has {width} x {height} pixels, more than the {max_pixels} that --max_pixels allows"
+        )
+    if height < 1 or width < 1:
+        raise BadPicture(f"it has {width} x {height} pixels")
+
+
+def _orientation(encoded) -> int:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            turn = picture.getexif().get(0x0112, 1)
+    except (OSError, ValueError, SyntaxError):
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
+def _oriented(pixels, turn):
+    """EXIF 2.32, tag 0x0112: 5..8 exchange rows and columns, the others only mirror."""
+    if turn >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def resize_and_crop(pixels, size: int, full_size: tuple[int, int] | None = None):
+    """The picture with its shorter side resized to `size`, and of that the central square.
+
+    The same geometry as `preprocessing.evaluation_crop` (longer side rounded half up, crop offset
+    floored), but only the source pixels under the square are touched.
+
+    Args:
+      pixels: uint8 (height, width, channels).
+      size: of the square.
+      full_size: (height, width) before DCT-scaled decoding; the pixels' own if None.
+
+    Returns:
+      uint8 (size, size, channels), C order.
+    """
+    height, width = pixels.shape[:2]
+    full_height, full_width = full_size or (height, width)
+    shorter = min(full_height, full_width)
+    rows = _Axis.of(height, full_height, shorter, size)
+    columns = _Axis.of(width, full_width, shorter, size)
+    if shorter == size and (height, width) == (full_height, full_width):
+        square = pixels[rows.crop : rows.crop + size, columns.crop : columns.crop + size]
+        return np.ascontiguousarray(square)
+    if shorter >= size:
+        return _shrink(pixels, size, rows, columns)
+    return _enlarge(pixels, size, rows, columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """One axis of the resize: source pixels, resized pixels, and where the crop starts in those."""
+
+    source: int
+    resized: int
+    crop: int
+
+    @classmethod
+    def of(cls, source, full, shorter, size):
+        resized = (2 * size * full + shorter) // (2 * shorter)
+        return cls(source, resized, (resized - size) // 2)
+
+    @property
+    def scale(self) -> float:
+        return self.source / self.resized
+
+    def start(self) -> int:
+        """The last resized pixel up to `crop` whose edge falls on a whole source pixel."""
+        for index in range(self.crop, 0, -1):
+            edge = index * self.scale
+            if abs(edge - round(edge)) <= EDGE_TOLERANCE:
+                return index
+        return 0
+
+
+def _shrink(pixels, size, rows, columns):
+    spans, skipped = [], []
+    for axis in (rows, columns):
+        start = axis.start()
+        first = round(start * axis.scale)
+        # One source pixel more than needed, so that rounding never costs the last resized one.
+        last = min(axis.source, math.ceil((axis.crop + size) * axis.scale) + 1)
+        spans.append(slice(first, last))
+        skipped.append(axis.crop - start)
+    resized = cv2.resize(
+        pixels[spans[0], spans[1]],
+        None,
+        fx=1 / columns.scale,  # the exact factor: a size would be rounded to the cut-out's own
+        fy=1 / rows.scale,
+        interpolation=cv2.INTER_AREA,
+    )
+    resized = resized.reshape(*resized.shape[:2], pixels.shape[2])  # OpenCV drops a single channel
+    top, left = skipped
+    return np.ascontiguousarray(resized[top : top + size, left : left + size])
+
+
+def _enlarge(pixels, size, rows, columns):
+    """Keys' bicubic kernel with a = -0.5, as TensorFlow's; OpenCV's has -0.75."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+    box = (
+        columns.crop * columns.scale,
+        rows.crop * rows.scale,
+        min((columns.crop + size) * columns.scale, columns.source),
+        min((rows.crop + size) * rows.scale, rows.source),
+    )
+    square = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return np.ascontiguousarray(square.reshape(size, size, pixels.shape[2]))

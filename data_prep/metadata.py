@@ -1,0 +1,103 @@
+"""The files around the shards: TFDS metadata, statistics.npz, manifest.json."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+import alexnet_tf
+from alexnet_tf.data import records
+from data_prep import plan, writer
+from data_prep.statistics import PixelSums
+
+MANIFEST_VERSION = 1
+
+
+def write_statistics(folder: str, sums: PixelSums) -> None:
+    """Writes statistics.npz."""
+    writer.write_arrays(os.path.join(folder, records.STATISTICS_FILE), **sums.finish())
+
+
+def write_tfds(
+    folder: str,
+    record_format: records.RecordFormat,
+    work: plan.Plan,
+    receipts: Sequence[writer.Receipt],
+) -> None:
+    """Writes features.json and dataset_info.json, so that TFDS reads `folder` by itself."""
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder,
+        dataset_name=records.DATASET_NAME,
+        filetype_suffix="tfrecord",
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    )
+    of = {receipt.shard: receipt for receipt in receipts}
+    splits = []
+    for split in work.counts:
+        shards = [of[shard.file_name] for shard in work.shards if shard.split == split]
+        splits.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[receipt.count for receipt in shards],
+                num_bytes=sum(receipt.bytes for receipt in shards),
+                filename_template=template,
+            )
+        )
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=records.tfds_features(record_format, list(work.synsets)),
+        split_infos=splits,
+        version=records.DATASET_VERSION,
+        filename_template=template,
+        check_data=False,
+        description="Pictures prepared by alexnet-tf (python -m data_prep.convert).",
+    )
+    # TFDS calls a folder data set after nothing; the reader looks for files of this name.
+    path = os.path.join(folder, "dataset_info.json")
+    with tf.io.gfile.GFile(path, "r") as file:
+        info = json.loads(file.read())
+    info["name"] = records.DATASET_NAME
+    writer.write_text(path, json.dumps(info, indent=2, sort_keys=True) + "\n")
+
+
+def write_manifest(
+    folder: str, settings: dict, work: plan.Plan, receipts: Sequence[writer.Receipt]
+) -> dict:
+    """Writes manifest.json: settings, and per shard count, bytes and sha256; repairs; rejects."""
+    of = {receipt.shard: receipt for receipt in receipts}
+    ordered = [(shard, of[shard.file_name]) for shard in work.shards]
+    manifest = {
+        "manifest_version": MANIFEST_VERSION,
+        "tool": f"alexnet-tf {alexnet_tf.__version__}",
+        "settings": settings,
+        "classes": len(work.synsets),
+        "counts": {
+            split: sum(receipt.count for shard, receipt in ordered if shard.split == split)
+            for split in work.counts
+        },
+        "shards": [
+            {
+                "file": receipt.shard,
+                "split": shard.split,
+                "count": receipt.count,
+                "bytes": receipt.bytes,
+                "sha256": receipt.sha256,
+            }
+            for shard, receipt in ordered
+        ],
+        # Sorted: the order in which pictures lie in the shards tells a reader nothing.
+        "repairs": sorted(repair for _, receipt in ordered for repair in receipt.repairs),
+        "rejects": sorted(reject for _, receipt in ordered for reject in receipt.rejects),
+    }
+    text = json.dumps(manifest, indent=1, ensure_ascii=True)
+    writer.write_text(os.path.join(folder, records.MANIFEST_FILE), text + "\n")
+    return manifest
+
+
+def as_settings(settings) -> dict:
+    """A settings dataclass as it stands in the manifest."""
+    return dataclasses.asdict(settings)

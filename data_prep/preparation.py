@@ -1,0 +1,257 @@
+"""The whole conversion: look, plan, convert, describe, rename."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+
+import tensorflow as tf
+
+from alexnet_tf.data import records
+from data_prep import images, layouts, metadata, plan, runner, writer
+from data_prep.statistics import PixelSums
+
+Runner = Callable[
+    [writer.Job, Sequence[plan.Shard], Callable[[int], None]], Iterator[writer.Receipt]
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a prepared data set depends on, besides the source's own bytes.
+
+    Attributes:
+      layout: a name of `layouts.names()`.
+      image_size: height and width of the stored pictures; None takes the layout's (256).
+      channels: 3 or 1; None takes the layout's (3).
+      encoding: "jpeg" or "raw".
+      seed: of the shuffle.
+      shards: training shards; None takes one per 256 pictures, at most 1024.
+      max_bad: so many pictures that cannot be decoded are left out instead of ending the run.
+      max_pixels: pictures larger than this cannot be decoded.
+      fast_dct: see `images.Conversion`.
+      apply_exif: see `images.Conversion`.
+      source_name: what the manifest calls the source; None takes its path.
+    """
+
+    layout: str = "auto"
+    image_size: int | None = None
+    channels: int | None = None
+    encoding: str = "jpeg"
+    seed: int = 0
+    shards: int | None = None
+    max_bad: int = 0
+    max_pixels: int = images.MAX_PIXELS
+    fast_dct: bool = False
+    apply_exif: bool = False
+    source_name: str | None = None
+
+
+def prepare(
+    source: str,
+    output: str,
+    settings: Settings = Settings(),
+    workers: int | None = None,
+    run: Runner | None = None,
+) -> dict:
+    """Converts `source` into a prepared data set (records.py) in the directory `output`.
+
+    Everything is written to `output`.partial first and renamed at the end. When that was
+    interrupted, the same call carries on where it stopped; when `output` is already complete with
+    the same settings, nothing is done.
+
+    Args:
+      source: a directory in one of the layouts, or what else a layout reads.
+      output: the directory to make.
+      settings: see there.
+      workers: processes on this machine; None takes one per core.
+      run: how shards are converted, if not on this machine.
+
+    Returns:
+      The manifest.
+
+    Raises:
+      FileExistsError: `output` holds something else.
+      FileNotFoundError: there is no source, it is empty, or pieces of it are missing.
+      ValueError: no usable pictures, more bad ones than allowed, or unknown layout.
+      OSError: reading or writing failed.
+    """
+    source, output = _trimmed(source), _trimmed(output)
+    settings = dataclasses.replace(settings, source_name=settings.source_name or source)
+    if is_complete(output, settings):
+        return records.read_manifest(output)
+    layout = layouts.find(source, settings.layout)
+    conversion = _conversion(settings, layout)
+    folder = f"{output}.partial"
+    fresh = not tf.io.gfile.exists(folder)
+    _make_folder(folder)
+    try:
+        with runner.exclusive(_lock_path(folder)):
+            work = _plan(source, folder, layout, settings)
+            fresh = False
+            job = writer.Job(
+                source,
+                folder,
+                conversion,
+                work.synsets,
+                settings.max_bad,
+                writer.settings_digest(conversion, work.synsets),
+            )
+            run = run or _on_this_machine(workers)
+            receipts = _convert(job, work, run)
+            manifest = _describe(job, work, receipts, settings)
+            _publish(folder, output, receipts)
+    except BaseException:
+        if fresh:  # nothing was found to convert: leave no trace
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return manifest
+
+
+def is_complete(output: str, settings: Settings) -> bool:
+    """Whether `output` already is the data set that `settings` ask for.
+
+    Raises:
+      FileExistsError: it is something else.
+    """
+    output = _trimmed(output)
+    if not tf.io.gfile.exists(output):
+        return False
+    if not tf.io.gfile.isdir(output):
+        raise FileExistsError(f"{output} is a file: expected a directory, name another --output.")
+    names = tf.io.gfile.listdir(output)
+    if not names:
+        return False
+    if records.MANIFEST_FILE not in names or "dataset_info.json" not in names:
+        raise FileExistsError(
+            f"{output} already holds {len(names)} files that are no prepared data set: expected "
+            "a new or empty directory, name another --output."
+        )
+    found = records.read_manifest(output)["settings"]
+    wanted = metadata.as_settings(settings)
+    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    if differing:
+        name = differing[0]
+        raise FileExistsError(
+            f"{output} was already prepared with {name}={found.get(name)}, expected "
+            f"{wanted[name]}: remove it or name another --output."
+        )
+    return True
+
+
+def _conversion(settings, layout):
+    conversion = images.Conversion(
+        image_size=settings.image_size or layout.image_size,
+        channels=settings.channels or layout.channels,
+        encoding=settings.encoding,
+        max_pixels=settings.max_pixels,
+        fast_dct=settings.fast_dct,
+        apply_exif=settings.apply_exif,
+    )
+    # Refuses what no reader could read.
+    records.RecordFormat(conversion.image_size, conversion.channels, conversion.encoding)
+    return conversion
+
+
+def _plan(source, folder, layout, settings):
+    from tqdm import tqdm
+
+    found = layout.pictures(source, os.path.join(folder, "unpacked"))
+    with tqdm(found, desc="look", unit="picture") as looking:
+        return plan.make_plan(looking, folder, settings.seed, settings.shards)
+
+
+def _convert(job, work, run):
+    """All receipts, those of an earlier run included."""
+    from tqdm import tqdm
+
+    receipts = {shard: writer.finished(job, shard) for shard in work.shards}
+    kept = sum(shard.pictures for shard, receipt in receipts.items() if receipt)
+    left = [shard for shard, receipt in receipts.items() if receipt is None]
+    done = [receipt for receipt in receipts.values() if receipt]
+    _check_bad(done, job.max_bad)
+    with tqdm(total=sum(work.counts.values()), initial=kept, desc="convert", unit="picture") as bar:
+        for receipt in run(job, left, bar.update):
+            done.append(receipt)
+            _check_bad(done, job.max_bad)
+    return done
+
+
+def _check_bad(receipts, max_bad):
+    rejects = [reject for receipt in receipts for reject in receipt.rejects]
+    if len(rejects) > max_bad:
+        raise ValueError(writer.too_many(rejects, max_bad))
+
+
+def _describe(job, work, receipts, settings):
+    for split in work.counts:
+        names = {shard.file_name for shard in work.shards if shard.split == split}
+        if not sum(receipt.count for receipt in receipts if receipt.shard in names):
+            raise ValueError(f"The {split} split of {job.source} has no usable picture left.")
+    conversion = job.conversion
+    record_format = records.RecordFormat(
+        conversion.image_size, conversion.channels, conversion.encoding
+    )
+    training = [shard for shard in work.shards if shard.split == "train"]
+    if training:
+        sums = PixelSums.zeros(record_format.shape)
+        for shard in training:
+            sums.add(writer.read_sums(job.folder, shard))
+        metadata.write_statistics(job.folder, sums)
+    metadata.write_tfds(job.folder, record_format, work, receipts)
+    return metadata.write_manifest(job.folder, metadata.as_settings(settings), work, receipts)
+
+
+def _publish(folder, output, receipts):
+    """Removes what only the work needed and gives the directory its name."""
+    keep = {receipt.shard for receipt in receipts} | {
+        "features.json",
+        "dataset_info.json",
+        records.STATISTICS_FILE,
+        records.MANIFEST_FILE,
+    }
+    for name in tf.io.gfile.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.rstrip("/") not in keep:
+            remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
+            remove(path)
+    if "://" not in output:
+        os.replace(folder, output)
+        return
+    # An object store cannot rename a directory: file by file, and last the one that makes it one.
+    tf.io.gfile.makedirs(output)
+    for name in sorted(keep, key=lambda name: name == "dataset_info.json"):
+        if tf.io.gfile.exists(os.path.join(folder, name)):
+            tf.io.gfile.rename(os.path.join(folder, name), os.path.join(output, name), True)
+    tf.io.gfile.rmtree(folder)
+
+
+def _make_folder(folder):
+    try:
+        tf.io.gfile.makedirs(folder)
+    except tf.errors.OpError as error:
+        raise OSError(f"The directory {folder} cannot be made: {error.message}") from None
+
+
+def _lock_path(folder):
+    """Beside the folder, not in it: the lock outlives the rename. Remote runs lock locally."""
+    if "://" in folder:
+        import hashlib
+        import tempfile
+
+        name = hashlib.sha256(folder.encode()).hexdigest()[:16]
+        return os.path.join(tempfile.gettempdir(), f"data_prep-{name}.lock")
+    return f"{folder}/lock"
+
+
+def _on_this_machine(workers):
+    workers = workers or os.cpu_count() or 1
+
+    def run(job, shards, progress):
+        return runner.run_local(job, shards, workers, progress)
+
+    return run
+
+
+def _trimmed(path):
+    return path.rstrip("/") or "/"

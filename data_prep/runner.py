@@ -1,0 +1,129 @@
+"""Runs the shards of a job on the cores of this machine."""
+
+import concurrent.futures
+import concurrent.futures.process
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.forkserver
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # at run time `warm_up` has to come before TensorFlow is imported
+    from data_prep import plan, writer
+
+_job = None  # in a worker: the job, and how it reports progress
+_counter = None
+
+
+def warm_up() -> None:
+    """Starts the process that workers are forked from, so that it imports while we do.
+
+    A fresh process that has imported everything once, and runs no threads, is forked for each
+    worker: forking this one, where TensorFlow may be running, could deadlock.
+    """
+    _context()
+    multiprocessing.forkserver.ensure_running()
+
+
+def _context():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["data_prep.writer"])
+    return context
+
+
+def run_local(
+    job: "writer.Job",
+    shards: Sequence["plan.Shard"],
+    workers: int,
+    progress: Callable[[int], None],
+) -> Iterator["writer.Receipt"]:
+    """Converts `shards` in `workers` processes; yields receipts as shards are finished.
+
+    With one worker no process is started. A worker that fails ends the run, once the shards that
+    are being worked on are finished; so does closing the iterator.
+
+    Args:
+      progress: called with the number of pictures converted since the last call.
+
+    Raises:
+      ValueError, OSError: what `writer.write_shard` raises.
+      ChildProcessError: a worker was killed from outside, as by the out-of-memory killer.
+    """
+    from data_prep import writer
+
+    if workers == 1 or len(shards) <= 1:
+        for shard in shards:
+            yield writer.write_shard(job, shard, progress)
+        return
+    context = _context()
+    counter = context.Value("q", 0)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(shards)), context, _start_worker, (job, counter)
+    )
+    seen = 0
+    try:
+        waiting = {pool.submit(_work, shard) for shard in shards}
+        while waiting:
+            done, waiting = concurrent.futures.wait(
+                waiting, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            progress(counter.value - seen)
+            seen = counter.value
+            for future in done:
+                yield future.result()
+    except concurrent.futures.process.BrokenProcessPool:
+        raise ChildProcessError(
+            "A worker process was killed, as happens when memory runs out: start the same command "
+            "again, perhaps with fewer --workers; finished shards are kept."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(job, counter):
+    global _job, _counter
+    import cv2
+
+    cv2.setNumThreads(1)  # the cores are shared out already, a process each
+    _job, _counter = job, counter
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    """Ends this worker when the converter is killed, so that no orphan writes on."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _work(shard):
+    from data_prep import writer
+
+    return writer.write_shard(_job, shard, _report)
+
+
+def _report(done):
+    with _counter.get_lock():
+        _counter.value += done
+
+
+@contextlib.contextmanager
+def exclusive(path: str):
+    """Holds a lock file, so that two converters never write to one place.
+
+    Raises:
+      BlockingIOError: another process holds it.
+    """
+    import fcntl
+
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"Another conversion is writing to {os.path.dirname(path)}: wait for it, or name "
+                "another --output."
+            ) from None
+        yield

@@ -1,0 +1,250 @@
+"""Shards: each is converted by one worker, written aside, renamed, and vouched for by a receipt.
+
+A shard is finished when its receipt is there, which is written last. A run that was killed is
+started again with the same arguments: shards with a receipt of the same plan lines and settings are
+kept, all others are made anew. Because a shard's bytes depend on its lines alone, the result is the
+same whatever the number of workers and however often it was interrupted.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.data import records
+from data_prep import images, plan
+from data_prep.statistics import Accumulator, PixelSums
+
+RECEIPT_SUFFIX = ".receipt.json"
+SUMS_SUFFIX = ".sums.npz"
+# A finished picture is reported to the progress bar in batches, for the lock's sake.
+REPORT_EVERY = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What all shards of a conversion have in common.
+
+    Attributes:
+      source: the directory that relative picture paths start from.
+      folder: where plan, shards and receipts are; a cluster's workers must reach it.
+      conversion: how a picture is converted.
+      synsets: the classes in label order.
+      max_bad: a shard with more bad pictures than this ends the run.
+      digest: of the settings that change a shard's bytes.
+    """
+
+    source: str
+    folder: str
+    conversion: images.Conversion
+    synsets: tuple[str, ...]
+    max_bad: int
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Receipt:
+    """What a finished shard holds.
+
+    Attributes:
+      shard: its file name.
+      digest: of the plan lines and settings that it was made from.
+      count: records.
+      bytes: size of the file.
+      sha256: of the file.
+      repairs: [file, what was done] for each repaired picture.
+      rejects: [file, reason] for each picture left out.
+    """
+
+    shard: str
+    digest: str
+    count: int
+    bytes: int
+    sha256: str
+    repairs: list[list[str]]
+    rejects: list[list[str]]
+
+
+def settings_digest(conversion: images.Conversion, synsets: tuple[str, ...]) -> str:
+    """Names everything besides the pictures that a shard's bytes depend on."""
+    parts = dataclasses.asdict(conversion)
+    parts.pop("max_pixels")  # decides what is refused, not what is stored
+    text = json.dumps([parts, images.JPEG_QUALITY, images.CHROMA, synsets], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def finished(job: Job, shard: plan.Shard) -> Receipt | None:
+    """The receipt of `shard` if it was already made from the same lines and settings."""
+    path = os.path.join(job.folder, shard.file_name)
+    with contextlib.suppress(OSError, ValueError, TypeError, tf.errors.OpError):
+        with tf.io.gfile.GFile(path + RECEIPT_SUFFIX, "r") as file:
+            receipt = Receipt(**json.loads(file.read()))
+        whole = tf.io.gfile.stat(path).length == receipt.bytes
+        sums = shard.split != "train" or tf.io.gfile.exists(path + SUMS_SUFFIX)
+        if receipt.digest == _digest(job, shard) and whole and sums:
+            return receipt
+    return None
+
+
+def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
+    """Converts the pictures of one shard and writes it.
+
+    Args:
+      job: the settings.
+      shard: which lines of the plan.
+      progress: called with the number of pictures done since the last call.
+
+    Raises:
+      ValueError: more than `job.max_bad` pictures of this shard are bad.
+      OSError: reading or writing failed.
+    """
+    path = os.path.join(job.folder, shard.file_name)
+    aside = f"{path}.{os.getpid()}.aside"
+    try:
+        return _write_shard(job, shard, (path, aside), progress or (lambda done: None))
+    except tf.errors.OpError as error:
+        raise OSError(f"Writing {path} failed: {error.message}") from None
+    finally:
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            if tf.io.gfile.exists(aside):
+                tf.io.gfile.remove(aside)
+
+
+def _write_shard(job, shard, paths, progress):
+    path, aside = paths
+    labels = {synset: label for label, synset in enumerate(job.synsets)}
+    size, channels = job.conversion.image_size, job.conversion.channels
+    statistics = Accumulator((size, size, channels)) if shard.split == "train" else None
+    count, repairs, rejects = 0, [], []
+    unreported = 0
+    with tf.io.TFRecordWriter(aside) as writer:
+        for picture in plan.read_lines(job.folder, shard):
+            unreported += 1
+            if unreported == REPORT_EVERY:
+                progress(unreported)
+                unreported = 0
+            encoded = read_picture(job.source, picture)
+            try:
+                converted = images.convert_picture(encoded, picture.file_name, job.conversion)
+            except images.BadPicture as bad:
+                rejects.append([where(picture), str(bad)])
+                if len(rejects) > job.max_bad:
+                    raise ValueError(too_many(rejects, job.max_bad)) from None
+                continue
+            repairs += [[where(picture), repair] for repair in converted.repairs]
+            writer.write(
+                records.encode_example(
+                    converted.encoded, labels[picture.synset], picture.file_name, picture.synset
+                )
+            )
+            count += 1
+            if statistics is not None:
+                statistics.add(converted.pixels)
+    progress(unreported)
+    size, sha256 = _fingerprint(aside)
+    tf.io.gfile.rename(aside, path, overwrite=True)
+    if statistics is not None:
+        sums = statistics.sums()
+        # Half the disk of int64: a shard has far fewer than 2**32 / 255 pictures.
+        image = sums.image.astype(np.uint32)
+        write_arrays(path + SUMS_SUFFIX, count=sums.count, image=image, products=sums.products)
+    receipt = Receipt(shard.file_name, _digest(job, shard), count, size, sha256, repairs, rejects)
+    write_text(path + RECEIPT_SUFFIX, json.dumps(dataclasses.asdict(receipt)))
+    return receipt
+
+
+def read_picture(source: str, picture: plan.Picture) -> bytes:
+    """The bytes of a picture file, or of its part of an archive."""
+    path = os.path.join(source, picture.path)
+    if "://" in path:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return _part(file, picture)
+    try:
+        with open(path, "rb") as file:
+            return _part(file, picture)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"The picture file {path} vanished while it was converted: put it back and start the "
+            "same command again; finished shards are kept."
+        ) from None
+
+
+def _part(file, picture):
+    if picture.offset < 0:
+        return file.read()
+    file.seek(picture.offset)
+    return file.read(picture.size)
+
+
+def where(picture: plan.Picture) -> str:
+    """How a picture is called in messages and in the manifest."""
+    if picture.offset < 0:
+        return picture.path
+    return f"{picture.path}:{picture.file_name}"
+
+
+def too_many(rejects: list[list[str]], max_bad: int) -> str:
+    """The sentence that ends a run with more bad pictures than it may have."""
+    file, reason = rejects[0]
+    found = f"{file} cannot be used: {reason}"
+    if max_bad:
+        found = f"{len(rejects)} pictures cannot be used, the first is {file}: {reason}"
+    return (
+        f"{found}. Expected at most {max_bad} such pictures: repair or remove them, or allow more "
+        "with --max_bad=N; finished shards are kept."
+    )
+
+
+def read_sums(folder: str, shard: plan.Shard) -> PixelSums:
+    """The statistics of one finished training shard."""
+    path = os.path.join(folder, shard.file_name) + SUMS_SUFFIX
+    with tf.io.gfile.GFile(path, "rb") as file, np.load(file) as arrays:
+        return PixelSums(int(arrays["count"]), arrays["image"].astype(np.int64), arrays["products"])
+
+
+def write_text(path: str, text: str) -> None:
+    """`write_bytes` of a text. File names that are no UTF-8 keep their bytes."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_arrays(path: str, **arrays) -> None:
+    """Writes an .npz file aside and renames it. Equal arrays give equal bytes."""
+    memory = io.BytesIO()
+    np.savez(memory, **arrays)
+    write_bytes(path, memory.getvalue())
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a small file aside, brings it to the disk and renames it."""
+    aside = f"{path}.{os.getpid()}.aside"
+    if "://" in path:
+        with tf.io.gfile.GFile(aside, "wb") as file:
+            file.write(content)
+    else:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    tf.io.gfile.rename(aside, path, overwrite=True)
+
+
+def _fingerprint(path):
+    """(size, sha256) of a file just written, which is also brought to the disk."""
+    digest, size = hashlib.sha256(), 0
+    if "://" not in path:
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
+
+
+def _digest(job, shard):
+    return f"{job.digest[:32]}{shard.digest[:32]}"

@@ -16,6 +16,11 @@ Runner = Callable[
 ]
 
 
+# What the work directory holds besides the data set.
+UNPACKED, LOCK = "unpacked", "lock"
+WORK_SUFFIXES = (writer.RECEIPT_SUFFIX, writer.SUMS_SUFFIX, writer.ASIDE_SUFFIX)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What a prepared data set depends on, besides the source's own bytes.
@@ -100,7 +105,7 @@ def prepare(
             run = run or _on_this_machine(workers)
             receipts = _convert(job, work, run)
             manifest = _describe(job, work, receipts, settings)
-            _publish(folder, output, receipts)
+            _publish(folder, output)
     except BaseException:
         if fresh:  # nothing was found to convert: leave no trace
             shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +161,7 @@ def _conversion(settings, layout):
 def _plan(source, folder, layout, settings):
     from tqdm import tqdm
 
-    found = layout.pictures(source, os.path.join(folder, "unpacked"))
+    found = layout.pictures(source, os.path.join(folder, UNPACKED))
     with tqdm(found, desc="look", unit="picture") as looking:
         return plan.make_plan(looking, folder, settings.seed, settings.shards)
 
@@ -202,27 +207,22 @@ def _describe(job, work, receipts, settings):
     return metadata.write_manifest(job.folder, metadata.as_settings(settings), work, receipts)
 
 
-def _publish(folder, output, receipts):
+def _publish(folder, output):
     """Removes what only the work needed and gives the directory its name."""
-    keep = {receipt.shard for receipt in receipts} | {
-        "features.json",
-        "dataset_info.json",
-        records.STATISTICS_FILE,
-        records.MANIFEST_FILE,
-    }
     for name in tf.io.gfile.listdir(folder):
         path = os.path.join(folder, name)
-        if name.rstrip("/") not in keep:
-            remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
-            remove(path)
+        if name.rstrip("/") == UNPACKED:
+            tf.io.gfile.rmtree(path)
+        elif name == LOCK or name.startswith("plan-") or name.endswith(WORK_SUFFIXES):
+            tf.io.gfile.remove(path)
     if "://" not in output:
         os.replace(folder, output)
         return
     # An object store cannot rename a directory: file by file, and last the one that makes it one.
     tf.io.gfile.makedirs(output)
-    for name in sorted(keep, key=lambda name: name == "dataset_info.json"):
-        if tf.io.gfile.exists(os.path.join(folder, name)):
-            tf.io.gfile.rename(os.path.join(folder, name), os.path.join(output, name), True)
+    names = tf.io.gfile.listdir(folder)
+    for name in sorted(names, key=lambda name: name == "dataset_info.json"):
+        tf.io.gfile.rename(os.path.join(folder, name), os.path.join(output, name), True)
     tf.io.gfile.rmtree(folder)
 
 
@@ -234,14 +234,14 @@ def _make_folder(folder):
 
 
 def _lock_path(folder):
-    """Beside the folder, not in it: the lock outlives the rename. Remote runs lock locally."""
+    """In the folder; a remote folder is locked among the processes of this machine only."""
     if "://" in folder:
         import hashlib
         import tempfile
 
         name = hashlib.sha256(folder.encode()).hexdigest()[:16]
         return os.path.join(tempfile.gettempdir(), f"data_prep-{name}.lock")
-    return f"{folder}/lock"
+    return os.path.join(folder, LOCK)
 
 
 def _on_this_machine(workers):

@@ -22,6 +22,7 @@ from data_prep.statistics import Accumulator, PixelSums
 
 RECEIPT_SUFFIX = ".receipt.json"
 SUMS_SUFFIX = ".sums.npz"
+ASIDE_SUFFIX = ".aside"  # what a killed process leaves behind
 # A finished picture is reported to the progress bar in batches, for the lock's sake.
 REPORT_EVERY = 8
 
@@ -104,7 +105,7 @@ def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
       OSError: reading or writing failed.
     """
     path = os.path.join(job.folder, shard.file_name)
-    aside = f"{path}.{os.getpid()}.aside"
+    aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
     try:
         return _write_shard(job, shard, (path, aside), progress or (lambda done: None))
     except tf.errors.OpError as error:
@@ -221,7 +222,7 @@ def write_arrays(path: str, **arrays) -> None:
 
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a small file aside, brings it to the disk and renames it."""
-    aside = f"{path}.{os.getpid()}.aside"
+    aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
     if "://" in path:
         with tf.io.gfile.GFile(aside, "wb") as file:
             file.write(content)

@@ -72,11 +72,9 @@ def find(source: str, name: str = "auto") -> Layout:
             f"{source} looks like {could_be}: say which with --layout={fitting[0].name} or "
             f"--layout={fitting[1].name}."
         )
-    found = (
-        ", ".join(sorted(tf.io.gfile.listdir(source))[:5])
-        if tf.io.gfile.isdir(source)
-        else "a file"
-    )
+    found = "a file"
+    if tf.io.gfile.isdir(source):  # noqa: SIM108 (too long for one line)
+        found = ", ".join(sorted(tf.io.gfile.listdir(source))[:5])
     known = "; ".join(f"{layout.name}: {layout.shape}" for layout in LAYOUTS)
     raise ValueError(
         f"{source} has no pictures in a layout that is known (found {found}). Expected one of: "

@@ -172,9 +172,7 @@ def ten_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
     height, width = tf.shape(image)[-3], tf.shape(image)[-2]
     low, right = height - crop_size, width - crop_size
     corners = [(0, 0), (0, right), (low // 2, right // 2), (low, 0), (low, right)]
-    views = [
-        image[..., top : top + crop_size, left : left + crop_size, :] for top, left in corners
-    ]
+    views = [image[..., top : top + crop_size, left : left + crop_size, :] for top, left in corners]
     views += [tf.reverse(view, axis=[-2]) for view in views]
     stacked = tf.stack(views, axis=-4)
     stacked.set_shape((*image.shape[:-3], 10, crop_size, crop_size, image.shape[-1]))

@@ -1,0 +1,148 @@
+"""Writes a SavedModel that TF Serving takes as it is.
+
+A version is written under a name that a polling server does not look at, checked, flushed to disk
+and renamed, so the server sees all of it or nothing.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.models import trained
+from alexnet_tf.serving import messages, signatures
+
+LABELS_FILE = "assets/labels.txt"
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+# Ops that call back into a Python process, which a server does not have.
+_PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction"}
+_WARMUP_BATCH = 8
+
+
+def export_saved_model(
+    network: trained.TrainedModel, class_names, output: str, version: int | None = None
+) -> str:
+    """Writes `output`/VERSION with the signatures of `signatures.signatures`.
+
+    Args:
+      network: the classifier.
+      class_names: one name per output; they stand in the graph and in assets/labels.txt.
+      output: the model's base directory; its last part is the name in the warm-up requests.
+      version: a positive number that is not taken. None takes the highest one plus 1.
+
+    Returns:
+      The path of the version's directory.
+
+    Raises:
+      FileExistsError: the version is there already.
+      ValueError: the version is no positive number, or the graph holds what a server refuses.
+    """
+    if version is not None and version < 1:
+        raise ValueError(f"Version {version} is no positive number: TF Serving looks for those.")
+    if version is not None and os.path.exists(os.path.join(output, str(version))):
+        raise FileExistsError(
+            f"{output} already holds version {version}: choose another, or leave --version out."
+        )
+    os.makedirs(output, exist_ok=True)
+    # No number, so no version for a server that polls the directory meanwhile.
+    aside = os.path.join(output, f".writing-{os.getpid()}")
+    try:
+        _write(network, class_names, aside, os.path.basename(os.path.normpath(output)))
+        require_servable(aside)
+        _flush(aside)
+        return _publish(aside, output, version)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def versions(output: str) -> list[int]:
+    """The version numbers in a model's base directory, ascending."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(int(name) for name in os.listdir(output) if name.isdecimal())
+    return []
+
+
+def require_servable(path: str) -> None:
+    """Raises ValueError if the SavedModel at `path` holds what a CPU TF Serving cannot run.
+
+    That is a function that must be compiled by XLA (Keras' own grouped convolution is one), an op
+    that needs Python, or an op that this TensorFlow does not know.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.framework import op_def_registry
+
+    with open(os.path.join(path, trained.SAVED_MODEL_FILE), "rb") as file:
+        saved = saved_model_pb2.SavedModel.FromString(file.read())
+    for graph in saved.meta_graphs:
+        library = graph.graph_def.library
+        for function in library.function:
+            if function.attr["_XlaMustCompile"].b:
+                raise ValueError(
+                    f"The function {function.signature.name} must be compiled by XLA, which a CPU "
+                    "TF Serving refuses: use alexnet_tf's GroupedConv2D for grouped convolutions."
+                )
+        functions = {function.signature.name for function in library.function}
+        nodes = [*graph.graph_def.node, *(n for f in library.function for n in f.node_def)]
+        for op in {node.op for node in nodes} - functions:
+            if op in _PYTHON_OPS or op_def_registry.get(op) is None:
+                raise ValueError(f"The graph holds the op {op}, which TF Serving does not have.")
+
+
+def _write(network, class_names, path: str, name: str) -> None:
+    functions = signatures.signatures(network, class_names)
+    module = signatures.trackable(network)
+    # A server takes no gradients, and their functions are half of the graph.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, path, signatures=functions, options=options)
+    labels = os.path.join(path, LABELS_FILE)
+    os.makedirs(os.path.dirname(labels), exist_ok=True)
+    with open(labels, "w", encoding="utf-8") as file:
+        file.writelines(f"{label}\n" for label in class_names)
+    warmup = os.path.join(path, WARMUP_FILE)
+    os.makedirs(os.path.dirname(warmup), exist_ok=True)
+    with tf.io.TFRecordWriter(warmup) as writer:
+        for request in warmup_requests(network, name):
+            writer.write(messages.prediction_log(request))
+
+
+def warmup_requests(network: trained.TrainedModel, name: str):
+    """Yields a request per signature and batch size: they run before a server says it is ready."""
+    size, channels = network.image_size, network.channels
+    ramp = np.linspace(0, 255, size).astype(np.uint8)
+    picture = np.broadcast_to(ramp[:, None, None], (size, size, channels))
+    encoded = tf.io.encode_jpeg(picture).numpy()
+    for batch in (1, _WARMUP_BATCH):
+        pixels = np.broadcast_to(picture, (batch, *picture.shape))
+        files = [encoded] * batch
+        yield messages.predict_request(name, signatures.SERVING_DEFAULT, {"image_bytes": files})
+        yield messages.predict_request(name, signatures.IMAGE_TENSOR, {"images": pixels})
+        yield messages.predict_request(name, signatures.FEATURES, {"image_bytes": files})
+
+
+def _flush(path: str) -> None:
+    """Asks the disk to hold every file and directory under `path`."""
+    for directory, _, files in os.walk(path):
+        for name in [*(os.path.join(directory, file) for file in files), directory]:
+            descriptor = os.open(name, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _publish(aside: str, output: str, version: int | None) -> str:
+    while True:
+        number = max(versions(output), default=0) + 1 if version is None else version
+        target = os.path.join(output, str(number))
+        try:
+            os.rename(aside, target)
+            return target
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if version is not None:
+                raise FileExistsError(f"{output} already holds version {version}.") from error
+            # Another export took the number in between: the next one, then.

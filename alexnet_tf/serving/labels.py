@@ -1,0 +1,25 @@
+"""The names of a network's classes, from the nearest place that knows them."""
+
+from alexnet_tf.models import trained
+
+_IMAGENET_CLASSES = 1000
+
+
+def class_names(network: trained.TrainedModel, labels: str | None = None) -> tuple[str, ...]:
+    """Names in the order of the outputs.
+
+    Taken from the file `labels` if one is given, else from the run's `config.json` beside the
+    model, else ImageNet's names when there are 1000 classes, else "class 0", "class 1" and so on.
+
+    Raises:
+      FileNotFoundError: no such file. ValueError: a wrong number of names.
+    """
+    if labels is not None:
+        return trained.read_labels(labels, network.classes)
+    if network.class_names is not None:
+        return network.class_names
+    if network.classes == _IMAGENET_CLASSES:
+        from alexnet_tf.data import imagenet
+
+        return tuple(imagenet.class_names())
+    return tuple(f"class {n}" for n in range(network.classes))

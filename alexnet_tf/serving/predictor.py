@@ -1,0 +1,225 @@
+"""Pictures in, classes out, from a model file or a SavedModel; one bad picture fails alone."""
+
+import dataclasses
+import glob
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+STANDARD_INPUT = "-"
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What is known about one picture.
+
+    Attributes:
+      source: the file's path, or "-".
+      classes: the most probable class names, best first; empty if the picture failed.
+      scores: their probabilities, float32.
+      error: None, or why the picture has no prediction, in one line.
+      probabilities: of all classes in output order, float32; None if the picture failed.
+    """
+
+    source: str
+    classes: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    error: str | None = None
+    probabilities: np.ndarray | None = None
+
+    def as_json(self) -> dict:
+        """{"file", "predictions": [{"class", "score"}]} or {"file", "error"}."""
+        if self.error is not None:
+            return {"file": self.source, "error": self.error}
+        pairs = zip(self.classes, self.scores, strict=True)
+        return {
+            "file": self.source,
+            "predictions": [{"class": name, "score": float(score)} for name, score in pairs],
+        }
+
+
+class PictureError(ValueError):
+    """The server or the model refused the pictures of a request."""
+
+
+# Takes encoded pictures, gives the arrays of the serving_default signature. Raises PictureError if
+# one of them is bad.
+Classifier = Callable[[list[bytes]], dict[str, np.ndarray]]
+
+
+def open_classifier(path: str, labels: str | None = None) -> Classifier:
+    """A classifier from a `.keras` file, a workdir or a SavedModel.
+
+    Args:
+      path: as said; of a directory with numbered versions the newest is taken.
+      labels: file with class names, only for a model file: a SavedModel holds its own.
+
+    Raises:
+      FileNotFoundError, ValueError: no model there, or one without the signature.
+    """
+    saved_model = find_saved_model(path)
+    if saved_model is None:
+        return _from_keras(path, labels)
+    if labels is not None:
+        raise ValueError(f"{saved_model} holds its class names: leave --labels out.")
+    return _from_saved_model(saved_model)
+
+
+def find_saved_model(path: str) -> str | None:
+    """The SavedModel directory that `path` means: itself or its newest version; None if neither."""
+    if os.path.exists(os.path.join(path, "saved_model.pb")):
+        return path
+    if not os.path.isdir(path):
+        return None
+    numbers = [int(name) for name in os.listdir(path) if name.isdecimal()]
+    newest = os.path.join(path, str(max(numbers, default=0)))
+    return newest if os.path.exists(os.path.join(newest, "saved_model.pb")) else None
+
+
+def find_pictures(arguments: Sequence[str]) -> list[str]:
+    """Files from what a user names: files, directories (JPEG and PNG names inside), globs, "-".
+
+    Raises:
+      FileNotFoundError: an argument that means no file.
+    """
+    found = []
+    for argument in arguments:
+        if argument == STANDARD_INPUT or os.path.isfile(argument):
+            found.append(argument)
+        elif os.path.isdir(argument):
+            inside = [
+                os.path.join(directory, name)
+                for directory, _, names in os.walk(argument)
+                for name in names
+                if name.lower().endswith(_SUFFIXES)
+            ]
+            if not inside:
+                raise FileNotFoundError(
+                    f"The directory {argument} holds no picture: expected names that end in "
+                    f"{', '.join(_SUFFIXES)}."
+                )
+            found += sorted(inside)
+        else:
+            matches = sorted(m for m in glob.glob(argument, recursive=True) if os.path.isfile(m))
+            if not matches:
+                raise FileNotFoundError(
+                    f"There is no picture {argument}: name files, directories or a glob."
+                )
+            found += matches
+    return found
+
+
+def predict(classifier: Classifier, sources: Iterable[str]) -> Iterator[Prediction]:
+    """Yields a prediction for each source, in order.
+
+    Pictures go through in batches. When a batch is refused, its pictures go one by one, so that
+    only the bad ones fail.
+    """
+    batch: list[tuple[str, bytes | OSError]] = []
+    for source in sources:
+        batch.append((source, _read(source)))
+        if len(batch) == _BATCH:
+            yield from _predict_batch(classifier, batch)
+            batch = []
+    yield from _predict_batch(classifier, batch)
+
+
+def _read(source: str) -> bytes | OSError:
+    try:
+        if source == STANDARD_INPUT:
+            return sys.stdin.buffer.read()
+        with open(source, "rb") as file:
+            return file.read()
+    except OSError as error:
+        return error
+
+
+def _predict_batch(classifier, batch) -> Iterator[Prediction]:
+    readable = [content for _, content in batch if isinstance(content, bytes)]
+    try:
+        rows = iter(_rows(classifier(readable)) if len(readable) > 1 else ())
+    except PictureError:
+        rows = iter(())
+    for source, content in batch:
+        if isinstance(content, OSError):
+            yield Prediction(source, error=content.strerror or str(content))
+            continue
+        row = next(rows, None)
+        try:
+            row = row or _rows(classifier([content]))[0]
+        except PictureError as error:
+            yield Prediction(source, error=str(error))
+            continue
+        yield dataclasses.replace(row, source=source)
+
+
+def _rows(arrays: dict[str, np.ndarray]) -> list[Prediction]:
+    return [
+        Prediction("", tuple(map(_text, classes)), tuple(scores), probabilities=probabilities)
+        for classes, scores, probabilities in zip(
+            arrays["classes"], arrays["scores"], arrays["probabilities"], strict=True
+        )
+    ]
+
+
+def _text(value) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _from_keras(path: str, labels: str | None) -> Classifier:
+    from alexnet_tf.models import trained
+    from alexnet_tf.serving import labels as names
+    from alexnet_tf.serving import signatures
+
+    network = trained.open_model(path)
+    class_names = names.class_names(network, labels)
+    functions = signatures.signatures(network, class_names)
+    return _guarded(functions[signatures.SERVING_DEFAULT])
+
+
+def _from_saved_model(path: str) -> Classifier:
+    # Plain TensorFlow: neither Keras nor the networks' code is imported to use a SavedModel.
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)
+    function = loaded.signatures.get("serving_default")
+    outputs = set(function.structured_outputs) if function is not None else set()
+    wanted = {"probabilities", "classes", "scores"}
+    if not wanted <= outputs:
+        raise ValueError(
+            f"{path} is a SavedModel of another kind: its serving_default gives "
+            f"{sorted(outputs) or 'nothing'}, expected {sorted(wanted)}. Export it with "
+            "`python -m alexnet_tf.export`."
+        )
+    # The loaded object owns the variables and must live as long as its function.
+    return _guarded(lambda image_bytes, owner=loaded: function(image_bytes=image_bytes))
+
+
+def _guarded(function) -> Classifier:
+    import tensorflow as tf
+
+    def classify(files: list[bytes]) -> dict[str, np.ndarray]:
+        try:
+            outputs = function(tf.constant(files, tf.string))
+        except tf.errors.InvalidArgumentError as error:
+            raise PictureError(reason(error.message)) from None
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return classify
+
+
+def reason(message: str) -> str:
+    """The line of TensorFlow's error message that says what is wrong with a picture."""
+    text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
+    # The reason stands right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
+    lines = [line.strip() for line in text.split("[[{{node", 1)[0].split("\n") if line.strip()]
+    line = lines[-1] if lines else "The picture was refused."
+    if "assertion failed:" in line:
+        # Assert prints its data as a list, each element in brackets.
+        line = line.split("assertion failed:", 1)[1].replace("[", "").replace("]", "")
+    return line.strip()

@@ -1,0 +1,105 @@
+"""What a served model answers: three functions from pictures to classes, in plain TensorFlow ops.
+
+    serving_default  {"image_bytes": string (b,)}        -> {"probabilities": float32 (b, classes),
+                                                             "classes": string (b, 5),
+                                                             "scores": float32 (b, 5)}
+    image_tensor     {"images": uint8 (b, h, w, channels)} -> the same
+    features         {"image_bytes": string (b,)}        -> {"fc7": float32 (b, 4096)}
+
+The preprocessing is `preprocessing.evaluation_crop`, the very function that evaluation calls, and
+the functions that are exported are the ones that `predict` calls on a Keras model.
+"""
+
+import tensorflow as tf
+
+from alexnet_tf.data import preprocessing, untrusted
+from alexnet_tf.models import trained
+
+TOP = 5
+SERVING_DEFAULT = "serving_default"
+IMAGE_TENSOR = "image_tensor"
+FEATURES = "features"
+
+
+def signatures(network: trained.TrainedModel, class_names) -> dict:
+    """A network's three functions.
+
+    Args:
+      network: a classifier whose outputs are probabilities.
+      class_names: one per output.
+
+    Returns:
+      Signature name -> `tf.function` with one named argument, giving a dictionary. They raise
+      `tf.errors.InvalidArgumentError` for a picture that `untrusted.decode_untrusted` refuses.
+
+    Raises:
+      ValueError: the number of names is not the number of outputs.
+    """
+    if len(class_names) != network.classes:
+        raise ValueError(
+            f"Found {len(class_names)} class names, but {network.path} has {network.classes} "
+            "outputs: give one name for each."
+        )
+    crop_size, channels = network.crop_size, network.channels
+    window = tf.TensorSpec((crop_size, crop_size, channels), tf.float32)
+    features_name, feature_network = feature_model(network.model)
+
+    def crop(picture):
+        return preprocessing.evaluation_crop(picture, crop_size, network.image_size)
+
+    def crops_of_files(image_bytes):
+        def decoded_crop(encoded):
+            return crop(untrusted.decode_untrusted(encoded, channels))
+
+        return tf.map_fn(decoded_crop, image_bytes, fn_output_signature=window)
+
+    def classify(crops):
+        probabilities = tf.cast(network.model(crops, training=False), tf.float32)
+        scores, indices = tf.math.top_k(probabilities, min(TOP, network.classes))
+        return {
+            "probabilities": tf.identity(probabilities, "probabilities"),
+            "classes": tf.gather(tf.constant(list(class_names)), indices, name="classes"),
+            "scores": tf.identity(scores, "scores"),
+        }
+
+    files = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    pixels = tf.TensorSpec((None, None, None, channels), tf.uint8, name="images")
+
+    @tf.function(input_signature=[files])
+    def serving_default(image_bytes):
+        return classify(crops_of_files(image_bytes))
+
+    @tf.function(input_signature=[pixels])
+    def image_tensor(images):
+        with tf.control_dependencies([untrusted.require_size(tf.shape(images)[1:3])]):
+            crops = tf.map_fn(crop, tf.identity(images), fn_output_signature=window)
+        return classify(crops)
+
+    @tf.function(input_signature=[files])
+    def features(image_bytes):
+        found = feature_network(crops_of_files(image_bytes), training=False)
+        return {features_name: tf.cast(found, tf.float32)}
+
+    return {SERVING_DEFAULT: serving_default, IMAGE_TENSOR: image_tensor, FEATURES: features}
+
+
+def feature_model(model):
+    """What the classifier sees: (name, Keras model of the last hidden layer's output).
+
+    For the AlexNet family this is "fc7" after its ReLU, 4,096 numbers, as in section 6.1 of the
+    paper; dropout's scaling, where a variant has it at test time, is left out. Other networks give
+    the input of their last layer with weights, under the name "features".
+    """
+    import keras
+
+    if any(layer.name == "relu7" for layer in model.layers):
+        return "fc7", keras.Model(model.inputs, model.get_layer("relu7").output)
+    classifier = [layer for layer in model.layers if layer.weights][-1]
+    return "features", keras.Model(model.inputs, classifier.input)
+
+
+def trackable(network: trained.TrainedModel) -> tf.Module:
+    """A module that holds the network's variables, and nothing of Keras, for `tf.saved_model`."""
+    module = tf.Module(name="alexnet_tf")
+    module.weights = [variable.value for variable in network.model.variables]
+    return module

@@ -1,0 +1,252 @@
+"""Pictures to look at: a run's curve, the first layer's kernels, predictions with their pictures.
+
+Each `draw_*` function draws into matplotlib axes that it is given; `save_page` writes all three as
+one PNG. matplotlib is imported only where a figure is made.
+"""
+
+import csv
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+# Legible on white in print and to colour-blind eyes (Okabe and Ito's palette).
+_TRAIN, _VALIDATION = "#0072B2", "#D55E00"
+# Bars of the right class and of the others; both light enough for black text.
+_RIGHT, _OTHER = "#F28E5C", "#A9C6DE"
+_FILTERS_PER_ROW = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A picture with what a network says about it.
+
+    Attributes:
+      picture: uint8 (height, width, 3) or (height, width).
+      truth: its class's name; "" if unknown.
+      classes: the most probable class names, best first.
+      scores: their probabilities, 0..1.
+    """
+
+    picture: np.ndarray
+    truth: str
+    classes: Sequence[str]
+    scores: Sequence[float]
+
+
+def read_metrics(path: str) -> dict[str, np.ndarray]:
+    """The columns of a run's metrics.csv as float arrays; empty cells are NaN.
+
+    Args:
+      path: the file, or the workdir in which it lies.
+
+    Raises:
+      FileNotFoundError: no such file. ValueError: no row, or a cell that is no number.
+    """
+    if os.path.isdir(path):
+        path = os.path.join(path, "metrics.csv")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"There is no {path}: name the workdir of a run that finished at least one epoch."
+        )
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise ValueError(f"{path} has no row: name a run that finished at least one epoch.")
+    try:
+        return {
+            name: np.array([float(row[name]) if row[name] else np.nan for row in rows])
+            for name in rows[0]
+        }
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no table of numbers ({error}).") from error
+
+
+def first_kernels(model) -> np.ndarray:
+    """The kernels of a network's first convolution, channels in RGB order.
+
+    Returns:
+      float32 (height, width, channels, kernels).
+
+    Raises:
+      ValueError: the network has no convolution.
+    """
+    for layer in model.layers:
+        if layer.weights and len(layer.weights[0].shape) == 4:
+            kernels = np.array(layer.weights[0])
+            break
+    else:
+        raise ValueError(f"The model {model.name!r} has no convolution whose kernels can be shown.")
+    orders = [getattr(layer, "channel_order", "rgb") for layer in model.layers]
+    return kernels[:, :, ::-1] if "bgr" in orders else kernels
+
+
+def kernel_mosaic(kernels: np.ndarray, gap: int = 1) -> np.ndarray:
+    """Kernels side by side, sixteen in a row, the two halves apart, as in the paper's Figure 3.
+
+    Each kernel is scaled by its own largest magnitude: grey is zero, so that hue and contrast can
+    be compared within a kernel, not between kernels.
+
+    Args:
+      kernels: float (height, width, 1 or 3, n). From 32 on, an even n is shown as two groups.
+      gap: white pixels between kernels; four times as many between the groups.
+
+    Returns:
+      float32 (rows, columns, 3), 0..1.
+    """
+    height, width, channels, count = kernels.shape
+    if channels not in (1, 3):
+        raise ValueError(f"Kernels over {channels} channels are no picture: expected 1 or 3.")
+    largest = np.abs(kernels).max(axis=(0, 1, 2), keepdims=True)
+    pictures = 0.5 + 0.5 * kernels / np.where(largest > 0, largest, 1)
+    pictures = np.broadcast_to(pictures, (height, width, 3, count)).transpose(3, 0, 1, 2)
+    groups = np.split(pictures, 2) if count >= 32 and count % 2 == 0 else [pictures]
+    mosaics = []
+    for group in groups:
+        rows = -(-len(group) // _FILTERS_PER_ROW)
+        columns = min(_FILTERS_PER_ROW, len(group))
+        mosaic = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
+        for index, picture in enumerate(group):
+            row, column = divmod(index, _FILTERS_PER_ROW)
+            top, left = row * (height + gap), column * (width + gap)
+            mosaic[top : top + height, left : left + width] = picture
+        mosaics += [mosaic, np.ones((4 * gap, mosaic.shape[1], 3))]
+    return np.concatenate(mosaics[:-1]).astype(np.float32)
+
+
+def draw_curve(axes, metrics: dict[str, np.ndarray]) -> None:
+    """Top-1 error over epochs, of training and validation, with the last values written out."""
+    epochs = metrics["epoch"] + 1
+    for column, label, colour in (
+        ("top1_error", "training", _TRAIN),
+        ("validation_top1_error", "validation", _VALIDATION),
+    ):
+        values = metrics[column]
+        there = ~np.isnan(values)
+        if not there.any():
+            continue
+        last = values[there][-1]
+        axes.plot(
+            epochs[there],
+            values[there],
+            color=colour,
+            marker="o",
+            markersize=3,
+            clip_on=False,
+            label=f"{label}, {last:.1%} at the end",
+        )
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("top-1 error")
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def draw_kernels(axes, kernels: np.ndarray) -> None:
+    """The mosaic of `kernel_mosaic`."""
+    axes.imshow(kernel_mosaic(kernels), interpolation="nearest")
+    axes.set_axis_off()
+
+
+def draw_prediction(picture_axes, bar_axes, shown: Shown) -> None:
+    """A picture over the bars of its most probable classes; the right one's bar stands out."""
+    grey = shown.picture.ndim == 2 or shown.picture.shape[-1] == 1
+    picture = np.squeeze(shown.picture) if grey else shown.picture
+    picture_axes.imshow(picture, cmap="gray" if grey else None, vmin=0, vmax=255)
+    picture_axes.set_axis_off()
+    picture_axes.set_title(_shortened(shown.truth), fontsize=10, fontweight="bold")
+    places = np.arange(len(shown.classes))
+    colours = [_RIGHT if name == shown.truth else _OTHER for name in shown.classes]
+    bar_axes.barh(places, shown.scores, color=colours, height=0.85)
+    for place, name, score in zip(places, shown.classes, shown.scores, strict=True):
+        bar_axes.text(
+            0.02, place, f"{_shortened(name)}  {score:.0%}", va="center", ha="left", fontsize=8.5
+        )
+    bar_axes.set_xlim(0, 1)
+    bar_axes.set_ylim(len(shown.classes) - 0.5, -0.5)
+    bar_axes.set_axis_off()
+
+
+def save_page(
+    output: str, metrics: dict[str, np.ndarray], kernels: np.ndarray, shown: Sequence[Shown]
+) -> None:
+    """Writes curve, kernels and up to eight predictions as one PNG.
+
+    Args:
+      output: path of the PNG; it is written aside and renamed.
+      metrics: from `read_metrics`.
+      kernels: from `first_kernels`.
+      shown: predictions, as many as are there, at most eight.
+    """
+    from matplotlib.figure import Figure
+
+    shown = list(shown)[:8]
+    columns = max(4, -(-len(shown) // 2))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(11, 4.4 + 3.6 * rows), dpi=120, layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[4.4, max(3.6 * rows, 0.1)])
+    curve_axes, kernel_axes = top.subplots(1, 2, width_ratios=[1, 1.25])
+    curve_axes.set_title("Training", loc="left")
+    draw_curve(curve_axes, metrics)
+    kernel_axes.set_title(_kernels_title(kernels), loc="left")
+    draw_kernels(kernel_axes, kernels)
+    if shown:
+        title = "Predictions: the truth above, the five most probable classes below"
+        bottom.suptitle(title, x=0.01, ha="left")
+        _draw_predictions(bottom, shown, rows, columns)
+    save_figure(figure, output)
+
+
+def save_panel(output: str, shown: Sequence[Shown], columns: int = 4) -> None:
+    """Writes predictions alone, as in the left half of the paper's Figure 4."""
+    from matplotlib.figure import Figure
+
+    if not shown:
+        raise ValueError("There is no prediction to draw.")
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(2.7 * columns, 3.6 * rows), dpi=120, layout="constrained")
+    _draw_predictions(figure, shown, rows, columns)
+    save_figure(figure, output)
+
+
+def _draw_predictions(figure, shown: Sequence[Shown], rows: int, columns: int) -> None:
+    grid = figure.subplots(2 * rows, columns, height_ratios=[1.5, 1] * rows, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for number, one in enumerate(shown):
+        row, column = divmod(number, columns)
+        draw_prediction(grid[2 * row, column], grid[2 * row + 1, column], one)
+
+
+def save_figure(figure, output: str) -> None:
+    """Writes a PNG, or SVG by its name, that is never half there."""
+    ending = os.path.splitext(output)[1].lstrip(".").lower()
+    if ending not in ("png", "svg"):
+        raise ValueError(
+            f"{output} is no name of a picture: expected one that ends in .png or .svg."
+        )
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+    aside = f"{output}.{os.getpid()}.tmp"
+    # Inches of white around each plot, so that nothing touches the edge.
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    try:
+        figure.savefig(aside, format=ending)
+        os.replace(aside, output)
+    finally:
+        if os.path.exists(aside):
+            os.remove(aside)
+
+
+def _kernels_title(kernels: np.ndarray) -> str:
+    height, width, _, count = kernels.shape
+    return f"The {count} kernels of the first layer, {height} x {width} pixels"
+
+
+def _shortened(name: str, length: int = 26) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,83 @@
+"""The numbers behind the pictures, and that pictures come out whole."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_tf.analysis import plots
+
+HEADER = (
+    "epoch,step,learning_rate,loss,top1_error,top5_error,validation_loss,validation_top1_error,"
+    "validation_top5_error,images_per_second,seconds\n"
+)
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    rows = ["0,10,0.01,2.6,0.9,0.5,,,,50,3\n", "1,20,0.01,2.1,0.7,0.3,2.3,0.8,0.4,50,3\n"]
+    (tmp_path / "metrics.csv").write_text(HEADER + "".join(rows))
+    return tmp_path
+
+
+def test_metrics_are_read_with_their_gaps(workdir):
+    metrics = plots.read_metrics(str(workdir))
+    np.testing.assert_array_equal(metrics["step"], [10, 20])
+    np.testing.assert_array_equal(metrics["validation_top1_error"], [np.nan, 0.8])
+
+
+def test_missing_empty_and_broken_metrics_are_said_in_one_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no .*metrics\.csv"):
+        plots.read_metrics(str(tmp_path))
+    (tmp_path / "metrics.csv").write_text(HEADER)
+    with pytest.raises(ValueError, match="has no row"):
+        plots.read_metrics(str(tmp_path))
+    (tmp_path / "metrics.csv").write_text(HEADER + "0,ten" + "," * 9 + "\n")
+    with pytest.raises(ValueError, match="no table of numbers"):
+        plots.read_metrics(str(tmp_path))
+
+
+def test_each_kernel_stands_at_its_place_and_the_groups_apart():
+    kernels = np.zeros((11, 11, 3, 96), np.float32)
+    kernels[..., 0, 1] = 2.0  # second of the first row: all red
+    kernels[..., 2, 48] = -0.5  # first of the second group: no blue
+    mosaic = plots.kernel_mosaic(kernels, gap=1)
+    assert mosaic.shape == (2 * (3 * 12 - 1) + 4, 16 * 12 - 1, 3)
+    np.testing.assert_allclose(mosaic[0, 0], 0.5)  # a kernel of zeros is grey
+    np.testing.assert_allclose(mosaic[0:11, 12:23], np.broadcast_to([1, 0.5, 0.5], (11, 11, 3)))
+    np.testing.assert_allclose(mosaic[35:39], 1)  # white between the groups
+    np.testing.assert_allclose(mosaic[39, 0], [0.5, 0.5, 0])
+    np.testing.assert_allclose(mosaic[:, 11][:11], 1)  # white between neighbours
+
+
+def test_kernels_of_a_network_that_reads_bgr_are_shown_in_rgb():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from alexnet_tf import models
+
+    for variant, reversed_channels in {"alexnet": False, "caffenet": True}.items():
+        model = models.build_model(variant, classes=3)
+        stored = np.array(model.get_layer("conv1").weights[0])
+        shown = plots.first_kernels(model)
+        assert shown.shape == (11, 11, 3, 96)
+        np.testing.assert_array_equal(shown, stored[:, :, ::-1] if reversed_channels else stored)
+
+
+def test_a_page_shows_pictures_and_leaves_nothing_else_behind(workdir):
+    rng = np.random.default_rng(0)
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 250
+    shown = [plots.Shown(red, "red", ("red", "blue"), (0.75, 0.25)) for _ in range(5)]
+    page = workdir / "page.png"
+    kernels = rng.normal(size=(11, 11, 3, 96))
+    plots.save_page(str(page), plots.read_metrics(str(workdir)), kernels, shown)
+    assert sorted(os.listdir(workdir)) == ["metrics.csv", "page.png"]
+    pixels = np.asarray(Image.open(page).convert("RGB")).astype(int)
+    assert pixels.shape[1] > 1000
+    # Five squares of the picture's own red: a sixth of the page's width each, or about so.
+    reds = (np.abs(pixels - [250, 0, 0]).max(-1) <= 2).sum()
+    assert 5 * 100**2 < reds < 5 * 300**2
+    with pytest.raises(ValueError, match=r"ends in \.png or \.svg"):
+        plots.save_panel(str(workdir / "page.bmp"), shown)
+    plots.save_panel(str(workdir / "panel.svg"), shown)
+    assert (workdir / "panel.svg").read_text().startswith("<?xml")

@@ -1,0 +1,89 @@
+"""Facts about ImageNet's challenges: counts, synsets, class names.
+
+The order of classes is that of the sorted WordNet ids, counted from 0, as in Caffe, torchvision,
+Keras and TensorFlow Datasets. The challenge's own development kit numbers them 1 to 1000 in
+another order.
+"""
+
+import functools
+import importlib.resources
+from collections.abc import Sequence
+
+import numpy as np
+
+CLASSES = 1000
+
+# Pictures per split. 2010: readme of the ILSVRC-2010 development kit 1.0. 2012: meta file of its
+# development kit for the training set, its readme for the others. The labels of the test set of
+# 2012 are not public.
+EXPECTED_COUNTS = {
+    "ILSVRC-2010": {"train": 1_261_406, "validation": 50_000, "test": 150_000},
+    "ILSVRC-2012": {"train": 1_281_167, "validation": 50_000, "test": 100_000},
+}
+# The smallest and the largest class of the training sets; same sources.
+TRAIN_PICTURES_PER_CLASS = {"ILSVRC-2010": (668, 3047), "ILSVRC-2012": (732, 1300)}
+# Every class has as many validation (and in 2010 test) pictures as every other.
+VALIDATION_PICTURES_PER_CLASS = 50
+TEST_PICTURES_PER_CLASS = {"ILSVRC-2010": 150}
+
+# The first and the last class of each year in sorted order tell the two class sets apart; 640 of
+# the 1000 synsets are in both.
+FIRST_AND_LAST_SYNSET = {
+    "ILSVRC-2010": ("n01484850", "n13136316"),
+    "ILSVRC-2012": ("n01440764", "n15075141"),
+}
+
+
+@functools.cache
+def _classes() -> tuple[tuple[str, str], ...]:
+    path = importlib.resources.files("alexnet_tf.data") / "imagenet_classes.txt"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
+    return tuple((synset, name.replace(" ", "_")) for synset, name in pairs)
+
+
+def class_synsets() -> list[str]:
+    """The 1000 WordNet ids of ILSVRC-2012, such as "n01440764", in the order of the outputs."""
+    return [synset for synset, _ in _classes()]
+
+
+def class_names() -> list[str]:
+    """The 1000 names of ILSVRC-2012, such as "great_white_shark", in the order of the outputs.
+
+    Two names stand for two classes each ("crane" is a bird and a machine, "maillot" two garments):
+    use the synsets where names must differ.
+    """
+    return [name for _, name in _classes()]
+
+
+def decode_predictions(
+    probs: Sequence | np.ndarray, top: int = 5
+) -> list[list[tuple[str, str, float]]]:
+    """The most probable classes of ILSVRC-2012, as `keras.applications` gives them.
+
+    Args:
+      probs: array (b, 1000) of probabilities or other scores, in the order of the sorted synsets.
+      top: how many classes to give per picture, 1..1000.
+
+    Returns:
+      For each picture a list of `top` triples (synset, name, score), best first; equal scores in
+      the order of the classes.
+
+    Raises:
+      ValueError: an array of another shape, or `top` out of range.
+    """
+    scores = np.asarray(probs)
+    if scores.ndim != 2 or scores.shape[1] != CLASSES:
+        raise ValueError(
+            f"decode_predictions got scores of shape {scores.shape}: expected (batch, {CLASSES}), "
+            "one score for each class of ILSVRC-2012."
+        )
+    if not 1 <= top <= CLASSES:
+        raise ValueError(f"top is {top}: expected a number of classes from 1 to {CLASSES}.")
+    classes = _classes()
+    # Stable, so that ties keep the order of the classes.
+    best = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :top]
+    return [
+        [(*classes[index], float(row[index])) for index in order]
+        for row, order in zip(scores, best, strict=True)
+    ]

@@ -13,19 +13,23 @@ from alexnet_tf.models.catalog import (
     load_model,
     preprocessing_layer,
 )
+from alexnet_tf.models.cifarnet import CifarNet
 from alexnet_tf.models.layers import (
     Dropout,
     GroupedConv2D,
     LocalResponseNormalization,
     PixelNormalization,
 )
+from alexnet_tf.models.lenet import LeNet5
 
 __all__ = [
     "AlexNet",
     "AlexNetOWT",
     "CaffeNet",
+    "CifarNet",
     "Dropout",
     "GroupedConv2D",
+    "LeNet5",
     "LocalResponseNormalization",
     "PixelNormalization",
     "build_model",

@@ -2,10 +2,14 @@
 
 import keras
 
-from alexnet_tf.models import alexnet, builder
+from alexnet_tf.models import alexnet, builder, cifarnet, lenet, original
 from alexnet_tf.models.spec import Variant
 
-_VARIANTS = {variant.name: variant for variant in alexnet.VARIANTS}
+_VARIANTS = {
+    variant.name: variant
+    for room in (alexnet, original, lenet, cifarnet)
+    for variant in room.VARIANTS
+}
 
 
 def list_models() -> list[str]:

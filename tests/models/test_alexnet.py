@@ -8,7 +8,7 @@ import alexnet_tf
 from alexnet_tf import models
 from alexnet_tf.models.layers import PixelNormalization
 
-NAMES = (
+NAMES = (  # noqa: SIM905 - one word a layer reads better
     "input preprocessing conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2 conv3 relu3 conv4 relu4 "
     "conv5 relu5 pool5 flatten fc6 relu6 drop6 fc7 relu7 drop7 fc8 prob"
 ).split()
@@ -119,5 +119,5 @@ def test_a_bad_keyword_is_named_in_one_sentence(keywords, sentence):
 
 
 def test_an_unknown_variant_is_answered_with_the_list():
-    with pytest.raises(ValueError, match="no model 'alexnet_2'.*expected one of alexnet, "):
+    with pytest.raises(ValueError, match=r"no model 'alexnet_2'.*expected one of alexnet, "):
         alexnet_tf.build_model("alexnet_2")

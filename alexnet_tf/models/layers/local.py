@@ -1,0 +1,70 @@
+"""A convolution whose kernel and bias are different at every position."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class LocallyConnected2D(keras.layers.Layer):
+    """Like a convolution of stride 1 with "same" zero padding, but without shared weights.
+
+    y[b, i, j, o] = bias[i, j, o] + sum over the kernel_size x kernel_size x c patch p around (i,
+    j) of x[b, p] * kernel[i, j, p, o]; the patch runs over rows, then columns, then channels.
+
+    Args:
+      filters: int, output channels.
+      kernel_size: odd int, the side of a patch.
+      kernel_initializer: as `keras.layers.Conv2D`. Biases begin at 0.
+
+    Input: (b, h, w, c) with known h and w. Output: (b, h, w, filters). Kernel: (h, w,
+    kernel_size**2 * c, filters); bias: (h, w, filters).
+
+    Raises:
+      ValueError: an even kernel size; an input of unknown height or width.
+
+    Source: the layer type `local` of cuda-convnet.
+    """
+
+    def __init__(self, filters, kernel_size, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(
+                f"The kernel_size of {self.name} is {kernel_size}: expected an odd number."
+            )
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        _, h, w, c = input_shape
+        if h is None or w is None:
+            raise ValueError(
+                f"{self.name} has weights per position and needs the size of its input, whose "
+                f"height and width are {h} and {w}: build the model with a fixed input_shape."
+            )
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(h, w, self.kernel_size**2 * c, self.filters),
+            initializer=self.kernel_initializer,
+        )
+        self.bias = self.add_weight(name="bias", shape=(h, w, self.filters), initializer="zeros")
+        self.built = True
+
+    def call(self, inputs):
+        size, border = self.kernel_size, self.kernel_size // 2
+        h, w = inputs.shape[1:3]
+        x = ops.pad(inputs, [[0, 0], [border, border], [border, border], [0, 0]])
+        shifts = [x[:, i : i + h, j : j + w] for i in range(size) for j in range(size)]
+        patches = ops.concatenate(shifts, axis=-1)  # (b, h, w, size * size * c)
+        return ops.einsum("bhwp,hwpo->bhwo", patches, self.kernel) + self.bias
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

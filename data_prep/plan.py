@@ -81,7 +81,13 @@ def plan_path(folder: str, split: str) -> str:
     return os.path.join(folder, f"plan-{split}.jsonl")
 
 
-def make_plan(pictures: Iterable[Picture], folder: str, seed: int, shards: int | None) -> Plan:
+def make_plan(
+    pictures: Iterable[Picture],
+    folder: str,
+    seed: int,
+    shards: int | None = None,
+    classes: list[str] | None = None,
+) -> Plan:
     """Writes the plan files into `folder`.
 
     Args:
@@ -90,6 +96,7 @@ def make_plan(pictures: Iterable[Picture], folder: str, seed: int, shards: int |
       seed: of the shuffle.
       shards: number of training shards; other splits get as many pictures per shard. None takes
         one per 256 pictures, at most 1024.
+      classes: in label order; None sorts those of the training pictures.
 
     Raises:
       ValueError: no picture, a class of another split that training never sees, or more shards than
@@ -110,7 +117,7 @@ def make_plan(pictures: Iterable[Picture], folder: str, seed: int, shards: int |
             synsets[split][picture.synset] = None
     if not files:
         raise ValueError("The source has no pictures.")
-    classes = _classes(synsets)
+    classes = _classes(synsets, classes)
     counts = {split: len(offsets[split]) - 1 for split in SPLITS if split in files}
     per_shard = _pictures_per_shard(counts, shards)
     dealt = []
@@ -136,15 +143,15 @@ def _unshuffled(folder, split):
     return os.path.join(folder, f"found-{split}.jsonl")
 
 
-def _classes(synsets):
-    known = set(synsets.get("train", ())) or set().union(*synsets.values())
+def _classes(synsets, classes):
+    known = set(classes or synsets.get("train", ())) or set().union(*synsets.values())
     for split, names in synsets.items():
         if unknown := sorted(set(names) - known):
             raise ValueError(
                 f"The {split} split has {len(unknown)} classes that training has not, the first is "
                 f"{unknown[0]!r}: expected the same class names in all splits."
             )
-    return tuple(sorted(known))
+    return tuple(classes or sorted(known))
 
 
 def _pictures_per_shard(counts, shards):

@@ -163,7 +163,8 @@ def _plan(source, folder, layout, settings):
 
     found = layout.pictures(source, os.path.join(folder, UNPACKED))
     with tqdm(found, desc="look", unit="picture") as looking:
-        return plan.make_plan(looking, folder, settings.seed, settings.shards)
+        classes = layout.classes(source) if layout.classes else None
+        return plan.make_plan(looking, folder, settings.seed, settings.shards, classes)
 
 
 def _convert(job, work, run):

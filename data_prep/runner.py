@@ -24,11 +24,12 @@ def warm_up() -> None:
     A fresh process that has imported everything once, and runs no threads, is forked for each
     worker: forking this one, where TensorFlow may be running, could deadlock.
     """
-    _context()
+    worker_context()
     multiprocessing.forkserver.ensure_running()
 
 
-def _context():
+def worker_context():
+    """How worker processes are started: see `warm_up`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["data_prep.writer"])
     return context
@@ -58,7 +59,7 @@ def run_local(
         for shard in shards:
             yield writer.write_shard(job, shard, progress)
         return
-    context = _context()
+    context = worker_context()
     counter = context.Value("q", 0)
     pool = concurrent.futures.ProcessPoolExecutor(
         min(workers, len(shards)), context, _start_worker, (job, counter)

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import records
-from data_prep import images, plan
+from data_prep import images, plan, storage
 from data_prep.statistics import Accumulator, PixelSums
 
 RECEIPT_SUFFIX = ".receipt.json"
@@ -162,13 +162,10 @@ def _write_shard(job, shard, paths, progress):
 def read_picture(source: str, picture: plan.Picture) -> bytes:
     """The bytes of a picture file, or of its part of an archive."""
     path = os.path.join(source, picture.path)
-    if "://" in path:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            return _part(file, picture)
     try:
-        with open(path, "rb") as file:
+        with storage.open_binary(path) as file:
             return _part(file, picture)
-    except FileNotFoundError:
+    except (FileNotFoundError, tf.errors.NotFoundError):
         raise FileNotFoundError(
             f"The picture file {path} vanished while it was converted: put it back and start the "
             "same command again; finished shards are kept."
@@ -186,6 +183,8 @@ def where(picture: plan.Picture) -> str:
     """How a picture is called in messages and in the manifest."""
     if picture.offset < 0:
         return picture.path
+    if os.path.isabs(picture.path) or "://" in picture.path:  # a copy in the work directory
+        return picture.file_name
     return f"{picture.path}:{picture.file_name}"
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 from data_prep import plan
-from data_prep.layouts import folders
+from data_prep.layouts import arrays, folders, ilsvrc, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Layout:
       fits: whether a source looks like it.
       pictures: yields the pictures, in an order that is always the same. Its second argument is a
         directory for what has to be unpacked first.
+      classes: the classes in label order, where the source has an order of its own; elsewhere
+        they are sorted.
       image_size: the stored size unless another is asked for.
       channels: likewise.
     """
@@ -25,16 +27,66 @@ class Layout:
     shape: str
     fits: Callable[[str], bool]
     pictures: Callable[[str, str], Iterator[plan.Picture]]
+    classes: Callable[[str], list[str]] | None = None
     image_size: int = 256
     channels: int = 3
 
 
 LAYOUTS = (
     Layout(
+        "tars",
+        "ILSVRC2012_img_train.tar, ..._val.tar and the devkit (or those of 2010)",
+        ilsvrc.tars_fit,
+        ilsvrc.tars,
+    ),
+    Layout(
         "folders",
         "train/<class>/* and val/<class>/* (or <class>/* alone)",
         folders.fits,
         folders.pictures,
+    ),
+    Layout(
+        "flat",
+        "train/<synset>/*, val/* and a text with the labels of val",
+        ilsvrc.flat_fits,
+        ilsvrc.flat,
+    ),
+    Layout(
+        "kaggle",
+        "ILSVRC/Data/CLS-LOC/{train,val} and LOC_val_solution.csv",
+        ilsvrc.kaggle_fits,
+        ilsvrc.kaggle,
+    ),
+    Layout(
+        "parquet",
+        "[data/]train-*.parquet and validation-*.parquet with columns image and label",
+        tables.parquet_fits,
+        tables.parquet,
+        tables.parquet_classes,
+    ),
+    Layout(
+        "tfds",
+        "tfds:NAME, any TFDS data set with image and label",
+        tables.tfds_fits,
+        tables.tfds,
+        tables.tfds_classes,
+    ),
+    Layout(
+        "mnist",
+        "train-images-idx3-ubyte[.gz] and its three companions",
+        arrays.mnist_fits,
+        arrays.mnist,
+        arrays.mnist_classes,
+        image_size=28,
+        channels=1,
+    ),
+    Layout(
+        "cifar10",
+        "data_batch_1[.bin] ... test_batch[.bin]",
+        arrays.cifar10_fits,
+        arrays.cifar10,
+        arrays.cifar10_classes,
+        image_size=32,
     ),
 )
 
@@ -50,8 +102,11 @@ def find(source: str, name: str = "auto") -> Layout:
       FileNotFoundError: there is no such source, or it is empty.
       ValueError: it looks like no layout or like several.
     """
+    by_name = {layout.name: layout for layout in LAYOUTS}
     import tensorflow as tf
 
+    if tables.tfds_fits(source):
+        return by_name["tfds"]
     if not tf.io.gfile.exists(source):
         raise FileNotFoundError(
             f"There is no directory {source}: name one that holds pictures with --source."
@@ -62,7 +117,7 @@ def find(source: str, name: str = "auto") -> Layout:
             "val/<class>/*.jpg."
         )
     if name != "auto":
-        return next(layout for layout in LAYOUTS if layout.name == name)
+        return by_name[name]
     fitting = [layout for layout in LAYOUTS if layout.fits(source)]
     if len(fitting) == 1:
         return fitting[0]
@@ -73,7 +128,7 @@ def find(source: str, name: str = "auto") -> Layout:
             f"--layout={fitting[1].name}."
         )
     found = "a file"
-    if tf.io.gfile.isdir(source):  # noqa: SIM108 (too long for one line)
+    if tf.io.gfile.isdir(source):
         found = ", ".join(sorted(tf.io.gfile.listdir(source))[:5])
     known = "; ".join(f"{layout.name}: {layout.shape}" for layout in LAYOUTS)
     raise ValueError(

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator
 
-from data_prep import images, plan
+from data_prep import images, storage
+from data_prep.plan import Picture
 
 # Folder names that people give to the splits.
 SPLIT_FOLDERS = {
@@ -17,61 +18,47 @@ SPLIT_FOLDERS = {
 
 
 def fits(source: str) -> bool:
-    """Whether some class folder holds a picture."""
+    """Whether class folders hold pictures, and no split folder holds any itself."""
+    splits = [name for name in storage.folders(source) if name in SPLIT_FOLDERS]
+    if any(loose_pictures(source, name) for name in splits):
+        return False
     return next(pictures(source, ""), None) is not None
 
 
-def pictures(source: str, _) -> Iterator[plan.Picture]:
+def pictures(source: str, _: str) -> Iterator[Picture]:
     """Every picture of every class folder, in the order of their names.
 
     A file counts as a picture if its name says so (then its bytes have to agree) or if its bytes
     do. Hidden files are skipped.
     """
-    splits = {name: SPLIT_FOLDERS[name] for name in _folders(source) if name in SPLIT_FOLDERS}
+    splits = {
+        name: SPLIT_FOLDERS[name] for name in storage.folders(source) if name in SPLIT_FOLDERS
+    }
     if not splits:
-        yield from _classes(source, "", "train")
+        yield from classes(source, "", "train")
     for name, split in splits.items():
-        yield from _classes(source, name, split)
+        yield from classes(source, name, split)
 
 
-def _classes(source, folder, split):
-    for synset in _folders(os.path.join(source, folder)):
+def classes(source: str, folder: str, split: str) -> Iterator[Picture]:
+    """The pictures of the class folders in `folder`, a path below the source."""
+    for synset in storage.folders(os.path.join(source, folder)):
         below = os.path.join(folder, synset)
-        for name, size in _files(os.path.join(source, below)):
+        for name, size in storage.files(os.path.join(source, below)):
             path = os.path.join(below, name)
-            if _is_picture(source, path):
-                yield plan.Picture(split, path, -1, size, name, synset)
+            if is_picture(source, path):
+                yield Picture(split, path, -1, size, name, synset)
 
 
-def _is_picture(source, path):
+def loose_pictures(source: str, folder: str) -> bool:
+    """Whether the folder itself, not a folder in it, holds a picture."""
+    names = storage.files(os.path.join(source, folder))
+    return any(is_picture(source, os.path.join(folder, name)) for name, _ in names)
+
+
+def is_picture(source: str, path: str) -> bool:
+    """By the name's ending or, where that says nothing, by the first bytes."""
     if path.rpartition(".")[2].lower() in images.PICTURE_SUFFIXES:
         return True
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(os.path.join(source, path), "rb") as file:
+    with storage.open_binary(os.path.join(source, path)) as file:
         return images.sniff(file.read(16)) is not None
-
-
-def _folders(path):
-    return [name for name, size in _list(path) if size is None]
-
-
-def _files(path):
-    return [(name, size) for name, size in _list(path) if size is not None]
-
-
-def _list(path):
-    """Sorted (name, bytes, or None for a directory) of what is not hidden in a directory."""
-    if "://" in path:
-        import tensorflow as tf
-
-        names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
-        isdir = tf.io.gfile.isdir
-        # Asking a remote store for each picture's size would cost a request per picture.
-        return [(name, None if isdir(os.path.join(path, name)) else -1) for name in names]
-    with os.scandir(path) as entries:
-        return sorted(
-            (entry.name, None if entry.is_dir() else entry.stat().st_size)
-            for entry in entries
-            if not entry.name.startswith(".")
-        )

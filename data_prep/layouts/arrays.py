@@ -1,0 +1,190 @@
+"""MNIST's idx files and CIFAR-10's batches: pictures as plain numbers.
+
+They are copied as PNGs, which lose nothing, and then go the way of all pictures. The published test
+set takes the place of validation, because neither data set has another one.
+"""
+
+import gzip
+import io
+import os
+import pickle
+import struct
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from data_prep import storage
+from data_prep.layouts import unpack
+from data_prep.plan import Picture
+
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+_MNIST = {"train": "train", "t10k": "validation"}
+_IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049  # unsigned bytes in 3 and in 1 dimensions
+_CIFAR_RECORD = 3073  # binary: a label byte, then the red, green and blue plane of 32 x 32
+_CIFAR_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
+_CIFAR_TEST = "test_batch"
+
+
+def mnist_fits(source: str) -> bool:
+    return any("-images" in name and "idx3-ubyte" in name for name, _ in storage.files(source))
+
+
+def mnist(source: str, folder: str) -> Iterator[Picture]:
+    """train-images-idx3-ubyte, train-labels-idx1-ubyte and t10k-..., gzipped or not."""
+    for prefix, split in _MNIST.items():
+        paths = [
+            storage.first_existing(
+                [
+                    os.path.join(source, f"{prefix}-{what}{separator}{ending}{gz}")
+                    for separator in ("-", ".")
+                    for gz in ("", ".gz")
+                ],
+                f"A file of MNIST's {split} set",
+            )
+            for what, ending in (("images", "idx3-ubyte"), ("labels", "idx1-ubyte"))
+        ]
+
+        def read(paths=paths, prefix=prefix, split=split):
+            pictures = _read_idx(paths[0], _IMAGES_MAGIC)
+            labels = _read_idx(paths[1], _LABELS_MAGIC)
+            if len(pictures) != len(labels):
+                raise ValueError(
+                    f"{paths[0]} has {len(pictures)} pictures but {paths[1]} has {len(labels)} "
+                    "labels: use files that belong together."
+                )
+            for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+                yield split, f"{prefix}_{number:05d}.png", str(label), _png(picture)
+
+        yield from unpack.unpack(folder, prefix, _sizes(paths), read)
+
+
+def mnist_classes(_: str) -> list[str]:
+    return [str(digit) for digit in range(10)]
+
+
+def cifar10_fits(source: str) -> bool:
+    return _cifar_root(source) is not None
+
+
+def cifar10(source: str, folder: str) -> Iterator[Picture]:
+    """data_batch_1 .. 5 and test_batch, as Python pickles or as .bin files."""
+    root = _cifar_root(source)
+    if root is None:
+        raise FileNotFoundError(
+            f"CIFAR-10's batches are missing; looked for {source}/data_batch_1, "
+            f"{source}/data_batch_1.bin and the same in its folders."
+        )
+    for name in (*_CIFAR_TRAIN, _CIFAR_TEST):
+        path = storage.first_existing(
+            [os.path.join(source, root, name), os.path.join(source, root, f"{name}.bin")],
+            f"CIFAR-10's {name}",
+        )
+        split = "validation" if name == _CIFAR_TEST else "train"
+
+        def read(path=path, name=name, split=split):
+            pictures, labels = _read_cifar(path)
+            for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+                yield split, f"{name}_{number:05d}.png", CIFAR10_CLASSES[label], _png(picture)
+
+        yield from unpack.unpack(folder, name, _sizes([path]), read)
+
+
+def cifar10_classes(_: str) -> list[str]:
+    return list(CIFAR10_CLASSES)
+
+
+def _sizes(paths):
+    return [[os.path.basename(path), os.path.getsize(path)] for path in paths]
+
+
+def _png(pixels):
+    """uint8 (h, w) or (h, w, 3) RGB."""
+    return cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])[1].tobytes()
+
+
+def _read_idx(path, magic):
+    with storage.open_binary(path) as file:
+        content = file.read()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise ValueError(f"{path} is a damaged gzip file ({error}): get it again.") from None
+    found = int.from_bytes(content[:4], "big")
+    if found != magic:
+        raise ValueError(f"{path} starts with the number {found}, expected idx's {magic}.")
+    dimensions = magic & 0xFF
+    shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+    if values.size != np.prod(shape):
+        raise ValueError(
+            f"{path} holds {values.size} numbers, its header says {shape}: get it again."
+        )
+    return values.reshape(shape)
+
+
+def _cifar_root(source):
+    for folder in ("", *storage.folders(source)):
+        for name in ("data_batch_1", "data_batch_1.bin"):
+            if storage.exists(os.path.join(source, folder, name)):
+                return folder
+    return None
+
+
+def _read_cifar(path):
+    """(uint8 (n, 32, 32, 3), labels)."""
+    with storage.open_binary(path) as file:
+        content = file.read()
+    if path.endswith(".bin"):
+        if len(content) % _CIFAR_RECORD:
+            raise ValueError(
+                f"{path} has {len(content)} bytes: expected a multiple of {_CIFAR_RECORD}, as in "
+                "CIFAR-10's binary version."
+            )
+        rows = np.frombuffer(content, np.uint8).reshape(-1, _CIFAR_RECORD)
+        planes, labels = rows[:, 1:], rows[:, 0]
+    else:
+        try:
+            batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+            planes, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"])
+            planes = planes.reshape(len(labels), 3072)
+        except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError) as error:
+            raise ValueError(
+                f"{path} is no batch of CIFAR-10's Python version ({error}): get it again."
+            ) from None
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < len(CIFAR10_CLASSES):
+        raise ValueError(f"{path} has labels up to {labels.max()}: expected CIFAR-10's 0..9.")
+    return planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), [int(label) for label in labels]
+
+
+class _Unpickler(pickle.Unpickler):
+    """A pickle from strangers can run any code: only what makes up an array is let through."""
+
+    _ALLOWED = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy._core.numeric", "_frombuffer"),
+            ("numpy.core.numeric", "_frombuffer"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),
+        }
+    )
+
+    def find_class(self, module, name):
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which an array never needs")
+        return super().find_class(module, name)

@@ -1,0 +1,56 @@
+"""Is a prepared data set whole and right?
+
+    python -m data_prep.verify --data_dir=DIR
+
+Reads every shard: sha256, number of records, labels, and whether each picture can be decoded; looks
+for pictures that are in two splits; compares ImageNet's counts with the published ones. Ends with 0
+if all is well and with 1 and a line per problem if not.
+"""
+
+import json
+import sys
+
+from alexnet_tf import door
+
+
+def _define(flags):
+    from absl import flags as absl_flags
+
+    absl_flags.DEFINE_string("data_dir", None, "The prepared data set.", flag_values=flags)
+    absl_flags.DEFINE_integer(
+        "workers", None, "Processes; one per core if not given.", 1, flag_values=flags
+    )
+    absl_flags.DEFINE_string("report", None, "Write the result here as JSON.", flag_values=flags)
+
+
+def _main(flags, args):
+    if args or not flags.data_dir:
+        raise door.UsageError(
+            f"Name the prepared data set with --data_dir=DIR; found {args or 'none'}."
+        )
+    from tqdm import tqdm
+
+    from data_prep import checks, writer
+
+    with tqdm(desc="verify", unit="picture") as bar:
+        result = checks.verify(flags.data_dir, flags.workers, bar.update)
+    if flags.report:
+        writer.write_text(flags.report, json.dumps(result, indent=1) + "\n")
+    for problem in result["problems"]:
+        print(f"problem: {problem}", file=sys.stderr)
+    counts = ", ".join(f"{count} {split}" for split, count in result["counts"].items())
+    twice = sum(result["duplicates"].values())
+    verdict = f"{len(result['problems'])} problems" if result["problems"] else "whole and right"
+    print(
+        f"{result['data_dir']}: {verdict}; {counts} pictures of {result['classes']} classes, "
+        f"{result['repairs']} repaired, {result['rejects']} left out, {twice} stored twice"
+    )
+    return door.EXIT_DATA if result["problems"] else door.EXIT_OK
+
+
+def main(argv=None) -> int:
+    return door.run(_define, _main, argv, doc=__doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

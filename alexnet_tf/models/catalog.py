@@ -1,5 +1,8 @@
 """All variants by name."""
 
+import os
+import zipfile
+
 import keras
 
 from alexnet_tf.models import alexnet, builder, cifarnet, lenet, original
@@ -82,12 +85,23 @@ def build_model(variant: str, **keywords) -> keras.Model:
 
 
 def load_model(path, compile: bool = False) -> keras.Model:
-    """Loads a `.keras` file of this package.
+    """Loads a `.keras` file of this package, without its optimiser unless `compile`.
 
-    `keras.models.load_model` does the same once `alexnet_tf.models` is imported; it is imported
-    here.
+    `keras.models.load_model` does the same once `alexnet_tf.models` is imported, as it is here.
 
     Raises:
-      OSError: no such file. ValueError: not a Keras model.
+      FileNotFoundError: no such file. ValueError: the file is damaged, or no Keras model.
     """
-    return keras.models.load_model(path, compile=compile)
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no model file {path}: expected a .keras file.")
+    try:
+        return keras.models.load_model(path, compile=compile)
+    # What Keras, zipfile, json and h5py raise on a damaged or foreign file is not documented; these
+    # are the kinds that were seen. Each means that the file is not what it should be.
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"{path} cannot be read as a Keras model ({reason}): expected a .keras file that was "
+            "saved by this package; export or train it again."
+        ) from error

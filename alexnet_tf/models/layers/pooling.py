@@ -16,7 +16,7 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
     """
 
     def call(self, inputs):
-        pads = [self._overhang(n, axis) for axis, n in enumerate(inputs.shape[1:3])]
+        pads = self.overhang(inputs.shape)
         if any(pads):
             # Every window holds at least one real value, so -inf never reaches the output.
             widths = [[0, 0], [0, pads[0]], [0, pads[1]], [0, 0]]
@@ -25,8 +25,12 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
 
     def compute_output_shape(self, input_shape):
         b, h, w, c = input_shape
-        h, w = (n + self._overhang(n, axis) for axis, n in enumerate((h, w)))
-        return super().compute_output_shape((b, h, w, c))
+        bottom, right = self.overhang(input_shape)
+        return super().compute_output_shape((b, h + bottom, w + right, c))
+
+    def overhang(self, input_shape) -> tuple[int, int]:
+        """Rows below and columns to the right of an input (b, h, w, c) that the windows reach."""
+        return tuple(self._overhang(n, axis) for axis, n in enumerate(input_shape[1:3]))
 
     def _overhang(self, n, axis):
         if n is None:

@@ -1,0 +1,51 @@
+"""Turns weights of another program into a model file of this package.
+
+    python -m alexnet_tf.import_weights --source=alexnet-owt-7be5be79.pth --model=alexnet_owt \\
+        --output=alexnet_owt.keras
+
+Sources: .pth (torchvision's AlexNet), .safetensors (with torchvision's tensor names), .onnx (the
+model zoo's bvlcalexnet). The model file holds its preprocessing, so it takes RGB pixels of 0..255.
+Where the source's network differs from the model's is printed, and written to OUTPUT.json.
+"""
+
+import sys
+
+from absl import flags as absl_flags
+
+from alexnet_tf import door
+
+
+def main(argv=None) -> int:
+    return door.run(_define, _main, argv, doc=__doc__)
+
+
+def _define(flags):
+    absl_flags.DEFINE_string("source", None, "File of weights to read.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "model", None, "Variant to fill, as alexnet_tf.list_models() names it.", flag_values=flags
+    )
+    absl_flags.DEFINE_string("output", None, "The .keras file to write.", flag_values=flags)
+
+
+def _main(flags, args):
+    for name in ("source", "model", "output"):
+        if not flags[name].value:
+            raise door.UsageError(f"--{name} is missing: expected --source, --model and --output.")
+    if args:
+        raise door.UsageError(f"Unexpected argument {args[0]!r}: this program takes only flags.")
+    if not flags.output.endswith(".keras"):
+        raise door.UsageError(f"--output is {flags.output!r}: expected a name that ends in .keras.")
+
+    from alexnet_tf.models import list_models
+    from alexnet_tf.models.weights import conversion
+
+    if flags.model not in list_models():
+        raise door.UsageError(
+            f"--model is {flags.model!r}: expected one of {', '.join(list_models())}."
+        )
+    report = conversion.convert(flags.source, flags.model, flags.output)
+    print(conversion.text(report, flags.source, flags.output))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

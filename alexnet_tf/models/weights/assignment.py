@@ -1,0 +1,199 @@
+"""Named arrays into a Keras model: conversion, checks, and only then assignment."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from alexnet_tf.models import alexnet
+from alexnet_tf.models.layers import Dropout, GroupedDense, PixelNormalization
+from alexnet_tf.models.weights.readers import SourceTensor
+
+# What the networks of a source do to RGB pixels p of 0..255 before their first layer.
+_SOURCES = {
+    "caffe": alexnet.ALEXNET_CAFFE,
+    "torchvision": alexnet.ALEXNET_OWT,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    tensors: (name in the file, layer of the model, shape in the file) of every tensor.
+    conversions: what was done to values beyond reordering, in words.
+    modelling: where the source's network and the model compute different things, in words; empty
+    when they are the same function.
+    preprocessing: where what they do to pixels differs beyond what the conversion took into
+      account.
+    """
+
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
+    conversions: tuple[str, ...]
+    modelling: tuple[str, ...]
+    preprocessing: tuple[str, ...]
+
+
+def assign(
+    model: keras.Model,
+    tensors: list[SourceTensor],
+    source: str,
+    path,
+    modelling: list[str],
+) -> ImportReport:
+    """Sets every weight of the model, or raises and sets none.
+
+    Args:
+      model: a network of the AlexNet family with its top.
+      tensors: kernels (O, I / groups, kh, kw) or (O, I), and biases (O,).
+      source: "caffe" or "torchvision", the conventions of the file's first layer.
+      path: of the file, for messages.
+      modelling: known differences, for the report.
+
+    Raises:
+      ValueError: a tensor that is missing, extra, of another shape, or not finite.
+    """
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    places = {(name, role): None for name in layers for role in ("kernel", "bias")}
+    conversions = []
+    for tensor in tensors:
+        where = (tensor.layer, tensor.role)
+        if where not in places:
+            raise ValueError(
+                f"{tensor.name} in {path} belongs to the layer {tensor.layer}, which the model "
+                f"{model.name!r} does not have: expected a file of the same network."
+            )
+        places[where] = _convert(model, layers[tensor.layer], tensor, path)
+    for (name, role), value in places.items():
+        if value is None:
+            raise ValueError(
+                f"{path} has no {role} for the layer {name} of the model {model.name!r}: expected "
+                "a file of the same network."
+            )
+    first = next(iter(layers))
+    places[first, "kernel"] = _fit_first_layer(model, places[first, "kernel"], source, conversions)
+    for name, factor in _kernels_after_paper_dropout(model):
+        places[name, "kernel"] = places[name, "kernel"] * np.float32(factor)
+        conversions.append(f"the kernel of {name} times {factor:g}, for a dropout scaled at test")
+    for (name, role), value in places.items():
+        getattr(layers[name], role).assign(value)
+    return ImportReport(
+        tensors=tuple((t.name, t.layer, tuple(t.value.shape)) for t in tensors),
+        conversions=tuple(conversions),
+        modelling=tuple(modelling),
+        preprocessing=tuple(_preprocessing_differences(model, source)),
+    )
+
+
+def _convert(model, layer, tensor, path) -> np.ndarray:
+    """A tensor in the model's layout, checked."""
+    value = tensor.value
+    target = tuple(getattr(layer, tensor.role).shape)
+    if tensor.role == "bias":
+        expected = target
+    elif len(target) == 4:
+        expected = (target[3], target[2], target[0], target[1])
+    elif isinstance(layer, GroupedDense):
+        raise ValueError(
+            f"The layer {layer.name} of the model {model.name!r} is in columns, which no file of "
+            "another program has: expected a model such as alexnet_caffe or alexnet_owt."
+        )
+    else:
+        expected = target[::-1]
+    if tuple(value.shape) != expected:
+        raise ValueError(
+            f"{tensor.name} in {path} has shape {tuple(value.shape)}, but the {tensor.role} of "
+            f"{layer.name} in the model {model.name!r} takes {expected}: expected a file of the "
+            "same network."
+        )
+    if value.dtype.kind != "f":
+        raise ValueError(
+            f"{tensor.name} in {path} holds {value.dtype}: expected floating-point numbers."
+        )
+    with np.errstate(over="ignore"):
+        value = value.astype(np.float32)
+    if not np.isfinite(value).all():
+        bad = int(np.count_nonzero(~np.isfinite(value)))
+        raise ValueError(
+            f"{tensor.name} in {path} holds {bad} numbers that are not finite (NaN or infinity): "
+            "expected finite weights."
+        )
+    if tensor.role == "bias":
+        return value
+    if value.ndim == 4:
+        return value.transpose(2, 3, 1, 0)
+    if layer.name == "fc6":
+        _, h, w, c = model.get_layer("flatten").input.shape
+        # The file's inputs run over c, h, w; the model's over h, w, c.
+        value = value.reshape(-1, c, h, w).transpose(0, 2, 3, 1).reshape(len(value), -1)
+    return value.T
+
+
+def _preprocessing_of(model) -> PixelNormalization | None:
+    found = [layer for layer in model.layers if isinstance(layer, PixelNormalization)]
+    return found[0] if found else None
+
+
+def _fit_first_layer(model, kernel, source, conversions):
+    """conv1's kernel (kh, kw, c, O) for the order and scale in which the model sees the channels.
+
+    A model without preprocessing is taken to see what the file's network sees.
+    """
+    layer, original = _preprocessing_of(model), _SOURCES[source]
+    if layer is None:
+        return kernel
+    # Channel by channel in RGB: the file's kernel times the file's scale over the model's.
+    rgb = kernel[:, :, ::-1] if original.channel_order == "bgr" else kernel
+    scale = np.broadcast_to(np.float64(original.scale), 3)
+    model_scale = np.broadcast_to(np.float64(layer.scale), 3)
+    factor = (scale / model_scale)[:, None]
+    if not np.allclose(factor, 1, rtol=1e-6, atol=0):
+        rgb = (rgb * factor).astype(np.float32)
+        conversions.append("the kernel of conv1 scaled per channel, for pixels scaled otherwise")
+    if layer.channel_order != original.channel_order:
+        conversions.append(
+            f"the input channels of conv1 reversed, from {original.channel_order.upper()} to "
+            f"{layer.channel_order.upper()}"
+        )
+    return rgb[:, :, ::-1] if layer.channel_order == "bgr" else rgb
+
+
+def _kernels_after_paper_dropout(model):
+    """(name, 1 / keep) of each layer with a kernel that reads a dropout scaled at test."""
+    pending = 1.0
+    for layer in model.layers:
+        if isinstance(layer, Dropout) and layer.scaling == "paper":
+            pending /= 1.0 - layer.rate
+        elif layer.weights and pending != 1.0:
+            yield layer.name, pending
+            pending = 1.0
+
+
+def _preprocessing_differences(model, source):
+    layer, original = _preprocessing_of(model), _SOURCES[source]
+    if layer is None:
+        yield (
+            f"the model has no preprocessing layer: give it {original.channel_order.upper()} "
+            f"pixels of 0..255, minus {_shown(original.mean)} (in RGB order), times "
+            f"{_shown(original.scale)}"
+        )
+    elif layer.mean.ndim == 3:
+        yield (
+            f"the model subtracts a mean per pixel, the file's network {_shown(original.mean)} "
+            "(RGB)"
+        )
+    elif not np.allclose(layer.mean, original.mean, rtol=0, atol=1e-3):
+        yield (
+            f"the model subtracts {_shown(layer.mean)}, the file's network {_shown(original.mean)} "
+            "(RGB); no weight can make up for it where conv1 pads"
+        )
+    if source == "caffe":
+        yield (
+            "the file's network was trained on pictures warped to 256x256 and a mean per pixel; "
+            "this package keeps their proportions, and subtracts that mean's average over the "
+            "picture"
+        )
+
+
+def _shown(numbers) -> str:
+    return ", ".join(f"{number:.6g}" for number in np.ravel(numbers))

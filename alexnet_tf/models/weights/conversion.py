@@ -1,0 +1,56 @@
+"""A file of another program to a `.keras` file, with a report."""
+
+import dataclasses
+import json
+import os
+import tempfile
+
+from alexnet_tf.models import catalog, weights
+
+
+def convert(source, variant: str, output) -> weights.ImportReport:
+    """Writes the variant with the weights of `source` to `output`, and the report beside it.
+
+    The report goes to `output` + ".json". Both files appear whole or not at all.
+
+    Raises:
+      FileNotFoundError: no such source, or no such directory for the output. ValueError: the source
+        does not fit, see `alexnet_tf.models.weights.load`, or is a file of Keras.
+    """
+    output = os.fspath(output)
+    directory = os.path.dirname(os.path.abspath(output))
+    if not os.path.isdir(directory):
+        raise FileNotFoundError(
+            f"There is no directory {directory} to write {output} to: create it."
+        )
+    if os.fspath(source).endswith((".keras", ".weights.h5")):
+        raise ValueError(
+            f"{source} is a file of Keras and needs no conversion: expected .pth, .safetensors or "
+            ".onnx."
+        )
+    model = catalog.build_model(variant)
+    report = weights.load(model, source)
+    # Written in a directory aside on the same disk, so that the renaming cannot be half done.
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=directory) as aside:
+        network = os.path.join(aside, "model.keras")
+        model.save(network)
+        text = os.path.join(aside, "report.json")
+        with open(text, "w", encoding="utf-8") as file:
+            json.dump({"model": variant, **dataclasses.asdict(report)}, file, indent=2)
+        for path, name in ((text, f"{output}.json"), (network, output)):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(path, name)
+    return report
+
+
+def text(report: weights.ImportReport, source, output) -> str:
+    """The report in words."""
+    lines = [f"{len(report.tensors)} tensors of {source} are now in {output}."]
+    for title, items, nothing in (
+        ("Converted", report.conversions, "only the order of the numbers"),
+        ("Differences in the network", report.modelling, "none: the same function"),
+        ("Differences in the preprocessing", report.preprocessing, "none"),
+    ):
+        lines += [f"{title}:", *(f"  - {item}" for item in items or (nothing,))]
+    return "\n".join(lines)

@@ -1,0 +1,161 @@
+"""What networks compute between their weights, in words that can be compared.
+
+A network becomes a list of steps such as "conv 11x11, stride 4, pads 0 0 0 0, groups 1"; pads are
+top, left, bottom, right. Two networks with equal lists and equal weights are the same function.
+Dropout is the identity at test and is left out.
+"""
+
+import difflib
+
+import keras
+
+from alexnet_tf.models import layers
+
+_UP, _DOWN = ", rounded up", ", rounded down"
+_NO_PADDING = ((0, 0), (0, 0))
+
+
+def model_steps(model: keras.Model) -> list[str]:
+    """The steps of a Keras model of the AlexNet family."""
+    steps = [_pictures(model.input_shape[1:3])]
+    for layer in model.layers:
+        if isinstance(layer, layers.GroupedConv2D):
+            (top, bottom), (left, right) = layer.explicit_padding or _NO_PADDING
+            pads = (top, left, bottom, right)
+            steps.append(_conv(layer.kernel_size, layer.strides, pads, layer.groups))
+        elif isinstance(layer, layers.LocalResponseNormalization):
+            # For "mean" the coefficient on the plain sum is alpha / size.
+            divisor = layer.size if layer.alpha_convention == "mean" else 1
+            steps.append(
+                _norm(layer.size, layer.alpha / divisor, layer.beta, layer.k, layer.groups)
+            )
+        elif isinstance(layer, layers.SpatialResponseNormalization):
+            steps.append(f"spatial response normalisation over {layer.size}x{layer.size}")
+        elif isinstance(layer, keras.layers.MaxPooling2D):
+            step = _pool(layer.pool_size, layer.strides)
+            sizes = zip(layer.input.shape[1:3], layer.pool_size, layer.strides, strict=True)
+            if any((n - size) % stride for n, size, stride in sizes):
+                step += _UP if isinstance(layer, layers.CeilMaxPooling2D) else _DOWN
+            steps.append(step)
+        elif isinstance(layer, keras.layers.ReLU):
+            steps.append("ReLU")
+        elif isinstance(layer, keras.layers.Dense | layers.GroupedDense):
+            steps.append(_dense(layer.kernel.shape[-2:], getattr(layer, "groups", 1)))
+    return steps
+
+
+def torch_steps() -> list[str]:
+    """The steps of torchvision's AlexNet on pictures of 224."""
+    convolutions = (
+        _conv((11, 11), (4, 4), (2, 2, 2, 2), 1),
+        _conv((5, 5), (1, 1), (2, 2, 2, 2), 1),
+        *[_conv((3, 3), (1, 1), (1, 1, 1, 1), 1)] * 3,
+    )
+    pool = _pool((3, 3), (2, 2)) + _DOWN
+    steps = [_pictures((224, 224))]
+    for index, convolution in enumerate(convolutions):
+        steps += [convolution, "ReLU", *([pool] if index in (0, 1, 4) else [])]
+    return [
+        *steps,
+        _dense((9216, 4096)),
+        "ReLU",
+        _dense((4096, 4096)),
+        "ReLU",
+        _dense((4096, 1000)),
+    ]
+
+
+def graph_steps(graph, path) -> list[str]:
+    """The steps of an `onnx.GraphProto`.
+
+    Raises:
+      ValueError: an operation that no AlexNet has.
+    """
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    pictures = next(i for i in graph.input if i.name not in shapes)
+    steps = [_pictures([d.dim_value for d in pictures.type.tensor_type.shape.dim][2:])]
+    for node in graph.node:
+        given = {a.name: _value(a) for a in node.attribute}
+        if node.op_type == "Conv":
+            shape = shapes.get(node.input[1], (0, 0, 0, 0))
+            kernel = given.get("kernel_shape", shape[2:])
+            strides, pads = given.get("strides", (1, 1)), given.get("pads", (0, 0, 0, 0))
+            steps.append(_conv(kernel, strides, pads, given.get("group", 1)))
+        elif node.op_type == "LRN":
+            size = given["size"]
+            alpha, beta = given.get("alpha", 1e-4), given.get("beta", 0.75)
+            # ONNX divides alpha by the size.
+            steps.append(_norm(size, alpha / size, beta, given.get("bias", 1.0), 1))
+        elif node.op_type == "MaxPool":
+            pads = given.get("pads", (0, 0, 0, 0))
+            step = _pool(given["kernel_shape"], given.get("strides", (1, 1)))
+            # A pad at the end is how this format's older versions say "rounded up".
+            up = given.get("ceil_mode", 0) or (pads[:2] == (0, 0) and any(pads[2:]))
+            steps.append(step + (_UP if up else _DOWN))
+        elif node.op_type == "Relu":
+            steps.append("ReLU")
+        elif node.op_type == "Gemm":
+            shape = shapes.get(node.input[1], (0, 0))
+            steps.append(_dense(shape[::-1] if given.get("transB", 0) else shape))
+        elif node.op_type not in _SILENT:
+            raise ValueError(
+                f"The graph in {path} has an operation {node.op_type}: expected an AlexNet, of "
+                "Conv, Relu, LRN, MaxPool and Gemm."
+            )
+    return steps
+
+
+# Operations that are the identity at test, change only the shape, or end the network.
+_SILENT = ("Dropout", "Reshape", "Flatten", "Softmax", "Constant", "ConstantOfShape", "Identity")
+
+
+def differences(source: list[str], model: list[str]) -> list[str]:
+    """Where two lists of steps differ, one sentence per place."""
+    if len(source) == len(model):
+        # Where the model's pools fit exactly, how the source rounds makes no difference.
+        exact = [a.startswith(b + ", rounded") for a, b in zip(source, model, strict=True)]
+        source = [b if e else a for a, b, e in zip(source, model, exact, strict=True)]
+    found = []
+    matcher = difflib.SequenceMatcher(a=source, b=model, autojunk=False)
+    for kind, a0, a1, b0, b1 in matcher.get_opcodes():
+        if kind != "equal":
+            theirs = "; ".join(source[a0:a1]) or "nothing"
+            ours = "; ".join(model[b0:b1]) or "nothing"
+            found.append(f"the file's network has {theirs}, the model {ours}")
+    return found
+
+
+def _conv(kernel, strides, pads, groups) -> str:
+    return f"conv {_by(kernel)}, stride {strides[0]}, pads {_list(pads)}, groups {groups}"
+
+
+def _pool(size, strides) -> str:
+    return f"max-pool {_by(size)}, stride {strides[0]}"
+
+
+def _pictures(size) -> str:
+    return f"pictures of {_by(size)}"
+
+
+def _norm(size, coefficient, beta, k, groups) -> str:
+    # Six digits: ONNX stores its constants as float32.
+    constants = f"coefficient {coefficient:.6g}, beta {beta:.6g}, k {k:.6g}"
+    return f"response normalisation over {size} channels, {constants}, groups {groups}"
+
+
+def _dense(shape, groups=1) -> str:
+    return f"dense {shape[0]} to {shape[1]}" + (f" in {groups} columns" if groups > 1 else "")
+
+
+def _by(size) -> str:
+    return "x".join(str(n) for n in size)
+
+
+def _list(numbers) -> str:
+    return " ".join(str(n) for n in numbers)
+
+
+def _value(attribute):
+    if attribute.type == attribute.INTS:
+        return tuple(attribute.ints)
+    return attribute.f if attribute.type == attribute.FLOAT else attribute.i

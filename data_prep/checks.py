@@ -16,7 +16,6 @@ from alexnet_tf.data import records
 from data_prep import images, runner
 
 
-# What the published sets have. Source: development kit of 2010; meta_clsloc.mat of 2012.
 @dataclasses.dataclass(frozen=True)
 class Published:
     """Counts of a published ImageNet set."""
@@ -29,6 +28,7 @@ class Published:
     test: int
 
 
+# Source: the development kit of 2010; meta_clsloc.mat (of convnets-keras) for 2012.
 PUBLISHED = (
     Published("ILSVRC-2010", "n01484850", 1_261_406, (668, 3047), 50_000, 150_000),
     Published("ILSVRC-2012", "n01440764", 1_281_167, (732, 1300), 50_000, 100_000),
@@ -149,10 +149,9 @@ def _check_statistics(data_dir, manifest):
     if "train" not in manifest["counts"]:
         return []
     try:
-        with tf.io.gfile.GFile(os.path.join(data_dir, records.STATISTICS_FILE), "rb") as file:
-            with np.load(file) as arrays:
-                count, mean = int(arrays["count"]), arrays["mean_image"]
-                rgb = arrays["rgb_mean"]
+        path = os.path.join(data_dir, records.STATISTICS_FILE)
+        with tf.io.gfile.GFile(path, "rb") as file, np.load(file) as arrays:
+            count, mean, rgb = int(arrays["count"]), arrays["mean_image"], arrays["rgb_mean"]
     except (OSError, tf.errors.OpError, ValueError, KeyError) as error:
         return [f"statistics.npz cannot be read: {error}."]
     if count != manifest["counts"]["train"]:

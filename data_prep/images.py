@@ -193,13 +193,15 @@ def _decode_other(encoded, kind, conversion):
 
 def _eight_bits(picture, encoded, channels):
     """(uint8 (height, width, channels), repairs) of a loaded Pillow image of any mode."""
+    from PIL import Image
+
     mode, repairs = picture.mode, ()
     sixteen = mode.startswith("I") or mode == "F"
     if sixteen:
         values = np.asarray(picture)
         # The high byte, as libpng's and so TensorFlow's reduction to 8 bits.
         grey = np.clip(values.astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        picture = type(picture).frombytes("L", picture.size, grey.tobytes())
+        picture = Image.fromarray(grey)
     if sixteen or (encoded[:4] == b"\x89PNG" and encoded[24:25] == b"\x10"):
         repairs += ("16 bits reduced to 8",)
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:

@@ -57,7 +57,7 @@ def labels_of_devkit(source: str, year: int, split: str) -> Callable[[str], str]
     name = f"ILSVRC{year}_{split}_ground_truth.txt"
     looked_for = []
     for kit in DEVKITS[year]:
-        path = os.path.normpath(os.path.join(source, kit)) if "://" not in source else source
+        path = source if kit == "." else os.path.join(source, kit)
         if kit.endswith(".tar.gz"):
             looked_for.append(path)
             if storage.exists(path):

@@ -22,29 +22,26 @@ def tars_fit(source: str) -> bool:
 
 
 def tars(source: str, _: str) -> Iterator[Picture]:
-    """ILSVRC2012_img_train.tar (a tar of tars), ILSVRC2012_img_val.tar, devkit; or those of 2010."""
+    """ILSVRC2012_img_train.tar (a tar of tars), ..._val.tar and devkit; or those of 2010."""
     years = {int(found[1]) for name, _ in storage.files(source) if (found := _TAR.match(name))}
     if len(years) != 1:
         raise ValueError(
-            f"{source} holds tars of ILSVRC {' and '.join(map(str, sorted(years))) or 'of no year'}:"
-            " expected those of one year, move the others away."
+            f"{source} holds ILSVRC tars of the years {sorted(years)}: expected one year, move the "
+            "others away."
         )
     year = years.pop()
     kind = "img" if year == 2012 else "images"
-    paths = {
-        split: os.path.join(source, f"ILSVRC{year}_{kind}_{split}.tar")
-        for split in ("train", "val")
-    }
-    for split, path in paths.items():
-        storage.first_existing([path], f"The {split} archive of ILSVRC-{year}")
+    names = {split: f"ILSVRC{year}_{kind}_{split}.tar" for split in ("train", "val", "test")}
+    paths = {split: os.path.join(source, name) for split, name in names.items()}
+    for split in ("train", "val"):
+        storage.first_existing([paths[split]], f"The {split} archive of ILSVRC-{year}")
     labels = {"val": devkit.labels_of_devkit(source, year, "validation")}
-    test = os.path.join(source, f"ILSVRC{year}_{kind}_test.tar")
-    if year == 2010 and storage.exists(test):  # the labels of 2012's test pictures are not public
-        paths["test"] = test
+    # The labels of 2012's test pictures are not public.
+    if year == 2010 and storage.exists(paths["test"]):
         labels["test"] = devkit.labels_of_devkit(source, year, "test")
-    yield from _nested(source, os.path.basename(paths["train"]))
+    yield from _nested(source, names["train"])
     for split in labels:
-        for name, path, offset, size in _members(source, os.path.basename(paths[split])):
+        for name, path, offset, size in _members(source, names[split]):
             synset = labels[split](name)
             yield Picture(_SPLITS[split], path, offset, size, name, synset)
 

@@ -23,7 +23,7 @@ def parquet(source: str, folder: str) -> Iterator[Picture]:
     paths = _parquet_files(source)
     if not paths:
         raise FileNotFoundError(
-            f"There are no parquet files; looked for {source}/*.parquet and {source}/data/*.parquet."
+            f"There are no parquet files; looked for {source}/*.parquet, {source}/data/*.parquet."
         )
     names = parquet_classes(source)
     for path, size in paths:
@@ -126,7 +126,8 @@ def _split_of(path):
     word = re.split(r"[-_.]", os.path.basename(path))[0]
     if word not in folders.SPLIT_FOLDERS:
         raise ValueError(
-            f"{path} does not say which split it is: expected a name as train-00000-of-00002.parquet."
+            f"{path} does not say which split it is: expected a name as "
+            "train-00000-of-00002.parquet."
         )
     return folders.SPLIT_FOLDERS[word]
 

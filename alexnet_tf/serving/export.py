@@ -94,9 +94,7 @@ def require_servable(path: str) -> None:
 def _write(network, class_names, path: str, name: str) -> None:
     functions = signatures.signatures(network, class_names)
     module = signatures.trackable(network)
-    # A server takes no gradients, and their functions are half of the graph.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, path, signatures=functions, options=options)
+    tf.saved_model.save(module, path, signatures=functions)
     labels = os.path.join(path, LABELS_FILE)
     os.makedirs(os.path.dirname(labels), exist_ok=True)
     with open(labels, "w", encoding="utf-8") as file:
@@ -120,6 +118,8 @@ def warmup_requests(network: trained.TrainedModel, name: str):
         yield messages.predict_request(name, signatures.SERVING_DEFAULT, {"image_bytes": files})
         yield messages.predict_request(name, signatures.IMAGE_TENSOR, {"images": pixels})
         yield messages.predict_request(name, signatures.FEATURES, {"image_bytes": files})
+        window = pixels[:, : network.crop_size, : network.crop_size].astype(np.float32)
+        yield messages.predict_request(name, signatures.CROPS, {"crops": window})
 
 
 def _flush(path: str) -> None:

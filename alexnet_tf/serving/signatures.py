@@ -1,10 +1,13 @@
-"""What a served model answers: three functions from pictures to classes, in plain TensorFlow ops.
+"""What a served model answers: functions from pictures to classes, in plain TensorFlow ops.
 
     serving_default  {"image_bytes": string (b,)}        -> {"probabilities": float32 (b, classes),
                                                              "classes": string (b, 5),
                                                              "scores": float32 (b, 5)}
     image_tensor     {"images": uint8 (b, h, w, channels)} -> the same
     features         {"image_bytes": string (b,)}        -> {"fc7": float32 (b, 4096)}
+    crops            {"crops": float32 (b, crop, crop, channels)}
+                                                         -> {"probabilities"}: the bare network,
+                                                            for runtimes without image decoders
 
 The preprocessing is `preprocessing.evaluation_crop`, the very function that evaluation calls, and
 the functions that are exported are the ones that `predict` calls on a Keras model.
@@ -19,10 +22,11 @@ TOP = 5
 SERVING_DEFAULT = "serving_default"
 IMAGE_TENSOR = "image_tensor"
 FEATURES = "features"
+CROPS = "crops"
 
 
 def signatures(network: trained.TrainedModel, class_names) -> dict:
-    """A network's three functions.
+    """A network's functions.
 
     Args:
       network: a classifier whose outputs are probabilities.
@@ -80,7 +84,18 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
         found = feature_network(crops_of_files(image_bytes), training=False)
         return {features_name: tf.cast(found, tf.float32)}
 
-    return {SERVING_DEFAULT: serving_default, IMAGE_TENSOR: image_tensor, FEATURES: features}
+    crops_spec = tf.TensorSpec((None, *window.shape), tf.float32, name="crops")
+
+    @tf.function(input_signature=[crops_spec])
+    def bare(crops):
+        return {"probabilities": tf.cast(network.model(crops, training=False), tf.float32)}
+
+    return {
+        SERVING_DEFAULT: serving_default,
+        IMAGE_TENSOR: image_tensor,
+        FEATURES: features,
+        CROPS: bare,
+    }
 
 
 def feature_model(model):

@@ -1,0 +1,213 @@
+"""The exported directory, read by loaders that share no code with this package."""
+
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+HERE = pathlib.Path(__file__).parent
+
+PLAIN_TENSORFLOW = """
+import json
+import tensorflow as tf
+
+loaded = tf.saved_model.load(sys.argv[1])
+answers = []
+for file in sys.argv[2:]:
+    serve = loaded.signatures["serving_default"]
+    outputs = serve(image_bytes=tf.constant([open(file, "rb").read()]))
+    answers.append({
+        "probabilities": outputs["probabilities"][0].numpy().tolist(),
+        "classes": [name.decode() for name in outputs["classes"][0].numpy()],
+        "scores": outputs["scores"][0].numpy().tolist(),
+    })
+assert not [name for name in sys.modules if name.split(".")[0] in ("alexnet_tf", "keras")]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def by_keras(network, pictures):
+    """name -> the Keras model's own probabilities of the evaluation's crop."""
+    import tensorflow as tf
+
+    from alexnet_tf.data import preprocessing
+
+    # As a graph, like all who serve it: op by op the sums of float32 round differently (2e-6).
+    call = tf.function(lambda crops: network.model(crops, training=False))
+    answers = {}
+    for name, path in pictures.items():
+        decoded = preprocessing.decode(tf.io.read_file(path))
+        crop = preprocessing.evaluation_crop(decoded, 224)
+        answers[name] = call(crop[None]).numpy()[0]
+    return answers
+
+
+def test_plain_tensorflow_gives_the_keras_models_probabilities(
+    exported, pictures, by_keras, without
+):
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            without("alexnet_tf", "keras") + PLAIN_TENSORFLOW,
+            exported,
+            *pictures.values(),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    for name, answer in zip(pictures, json.loads(run.stdout), strict=True):
+        np.testing.assert_allclose(answer["probabilities"], by_keras[name], atol=1e-6, err_msg=name)
+        best = np.argsort(-by_keras[name], kind="stable")[:5]
+        np.testing.assert_allclose(answer["scores"], by_keras[name][best], atol=1e-6)
+        assert answer["classes"] == [f"thing {n}" for n in best], name
+
+
+def test_probabilities_equal_those_that_evaluation_counts(exported, network, make_dataset):
+    import tensorflow as tf
+
+    from alexnet_tf import evaluation
+    from alexnet_tf.data import records
+
+    path, _, _ = make_dataset(6, 256, encoding="jpeg", classes=14)
+    dataset = records.open_dataset(path)
+    wanted, _ = evaluation.split_probabilities(network.model, dataset, evaluation.View())
+    files = [
+        tf.train.Example.FromString(record).features.feature["image"].bytes_list.value[0]
+        for shard in dataset.shards["validation"]
+        for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()
+    ]
+    loaded = tf.saved_model.load(exported)
+    found = loaded.signatures["serving_default"](image_bytes=tf.constant(files))
+    np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-6)
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+    found = loaded.signatures["image_tensor"](images=tf.constant(pixels))
+    np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-6)
+
+
+def test_features_are_the_last_hidden_layer_after_its_relu(exported, network, pictures):
+    import keras
+    import tensorflow as tf
+
+    from alexnet_tf.data import preprocessing
+
+    content = tf.io.read_file(pictures["astronaut.jpg"])
+    crop = preprocessing.evaluation_crop(preprocessing.decode(content), 224)[None]
+    hidden = keras.Model(network.model.inputs, network.model.get_layer("fc7").output)
+    wanted = np.maximum(hidden(crop, training=False).numpy(), 0)
+    loaded = tf.saved_model.load(exported)
+    found = loaded.signatures["features"](image_bytes=content[None])["fc7"].numpy()
+    assert found.min() == 0 and found.max() > 0.1
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_each_bad_picture_is_an_invalid_argument(exported, bad_pictures):
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(exported).signatures["serving_default"]
+    for name, path in bad_pictures.items():
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            serve(image_bytes=tf.io.read_file(path)[None])
+        if name in ("bomb.png", "long.png"):
+            assert "Pictures may have" in str(caught.value)
+    loaded = tf.saved_model.load(exported)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Pictures may have"):
+        loaded.signatures["image_tensor"](images=tf.zeros((1, 2, 300, 3), tf.uint8))
+
+
+def c_api(exported, requests, threads, tmp_path):
+    """Answers of c_api.py, a process without Python TensorFlow."""
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"threads": threads, "requests": requests}))
+    run = subprocess.run(
+        [sys.executable, str(HERE / "c_api.py"), exported, str(job)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout)
+
+
+def test_the_c_api_that_tf_serving_loads_with(exported, pictures, bad_pictures, by_keras, tmp_path):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = pathlib.Path(exported, "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
+    names = {
+        name: (
+            next(iter(signature.inputs.values())).name,
+            {key: info.name for key, info in signature.outputs.items()},
+        )
+        for name, signature in graph.signature_def.items()
+        if signature.inputs
+    }
+    feed, fetches = names["serving_default"]
+
+    def request(*files):
+        return {"input": feed, "outputs": fetches, "files": list(files)}
+
+    pixels = tmp_path / "pixels.npy"
+    np.save(pixels, np.asarray(Image.open(pictures["small.png"]))[None])
+    requests = [request(path) for path in pictures.values()]
+    requests.append(request(*pictures.values()))
+    requests += [request(path) for path in bad_pictures.values()]
+    feed_pixels, fetch_pixels = names["image_tensor"]
+    requests.append({"input": feed_pixels, "outputs": fetch_pixels, "npy": str(pixels)})
+    # Good and bad ones side by side from four threads, three times over.
+    answers = c_api(exported, requests * 3, 4, tmp_path)
+    singles, bad = len(pictures), len(bad_pictures)
+    for start in range(0, len(answers), len(requests)):
+        part = answers[start : start + len(requests)]
+        for name, answer in zip(pictures, part, strict=False):
+            np.testing.assert_allclose(answer["probabilities"][0], by_keras[name], atol=1e-6)
+            best = np.argsort(-by_keras[name], kind="stable")[:5]
+            assert answer["classes"][0] == [f"thing {n}" for n in best], name
+        batch = part[singles]
+        assert np.shape(batch["probabilities"]) == (singles, 14)
+        for row, name in zip(batch["probabilities"], pictures, strict=True):
+            # Another batch size rounds differently too.
+            np.testing.assert_allclose(row, by_keras[name], atol=1e-5, err_msg=name)
+        for answer in part[singles + 1 : singles + 1 + bad]:
+            assert answer["code"] == 3  # TF_INVALID_ARGUMENT
+        np.testing.assert_allclose(part[-1]["probabilities"][0], by_keras["small.png"], atol=1e-6)
+
+
+def test_openvino_reads_the_saved_model(exported, network, pictures, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    from alexnet_tf.data import preprocessing
+
+    # OpenVINO reads serving_default only and has no image decoder: a copy of the directory in which
+    # the signature of the bare network carries that name. Graph and weights are as exported.
+    saved = saved_model_pb2.SavedModel.FromString(
+        pathlib.Path(exported, "saved_model.pb").read_bytes()
+    )
+    signature = saved.meta_graphs[0].signature_def
+    signature["serving_default"].CopyFrom(signature["crops"])
+    for name in ("crops", "features", "image_tensor"):
+        del signature[name]
+    shutil.copytree(os.path.join(exported, "variables"), tmp_path / "variables")
+    (tmp_path / "saved_model.pb").write_bytes(saved.SerializeToString())
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(openvino.convert_model(tmp_path), "CPU", exact)
+    crops = np.stack(
+        [
+            preprocessing.evaluation_crop(preprocessing.decode(tf.io.read_file(path)), 224)
+            for path in pictures.values()
+        ]
+    )
+    wanted = network.model(crops, training=False).numpy()
+    np.testing.assert_allclose(compiled(crops)[0], wanted, atol=1e-5)

@@ -128,7 +128,12 @@ def output_order(
 
 
 def split_probabilities(
-    model, dataset: records.PreparedDataset, view: View, strategy=None, progress: bool = True
+    model,
+    dataset: records.PreparedDataset,
+    view: View,
+    strategy=None,
+    progress: bool = True,
+    step=None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The network's class probabilities for each picture of a split, averaged over its views.
 
@@ -138,6 +143,7 @@ def split_probabilities(
       view: which split, how many crops.
       strategy: a `tf.distribute` strategy, or None.
       progress: draw a bar on standard error.
+      step: from `forward_step`, for a caller who evaluates again and again; None makes one.
 
     Returns:
       (float64 (n, classes), int (n,)): probabilities and labels, n the split's exact count.
@@ -159,16 +165,10 @@ def split_probabilities(
         dataset, view.split, batch_size, crop_size, view.crops
     )
 
-    def forward(images, labels, indices):
-        views = tf.reshape(images, (-1, *images.shape[2:]))
-        outputs = tf.cast(model(views, training=False), tf.float32)
-        outputs = tf.reshape(outputs, (-1, view.crops, classes))
-        return tf.reduce_mean(outputs, axis=1), labels, indices
-
+    step = step or forward_step(model, view.crops, strategy)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     spread = strategy.experimental_distribute_dataset(batches.with_options(options))
-    step = tf.function(lambda *batch: strategy.run(forward, args=batch))
     results = (_per_replica(strategy, step(*batch)) for batch in spread)
     results = _with_progress(results, count, batch_size, view) if progress else results
     probabilities = np.zeros((count, classes))
@@ -194,6 +194,19 @@ def split_probabilities(
         raise ValueError(_wrong_count(dataset, view.split, f"{int((times_seen > 0).sum())}"))
     _require_probabilities(probabilities)
     return probabilities, labels
+
+
+def forward_step(model, crops: int, strategy):
+    """The compiled step of `split_probabilities`: a batch of all replicas in, averages out."""
+    classes = model.output_shape[-1]
+
+    def forward(images, labels, indices):
+        views = tf.reshape(images, (-1, *images.shape[2:]))
+        outputs = tf.cast(model(views, training=False), tf.float32)
+        outputs = tf.reshape(outputs, (-1, crops, classes))
+        return tf.reduce_mean(outputs, axis=1), labels, indices
+
+    return tf.function(lambda *batch: strategy.run(forward, args=batch))
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -> Score:

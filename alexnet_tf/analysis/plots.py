@@ -117,7 +117,7 @@ def kernel_mosaic(kernels: np.ndarray, gap: int = 1) -> np.ndarray:
 
 def draw_curve(axes, metrics: dict[str, np.ndarray]) -> None:
     """Top-1 error over epochs, of training and validation, with the last values written out."""
-    epochs = metrics["epoch"] + 1
+    epochs = metrics["epoch"]
     for column, label, colour in (
         ("top1_error", "training", _TRAIN),
         ("validation_top1_error", "validation", _VALIDATION),

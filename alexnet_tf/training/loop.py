@@ -120,6 +120,8 @@ class _Trainer:
         )
         self.train_step = make_train_step(strategy, self.model, self.optimizer, recipe.batch_size)
         self.has_validation = bool(dataset.counts.get("validation"))
+        # Traced once, not once per epoch.
+        self.validation_step = evaluation.forward_step(self.model, 1, strategy)
 
     def _augmentation(self) -> Augmentation:
         recipe = self.run.recipe
@@ -281,7 +283,12 @@ class _Trainer:
         view = evaluation.View("validation", crops=1, batch_size=self.run.recipe.batch_size)
         result = evaluation.score(
             *evaluation.split_probabilities(
-                self.model, self.dataset, view, self.strategy, progress=False
+                self.model,
+                self.dataset,
+                view,
+                self.strategy,
+                progress=False,
+                step=self.validation_step,
             )
         )
         return dict(zip(names, (result.loss, result.top1_error, result.top5_error), strict=True))

@@ -16,7 +16,7 @@ HEADER = (
 
 @pytest.fixture
 def workdir(tmp_path):
-    rows = ["0,10,0.01,2.6,0.9,0.5,,,,50,3\n", "1,20,0.01,2.1,0.7,0.3,2.3,0.8,0.4,50,3\n"]
+    rows = ["1,10,0.01,2.6,0.9,0.5,,,,50,3\n", "2,20,0.01,2.1,0.7,0.3,2.3,0.8,0.4,50,3\n"]
     (tmp_path / "metrics.csv").write_text(HEADER + "".join(rows))
     return tmp_path
 
@@ -33,7 +33,7 @@ def test_missing_empty_and_broken_metrics_are_said_in_one_sentence(tmp_path):
     (tmp_path / "metrics.csv").write_text(HEADER)
     with pytest.raises(ValueError, match="has no row"):
         plots.read_metrics(str(tmp_path))
-    (tmp_path / "metrics.csv").write_text(HEADER + "0,ten" + "," * 9 + "\n")
+    (tmp_path / "metrics.csv").write_text(HEADER + "1,ten" + "," * 9 + "\n")
     with pytest.raises(ValueError, match="no table of numbers"):
         plots.read_metrics(str(tmp_path))
 

@@ -74,7 +74,7 @@ def first_kernels(model) -> np.ndarray:
     """
     for layer in model.layers:
         if layer.weights and len(layer.weights[0].shape) == 4:
-            kernels = np.array(layer.weights[0])
+            kernels = layer.weights[0].value.numpy()
             break
     else:
         raise ValueError(f"The model {model.name!r} has no convolution whose kernels can be shown.")

@@ -57,7 +57,7 @@ def test_kernels_of_a_network_that_reads_bgr_are_shown_in_rgb():
 
     for variant, reversed_channels in {"alexnet": False, "caffenet": True}.items():
         model = models.build_model(variant, classes=3)
-        stored = np.array(model.get_layer("conv1").weights[0])
+        stored = model.get_layer("conv1").get_weights()[0]
         shown = plots.first_kernels(model)
         assert shown.shape == (11, 11, 3, 96)
         np.testing.assert_array_equal(shown, stored[:, :, ::-1] if reversed_channels else stored)

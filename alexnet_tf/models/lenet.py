@@ -154,7 +154,7 @@ class Centres:
         drawings = [d.replace(" ", "").replace("#", "+").replace(".", "-") for d in _DIGITS]
         signs = np.random.default_rng(1998).choice(["-", "+"], (options.classes, 84))
         centres = [*drawings, *("".join(row) for row in signs[10:])][: options.classes]
-        return RadialBasis(centres, name=self.name, dtype="float32")(x)
+        return RadialBasis(centres, name=self.name)(x)
 
 
 def _variant(name: str, summary: str, plain: bool) -> Variant:

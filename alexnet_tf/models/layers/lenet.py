@@ -156,8 +156,10 @@ class RadialBasis(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        difference = ops.expand_dims(inputs, 1) - self.weight  # (b, classes, n)
-        return -ops.sum(ops.square(ops.cast(difference, "float32")), axis=-1)
+        # In float32 at least, as the logits of a loss should be; the signs are exact in any type.
+        wide = "float64" if self.compute_dtype == "float64" else "float32"
+        x, centres = ops.cast(inputs, wide), ops.cast(self.weight, wide)
+        return -ops.sum(ops.square(ops.expand_dims(x, 1) - centres), axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], len(self.centres))

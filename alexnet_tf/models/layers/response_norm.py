@@ -29,7 +29,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         original program, where each GPU normalised its own half.
 
     Input: (b, h, w, c) of any float dtype. Output: the same shape, in the compute dtype. The
-    arithmetic is float32 in every dtype policy.
+    arithmetic is float32 in every dtype policy but float64's.
 
     Raises:
       ValueError: an even size, an unknown convention, k or beta or alpha that are not positive,
@@ -80,12 +80,13 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        x = ops.cast(inputs, "float32")
+        x = ops.cast(inputs, _wide(self.compute_dtype))
         alpha = self.alpha / (self.size if self.alpha_convention == "mean" else 1)
+        band = (alpha * self._band).astype(_wide(self.compute_dtype))
         if keras.backend.backend() == "tensorflow":
-            y = _tf_band_norm(x, alpha * self._band, self.k, self.beta)
+            y = _tf_band_norm(x, band, self.k, self.beta)
         else:
-            energy = ops.matmul(ops.square(x), alpha * self._band)
+            energy = ops.matmul(ops.square(x), band)
             y = x * ops.power(self.k + energy, -self.beta)
         return ops.cast(y, self.compute_dtype)
 
@@ -119,7 +120,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
       beta: the power.
 
     Input: (b, h, w, c) of any float dtype. Output: the same shape, in the compute dtype; float32
-    arithmetic throughout.
+    arithmetic at least.
 
     Raises:
       ValueError: an even size; a scale or beta that is not positive.
@@ -140,7 +141,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
         self.beta = beta
 
     def call(self, inputs):
-        x = ops.cast(inputs, "float32")
+        x = ops.cast(inputs, _wide(self.compute_dtype))
         # A zero border makes clipped windows whole, so the mean over size * size values is S /
         # area.
         border = self.size // 2
@@ -167,7 +168,12 @@ def _band(channels, size, groups):
     per_group = channels // groups
     near = np.abs(index[:, None] - index[None, :]) <= size // 2
     together = index[:, None] // per_group == index[None, :] // per_group
-    return (near & together).astype(np.float32)
+    return (near & together).astype(np.float64)
+
+
+def _wide(dtype: str) -> str:
+    """The type to compute in: squares and powers need float32 at least."""
+    return "float64" if dtype == "float64" else "float32"
 
 
 def _tf_band_norm(x, band, k, beta):
@@ -182,7 +188,7 @@ def _tf_band_norm(x, band, k, beta):
     @tf.custom_gradient
     def normalize(x):
         kernel = tf.constant(band[None, None])
-        bias = tf.fill([band.shape[0]], tf.constant(k, tf.float32))
+        bias = tf.fill([band.shape[0]], tf.constant(k, x.dtype))
         d = tf.nn.bias_add(tf.nn.conv2d(tf.square(x), kernel, 1, "VALID"), bias)
         if beta == 0.75:
             r = tf.math.rsqrt(d)

@@ -1,6 +1,7 @@
 """Turns pictures in any usual layout into a prepared data set (TFRecords + TFDS metadata).
 
     python -m data_prep.convert --source=DIR --output=DIR
+    python -m data_prep.convert --source=gs://... --output=gs://... --runner=beam -- BEAM OPTIONS
 
 Killed at any moment and started again with the same flags, it carries on; the result is the same to
 the byte, whatever the number of workers.
@@ -31,6 +32,13 @@ def _define(flags):
     absl_flags.DEFINE_enum(
         "encoding", "jpeg", ["jpeg", "raw"], "jpeg (quality 95) or raw uint8.", flag_values=flags
     )
+    absl_flags.DEFINE_enum(
+        "runner",
+        "local",
+        ["local", "beam"],
+        "Where shards are converted; beam passes what follows -- to Apache Beam.",
+        flag_values=flags,
+    )
     integer("workers", None, "Processes; one per core if not given.")
     integer("seed", 0, "Seed of the shuffle.", 0)
     integer("shards", None, "Training shards; one per 256 pictures, at most 1024, if not given.")
@@ -48,8 +56,10 @@ def _define(flags):
 
 
 def _main(flags, args):
-    if args:
-        raise door.UsageError(f"Found {args[0]!r}, expected only --flags: see --help.")
+    if args and flags.runner != "beam":
+        raise door.UsageError(
+            f"Found {args[0]!r}, expected only --flags (options for Beam need --runner=beam)."
+        )
     for name in ("source", "output"):
         if not flags[name].value:
             raise door.UsageError(f"--{name} is missing: name a directory, as --{name}=DIR.")
@@ -58,7 +68,8 @@ def _main(flags, args):
 
     from data_prep import runner
 
-    if flags.workers != 1:
+    local = flags.runner == "local"
+    if local and flags.workers != 1:
         runner.warm_up()  # imports TensorFlow for the workers while we import it here
 
     from data_prep import layouts, preparation
@@ -80,7 +91,12 @@ def _main(flags, args):
         apply_exif=flags.apply_exif,
     )
     begin = time.monotonic()
-    manifest = preparation.prepare(flags.source, flags.output, settings, flags.workers)
+    run = None
+    if not local:
+        from data_prep import beam
+
+        run = beam.runner(args)
+    manifest = preparation.prepare(flags.source, flags.output, settings, flags.workers, run)
     print(_summary(manifest, flags.output, time.monotonic() - begin))
 
 

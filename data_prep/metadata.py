@@ -3,9 +3,9 @@
 import dataclasses
 import json
 import os
+import pathlib
+import tempfile
 from collections.abc import Sequence
-
-import tensorflow as tf
 
 import alexnet_tf
 from alexnet_tf.data import records
@@ -29,39 +29,45 @@ def write_tfds(
     """Writes features.json and dataset_info.json, so that TFDS reads `folder` by itself."""
     import tensorflow_datasets as tfds
 
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=folder,
-        dataset_name=records.DATASET_NAME,
-        filetype_suffix="tfrecord",
-        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-    )
     of = {receipt.shard: receipt for receipt in receipts}
-    splits = []
-    for split in work.counts:
-        shards = [of[shard.file_name] for shard in work.shards if shard.split == split]
-        splits.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[receipt.count for receipt in shards],
-                num_bytes=sum(receipt.bytes for receipt in shards),
-                filename_template=template,
-            )
+    # TFDS writes to a local directory first: it knows fewer kinds of paths than tf.io.gfile.
+    with tempfile.TemporaryDirectory() as local:
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=local,
+            dataset_name=records.DATASET_NAME,
+            filetype_suffix="tfrecord",
+            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
         )
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder,
-        features=records.tfds_features(record_format, list(work.synsets)),
-        split_infos=splits,
-        version=records.DATASET_VERSION,
-        filename_template=template,
-        check_data=False,
-        description="Pictures prepared by alexnet-tf (python -m data_prep.convert).",
-    )
-    # TFDS calls a folder data set after nothing; the reader looks for files of this name.
-    path = os.path.join(folder, "dataset_info.json")
-    with tf.io.gfile.GFile(path, "r") as file:
-        info = json.loads(file.read())
-    info["name"] = records.DATASET_NAME
-    writer.write_text(path, json.dumps(info, indent=2, sort_keys=True) + "\n")
+        for receipt in receipts:  # it insists on seeing the shards' names
+            pathlib.Path(local, receipt.shard).touch()
+        splits = []
+        for split in work.counts:
+            shards = [of[shard.file_name] for shard in work.shards if shard.split == split]
+            splits.append(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[receipt.count for receipt in shards],
+                    num_bytes=sum(receipt.bytes for receipt in shards),
+                    filename_template=template,
+                )
+            )
+        tfds.folder_dataset.write_metadata(
+            data_dir=local,
+            features=records.tfds_features(record_format, list(work.synsets)),
+            split_infos=splits,
+            version=records.DATASET_VERSION,
+            filename_template=template,
+            check_data=False,
+            description="Pictures prepared by alexnet-tf (python -m data_prep.convert).",
+        )
+        # TFDS gives a folder data set no name; the reader looks for files of this name.
+        path = pathlib.Path(local, "dataset_info.json")
+        info = json.loads(path.read_text(encoding="utf-8"))
+        info["name"] = records.DATASET_NAME
+        path.write_text(json.dumps(info, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        for path in sorted(pathlib.Path(local).iterdir()):
+            if path.name not in of:
+                writer.write_bytes(os.path.join(folder, path.name), path.read_bytes())
 
 
 def write_manifest(

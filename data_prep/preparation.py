@@ -1,14 +1,16 @@
 """The whole conversion: look, plan, convert, describe, rename."""
 
+import contextlib
 import dataclasses
+import hashlib
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
 from alexnet_tf.data import records
-from data_prep import images, layouts, metadata, plan, runner, writer
+from data_prep import images, layouts, metadata, plan, runner, storage, writer
 from data_prep.statistics import PixelSums
 
 Runner = Callable[
@@ -108,7 +110,7 @@ def prepare(
             _publish(folder, output)
     except BaseException:
         if fresh:  # nothing was found to convert: leave no trace
-            shutil.rmtree(folder, ignore_errors=True)
+            tf.io.gfile.rmtree(folder)
         raise
     return manifest
 
@@ -161,10 +163,25 @@ def _conversion(settings, layout):
 def _plan(source, folder, layout, settings):
     from tqdm import tqdm
 
+    classes = layout.classes(source) if layout.classes else None
     found = layout.pictures(source, os.path.join(folder, UNPACKED))
-    with tqdm(found, desc="look", unit="picture") as looking:
-        classes = layout.classes(source) if layout.classes else None
-        return plan.make_plan(looking, folder, settings.seed, settings.shards, classes)
+    with (
+        tqdm(found, desc="look", unit="picture") as looking,
+        _local_folder(folder) as local,
+    ):
+        return plan.make_plan(looking, local, settings.seed, settings.shards, classes)
+
+
+@contextlib.contextmanager
+def _local_folder(folder):
+    """A local directory to make the plan in; copied to `folder` at the end if that is remote."""
+    if not storage.is_remote(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as local:
+        yield local
+        for name in os.listdir(local):
+            tf.io.gfile.copy(os.path.join(local, name), os.path.join(folder, name), overwrite=True)
 
 
 def _convert(job, work, run):
@@ -216,7 +233,7 @@ def _publish(folder, output):
             tf.io.gfile.rmtree(path)
         elif name == LOCK or name.startswith("plan-") or name.endswith(WORK_SUFFIXES):
             tf.io.gfile.remove(path)
-    if "://" not in output:
+    if not storage.is_remote(output):
         os.replace(folder, output)
         return
     # An object store cannot rename a directory: file by file, and last the one that makes it one.
@@ -236,10 +253,7 @@ def _make_folder(folder):
 
 def _lock_path(folder):
     """In the folder; a remote folder is locked among the processes of this machine only."""
-    if "://" in folder:
-        import hashlib
-        import tempfile
-
+    if storage.is_remote(folder):
         name = hashlib.sha256(folder.encode()).hexdigest()[:16]
         return os.path.join(tempfile.gettempdir(), f"data_prep-{name}.lock")
     return os.path.join(folder, LOCK)

@@ -183,7 +183,9 @@ def where(picture: plan.Picture) -> str:
     """How a picture is called in messages and in the manifest."""
     if picture.offset < 0:
         return picture.path
-    if os.path.isabs(picture.path) or "://" in picture.path:  # a copy in the work directory
+    if os.path.isabs(picture.path) or storage.is_remote(
+        picture.path
+    ):  # a copy in the work directory
         return picture.file_name
     return f"{picture.path}:{picture.file_name}"
 
@@ -222,7 +224,7 @@ def write_arrays(path: str, **arrays) -> None:
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a small file aside, brings it to the disk and renames it."""
     aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
-    if "://" in path:
+    if storage.is_remote(path):
         with tf.io.gfile.GFile(aside, "wb") as file:
             file.write(content)
     else:
@@ -236,7 +238,7 @@ def write_bytes(path: str, content: bytes) -> None:
 def _fingerprint(path):
     """(size, sha256) of a file just written, which is also brought to the disk."""
     digest, size = hashlib.sha256(), 0
-    if "://" not in path:
+    if not storage.is_remote(path):
         with open(path, "rb+") as file:
             os.fsync(file.fileno())
     with tf.io.gfile.GFile(path, "rb") as file:

@@ -1,0 +1,73 @@
+"""The shards of a job on Apache Beam: the same function as on one machine, on any of its runners.
+
+Each element of the pipeline is one shard; a worker reads the shard's lines of the plan, converts
+its pictures and writes the shard and its receipt to the work directory. So source and output have
+to be places that every worker reaches (gs://, s3://, or a shared file system), and the output is
+the same to the byte as `runner.run_local`'s.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from data_prep import plan, writer
+
+
+def runner(arguments: Sequence[str]) -> Callable:
+    """How `preparation.prepare` runs shards on Beam.
+
+    Args:
+      arguments: Beam's own pipeline options, as ["--runner=FlinkRunner", "--flink_master=..."].
+
+    Raises:
+      ValueError: apache-beam is not installed.
+    """
+    try:
+        import apache_beam  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "--runner=beam needs apache-beam, which is not installed: "
+            "`pip install 'alexnet-tf[beam]'`."
+        ) from None
+
+    def run(
+        job: writer.Job, shards: Sequence[plan.Shard], progress: Callable[[int], None]
+    ) -> Iterator[writer.Receipt]:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        # The main module is a front door that workers do not need to restore.
+        options = PipelineOptions(list(arguments), save_main_session=False)
+        try:
+            with beam.Pipeline(options=options) as pipeline:
+                _ = (
+                    pipeline
+                    | "shards" >> beam.Create(list(shards))
+                    | "spread" >> beam.Reshuffle()
+                    | "convert" >> beam.Map(_convert, job)
+                )
+        except Exception as error:  # each runner wraps a worker's error in its own class
+            raise ValueError(f"The Beam pipeline failed: {_reason(error)}") from None
+        for shard in shards:
+            receipt = writer.finished(job, shard)
+            if receipt is None:
+                raise ValueError(
+                    f"Beam's workers wrote {shard.file_name} somewhere else than {job.folder}: "
+                    "name an --output that all workers share."
+                )
+            progress(shard.pictures)
+            yield receipt
+
+    return run
+
+
+def _convert(shard: plan.Shard, job: writer.Job) -> str:
+    return writer.write_shard(job, shard).shard
+
+
+def _reason(error):
+    """The sentence in what a runner made of a worker's traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in reversed(lines):
+        head, _, text = line.partition(": ")
+        if text and head.endswith("Error"):
+            return text.partition(" [while running")[0]
+    return lines[0] if lines else type(error).__name__

@@ -160,11 +160,12 @@ def _shuffled_records(shards, seed, epoch, buffer) -> tf.data.Dataset:
     serialized = files.interleave(
         tf.data.TFRecordDataset, cycle_length=cycle, num_parallel_calls=min(cycle, 4)
     )
-    stream = _stream(seed, _ORDER, epoch)
+    # tf.data mixes the global seed into a shuffle's own. This sets it for the graph that is being
+    # traced here and nothing else, so that the order depends on our seed and epoch alone.
+    tf.random.set_seed(1)
+    shuffle_seed = (tf.constant(seed, tf.int64) * 1_000_003 + tf.cast(epoch, tf.int64)) % (2**31 - 1)
     # One dataset per epoch: it must not draw a new order of its own when it is iterated again.
-    return serialized.shuffle(
-        buffer, seed=stream[0] * 65537 + stream[1], reshuffle_each_iteration=False
-    )
+    return serialized.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
 
 
 def _draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:

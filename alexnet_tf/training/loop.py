@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import time
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -16,12 +17,16 @@ from alexnet_tf import evaluation
 from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, training_batches
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
-from alexnet_tf.models import crop_size
 from alexnet_tf.training import reports
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import make_optimizer, plateau_rate
-from alexnet_tf.training.step import make_network, make_train_step, training_mean
+from alexnet_tf.training.step import (
+    input_size,
+    make_network,
+    make_train_step,
+    training_mean,
+)
 
 _FETCH_EVERY = 16  # steps whose losses may wait on the device before they are looked at
 
@@ -63,12 +68,17 @@ class Run:
     flags: dict = dataclasses.field(default_factory=dict)
 
 
-def train(run: Run, strategy: tf.distribute.Strategy | None = None) -> dict:
+def train(
+    run: Run,
+    strategy: tf.distribute.Strategy | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict:
     """Trains, or goes on where the run in `run.workdir` stopped.
 
     Args:
       run: what to train on what.
       strategy: from `alexnet_tf.training.distribution.make_strategy`; None for one device.
+      callbacks: told of each epoch (with its row of metrics) and each finished step.
 
     Returns:
       What results.json holds: the final training metrics and the validation errors.
@@ -81,7 +91,7 @@ def train(run: Run, strategy: tf.distribute.Strategy | None = None) -> dict:
     """
     strategy = strategy or tf.distribute.get_strategy()
     dataset = open_dataset(run.data_dir)
-    trainer = _Trainer(run, strategy, dataset)
+    trainer = _Trainer(run, strategy, dataset, callbacks)
     progress = trainer.resume()
     reports.write_config(run, dataset, strategy)
     with _stop_requests() as stop:
@@ -92,7 +102,13 @@ def train(run: Run, strategy: tf.distribute.Strategy | None = None) -> dict:
 class _Trainer:
     """The objects of one run."""
 
-    def __init__(self, run: Run, strategy: tf.distribute.Strategy, dataset: PreparedDataset):
+    def __init__(
+        self,
+        run: Run,
+        strategy: tf.distribute.Strategy,
+        dataset: PreparedDataset,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ):
         recipe = run.recipe
         self.run, self.strategy, self.dataset = run, strategy, dataset
         self.steps = steps_per_epoch(dataset, recipe.batch_size)
@@ -119,6 +135,7 @@ class _Trainer:
             chief=_is_chief(strategy),
         )
         self.train_step = make_train_step(strategy, self.model, self.optimizer, recipe.batch_size)
+        self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=self.model)
         self.has_validation = bool(dataset.counts.get("validation"))
         # Traced once, not once per epoch.
         self.validation_step = evaluation.forward_step(self.model, 1, strategy)
@@ -131,7 +148,7 @@ class _Trainer:
                 self.dataset.statistics(), recipe.colour_noise, self.mean
             )
         return Augmentation(
-            crop_size=crop_size(recipe.model),
+            crop_size=input_size(recipe),
             mirror=recipe.mirror,
             crop_group=recipe.crop_group,
             noise=noise,
@@ -182,6 +199,7 @@ class _Trainer:
         if progress.step >= total:
             return
         batches = self.batches(progress.step)
+        self.callbacks.on_train_begin()
         with tqdm(
             total=total * recipe.batch_size,
             initial=progress.step * recipe.batch_size,
@@ -192,6 +210,7 @@ class _Trainer:
         ) as bar:
             while progress.step < total:
                 self._run_epoch(progress, batches, stop, bar)
+        self.callbacks.on_train_end()
 
     def _run_epoch(self, progress: Progress, batches, stop, bar) -> None:
         recipe, every = self.run.recipe, self.run.checkpoint_every
@@ -199,10 +218,12 @@ class _Trainer:
         if recipe.schedule == "plateau":
             errors = [row["validation_top1_error"] for row in progress.history]
             self.optimizer.learning_rate = plateau_rate(recipe, errors)
+        self.callbacks.on_epoch_begin(epoch)
         pending, started, saved = [], time.monotonic(), time.monotonic()
         while True:
             pending.append(self.train_step(next(batches)))
             progress.step += 1
+            self.callbacks.on_train_batch_end(progress.step)
             ends_epoch = progress.step % self.steps == 0
             due = (every.steps and progress.step % every.steps == 0) or (
                 every.seconds and time.monotonic() - saved > every.seconds
@@ -275,6 +296,7 @@ class _Trainer:
         self._save(progress, best)
         if _is_chief(self.strategy):
             reports.write_metrics(self.run.workdir, progress.history)
+        self.callbacks.on_epoch_end(epoch, row)
 
     def _validate(self) -> dict[str, float | None]:
         names = ("validation_loss", "validation_top1_error", "validation_top5_error")

@@ -32,6 +32,7 @@ class Recipe:
       bias_weight_decay: whether biases decay too.
       conv1_rate_steps: the first layer's own rates, where they differ; a rate of 0 freezes it.
       initializer: "published" (the variant's own) or "he".
+      crop_size: height and width of the random crop, in pixels; None for the variant's own.
       mirror: mirror half of the pictures.
       crop_group: consecutive pictures that share a crop and mirror draw.
       colour_noise: "none", "paper" or "source".
@@ -55,6 +56,7 @@ class Recipe:
     bias_weight_decay: bool = False
     conv1_rate_steps: RatesByEpoch = ()
     initializer: str = "published"
+    crop_size: int | None = None
     mirror: bool = True
     crop_group: int = 1
     colour_noise: str = "paper"

@@ -10,6 +10,11 @@ from alexnet_tf.models import PixelNormalization, build_model, crop_size
 from alexnet_tf.training.recipes import Recipe
 
 
+def input_size(recipe: Recipe) -> int:
+    """Height and width of what the network sees, in pixels."""
+    return recipe.crop_size or crop_size(recipe.model)
+
+
 def training_mean(recipe: Recipe, dataset: PreparedDataset) -> np.ndarray:
     """What the network subtracts: float32 (channels,), or (crop, crop, channels) with mean="image".
 
@@ -19,9 +24,8 @@ def training_mean(recipe: Recipe, dataset: PreparedDataset) -> np.ndarray:
     statistics = dataset.statistics()
     if recipe.mean == "rgb":
         return np.asarray(statistics["rgb_mean"], np.float32)
-    return central_crop(
-        tf.constant(statistics["mean_image"], tf.float32), crop_size(recipe.model)
-    ).numpy()
+    mean_image = tf.constant(statistics["mean_image"], tf.float32)
+    return central_crop(mean_image, input_size(recipe)).numpy()
 
 
 def make_network(
@@ -33,13 +37,14 @@ def make_network(
     """
     keras.config.set_dtype_policy(recipe.precision)
     keras.utils.set_random_seed(seed)
-    size = crop_size(recipe.model)
+    size = input_size(recipe)
     return build_model(
         recipe.model,
         classes=classes,
         input_shape=(size, size, channels),
         include_preprocessing=PixelNormalization(mean=mean, name="preprocessing"),
         initializer=recipe.initializer,
+        dropout_seed=seed,
     )
 
 

@@ -1,0 +1,224 @@
+"""The training pipeline: the same bits for the same picture, wherever and whenever it is read."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.data import records
+from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, training_batches
+from alexnet_tf.data.preprocessing import ColourNoise
+
+NOISY = "source"
+
+
+@pytest.fixture(scope="module")
+def dataset(photo_records):
+    return records.open_dataset(photo_records)
+
+
+def _noise(dataset, kind):
+    mean = dataset.statistics()["rgb_mean"]
+    return ColourNoise.from_statistics(dataset.statistics(), kind, mean)
+
+
+def _run(dataset, augmentation, schedule):
+    """All images and labels of a run, batches of all replicas joined."""
+    batches = list(training_batches(dataset, augmentation, schedule).as_numpy_iterator())
+    return np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])
+
+
+def _stored(dataset):
+    """Every stored training picture, decoded by plain TensorFlow."""
+    pictures = []
+    for serialized in tf.data.TFRecordDataset(list(dataset.shards["train"])):
+        encoded, label = records.parse_example(serialized)
+        pictures.append((tf.io.decode_jpeg(encoded, channels=3).numpy(), int(label)))
+    return pictures
+
+
+def test_shapes_types_and_range(dataset):
+    augmentation = Augmentation(crop_size=224)
+    images, labels = next(
+        iter(training_batches(dataset, augmentation, Schedule(batch_size=32, epochs=1)))
+    )
+    assert images.shape == (32, 224, 224, 3) and images.dtype == tf.float32
+    assert labels.shape == (32,) and labels.dtype == tf.int64
+    assert float(tf.reduce_min(images)) >= 0 and float(tf.reduce_max(images)) <= 255
+
+
+def test_every_picture_once_per_epoch_in_another_order(dataset):
+    augmentation = Augmentation(crop_size=256, mirror=False)
+    images, _ = _run(dataset, augmentation, Schedule(batch_size=32, epochs=2))
+    stored = collections.Counter(picture.tobytes() for picture, _ in _stored(dataset))
+    epochs = [images[:96].astype(np.uint8), images[96:].astype(np.uint8)]
+    for epoch in epochs:
+        assert collections.Counter(picture.tobytes() for picture in epoch) == stored
+    assert (epochs[0] != epochs[1]).any()
+
+
+@pytest.mark.parametrize("changes", [{"replicas": 2}, {"replicas": 4}])
+def test_replicas_share_the_same_global_batches(dataset, changes):
+    augmentation = Augmentation(noise=_noise(dataset, NOISY))
+    schedule = Schedule(batch_size=32, epochs=2, seed=3)
+    images, labels = _run(dataset, augmentation, schedule)
+    split_images, split_labels = _run(
+        dataset, augmentation, dataclasses.replace(schedule, **changes)
+    )
+    np.testing.assert_array_equal(images, split_images)
+    np.testing.assert_array_equal(labels, split_labels)
+
+
+def test_workers_read_their_part_of_each_global_batch(dataset):
+    augmentation = Augmentation(noise=_noise(dataset, NOISY))
+    whole = Schedule(batch_size=32, epochs=2, seed=3)
+    images, _ = _run(dataset, augmentation, whole)
+    for worker in range(2):
+        part = dataclasses.replace(whole, replicas=2, workers=2, worker=worker)
+        got, _ = _run(dataset, augmentation, part)
+        expected = images.reshape(-1, 2, 16, *images.shape[1:])[:, worker]
+        np.testing.assert_array_equal(got, expected.reshape(got.shape))
+
+
+@pytest.mark.parametrize("first_step", [1, 2, 3, 5])
+def test_a_run_goes_on_at_any_step(dataset, first_step):
+    augmentation = Augmentation(noise=_noise(dataset, NOISY), noise_epochs=1)
+    schedule = Schedule(batch_size=32, epochs=2, seed=5)
+    images, _ = _run(dataset, augmentation, schedule)
+    rest, _ = _run(dataset, augmentation, dataclasses.replace(schedule, first_step=first_step))
+    np.testing.assert_array_equal(images[first_step * 32 :], rest)
+
+
+def test_the_global_seed_changes_nothing(dataset):
+    schedule = Schedule(batch_size=32, epochs=1)
+    tf.random.set_seed(0)
+    first, _ = _run(dataset, Augmentation(), schedule)
+    tf.random.set_seed(99)
+    second, _ = _run(dataset, Augmentation(), schedule)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_seeds_differ(dataset):
+    runs = [_run(dataset, Augmentation(), Schedule(32, 1, seed=seed))[0] for seed in (0, 1)]
+    assert (runs[0] != runs[1]).mean() > 0.9
+
+
+def test_each_picture_is_a_crop_of_a_stored_one(dataset):
+    """Found by search, not by repeating the draws: offset and mirror of every picture."""
+    images, labels = _run(dataset, Augmentation(crop_size=224), Schedule(batch_size=32, epochs=1))
+    stored = _stored(dataset)
+    offsets, mirrored = [], 0
+    for image, label in zip(images, labels, strict=True):
+        best = min(
+            (
+                (np.abs(picture[y : y + 224, x : x + 224] - view).mean(), y, x, flip)
+                for picture, truth in stored
+                if truth == label
+                for flip, view in ((0, image), (1, image[:, ::-1]))
+                for y, x in [_offset(picture, view)]
+            ),
+            key=lambda found: found[0],
+        )
+        # The window's edge columns are decoded without their neighbours' chroma.
+        assert best[0] < 1.0, f"no stored picture within {best[0]:.2f} grey levels"
+        offsets.append(best[1:3])
+        mirrored += best[3]
+    assert 0.25 < mirrored / len(images) < 0.75
+    offsets = np.array(offsets)
+    assert offsets.min() >= 0 and offsets.max() <= 32
+    assert len(np.unique(offsets[:, 0])) > 20 and len(np.unique(offsets[:, 1])) > 20
+
+
+def _offset(picture, view):
+    """Where `view` lies in `picture`, by matching a central patch of the green channel with FFT."""
+    patch = view[80:144, 80:144, 1] - view[80:144, 80:144, 1].mean()
+    green = picture[..., 1].astype(np.float64)
+    spectrum = np.fft.rfft2(green) * np.conj(np.fft.rfft2(patch, green.shape))
+    products = np.fft.irfft2(spectrum, green.shape)
+    ones = np.conj(np.fft.rfft2(np.ones((64, 64)), green.shape))
+    sums = np.fft.irfft2(np.fft.rfft2(green) * ones, green.shape)
+    squares = np.fft.irfft2(np.fft.rfft2(green**2) * ones, green.shape)
+    deviation = np.sqrt(np.maximum(squares - sums**2 / 4096, 1e-3))
+    y, x = np.unravel_index(np.argmax((products / deviation)[80:113, 80:113]), (33, 33))
+    return int(y), int(x)
+
+
+def test_a_group_shares_one_crop(dataset):
+    """With one group over all, every picture is cut at the same place."""
+    augmentation = Augmentation(crop_size=224, mirror=False, crop_group=96)
+    images, labels = _run(dataset, augmentation, Schedule(batch_size=32, epochs=1))
+    stored = _stored(dataset)
+    found = set()
+    for image, label in zip(images[:12], labels[:12], strict=True):
+        scores = {}
+        for picture, truth in stored:
+            if truth == label:
+                y, x = _offset(picture, image)
+                scores[np.abs(picture[y : y + 224, x : x + 224] - image).mean()] = (y, x)
+        found.add(scores[min(scores)])
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("kind", ["paper", "source"])
+def test_colour_noise_follows_the_published_formula(dataset, kind):
+    """The shift of each picture lies along the principal axes with the published size."""
+    statistics = dataset.statistics()
+    clean = Augmentation(mirror=False)
+    noisy = dataclasses.replace(clean, noise=_noise(dataset, kind))
+    schedule = Schedule(batch_size=32, epochs=4)
+    without, _ = _run(dataset, clean, schedule)
+    images, _ = _run(dataset, noisy, schedule)
+    mean, divisor = statistics["rgb_mean"], 1.1 if kind == "source" else 1.0
+    shifts = (images.astype(np.float64) - mean) * divisor + mean - without
+    per_picture = shifts.mean(axis=(1, 2))
+    # One shift for a whole picture.
+    assert np.abs(shifts - per_picture[:, None, None]).max() < 1e-3
+    along = per_picture @ statistics["principal_components"]
+    stddevs = statistics["principal_stddevs"]
+    expected = 0.1 * (stddevs if kind == "source" else stddevs**2 / 255)
+    # The sample deviation of n normals spreads by 1 / sqrt(2n): four of these.
+    n = len(along)
+    np.testing.assert_allclose(along.std(axis=0), expected, rtol=4 / np.sqrt(2 * n))
+    assert (np.abs(along.mean(axis=0)) < 4 * expected / np.sqrt(n)).all()
+
+
+def test_noise_ends_when_it_should(dataset):
+    noisy = Augmentation(mirror=False, noise=_noise(dataset, "source"), noise_epochs=1)
+    schedule = Schedule(batch_size=32, epochs=2)
+    images, _ = _run(dataset, noisy, schedule)
+    without, _ = _run(dataset, Augmentation(mirror=False), schedule)
+    assert np.abs(images[:96] - without[:96]).mean() > 1
+    np.testing.assert_allclose(images[96:], without[96:], atol=1e-4)
+
+
+def test_raw_records_give_the_same_pipeline(dataset, photo_records, tmp_path):
+    """Raw records hold the decoded pixels; the crops must be the JPEG's pixels at that place."""
+    shard = tmp_path / "raw"
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for serialized in tf.data.TFRecordDataset(list(dataset.shards["train"])):
+            encoded, label = records.parse_example(serialized)
+            pixels = tf.io.decode_jpeg(encoded).numpy()
+            writer.write(records.encode_example(pixels.tobytes(), int(label), "f", "s"))
+    raw = dataclasses.replace(
+        dataset,
+        format=records.RecordFormat(256, 3, "raw"),
+        shards={"train": (str(shard),)},
+    )
+    images, _ = _run(raw, Augmentation(crop_size=256, mirror=False), Schedule(32, 1))
+    stored = collections.Counter(picture.tobytes() for picture, _ in _stored(dataset))
+    assert collections.Counter(i.tobytes() for i in images.astype(np.uint8)) == stored
+
+
+def test_bad_requests_are_refused_in_a_sentence(dataset):
+    with pytest.raises(ValueError, match=r"31 cannot be split over 2 replicas"):
+        Schedule(batch_size=31, epochs=1, replicas=2)
+    with pytest.raises(ValueError, match=r"96 train pictures, fewer than the batch size 128"):
+        steps_per_epoch(dataset, 128)
+    with pytest.raises(ValueError, match=r"takes 300 pixels.*stores 256"):
+        training_batches(dataset, Augmentation(crop_size=300), Schedule(32, 1))
+    with pytest.raises(ValueError, match=r"no split 'test'.*train \(96\)"):
+        steps_per_epoch(dataset, 32, split="test")
+    with pytest.raises(ValueError, match="'paper' or 'source', not 'strong'"):
+        _noise(dataset, "strong")

@@ -1,0 +1,172 @@
+"""A run gives the same weights on one device and on two, in one go and in pieces.
+
+The network is AlexNet itself on small crops (67 pixels is the least it can take), with dropout,
+mirrors and colour noise on.
+"""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.training import distribution, loop
+from alexnet_tf.training.checkpoints import Checkpoints, Progress
+from alexnet_tf.training.recipes import Recipe
+
+RECIPE = Recipe(
+    epochs=2,
+    batch_size=24,
+    crop_size=67,
+    initializer="he",
+    schedule="steps",
+    rate_steps=((1, 0.001),),
+    colour_noise="source",
+    mean="image",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _deterministic():
+    tf.config.experimental.enable_op_determinism()
+    yield
+    tf.config.experimental.disable_op_determinism()
+
+
+def _weights(workdir):
+    model = keras.models.load_model(pathlib.Path(workdir) / "model.keras")
+    return {v.path: np.asarray(v) for v in model.weights}
+
+
+def _rows(workdir):
+    with open(pathlib.Path(workdir) / "metrics.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+class _StopAt(keras.callbacks.Callback):
+    """Sends this process a real SIGTERM at a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.step:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def straight(photo_records, tmp_path_factory):
+    """A run without interruption on one device."""
+    workdir = tmp_path_factory.mktemp("straight")
+    loop.train(loop.Run(RECIPE, photo_records, str(workdir), seed=4))
+    return workdir
+
+
+def test_a_run_leaves_what_it_should(straight, photo_records):
+    rows = _rows(straight)
+    assert [int(row["step"]) for row in rows] == [4, 8]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.01, 0.001])
+    config = json.loads((straight / "config.json").read_text())
+    assert config["recipe"]["crop_size"] == 67 and config["seed"] == 4
+    assert len(config["class_names"]) == 14 and config["versions"]["keras"] == keras.__version__
+    results = json.loads((straight / "results.json").read_text())
+    assert results["steps"] == 8
+    assert results["validation_top1_error"] == pytest.approx(
+        float(rows[-1]["validation_top1_error"])
+    )
+    assert not list(straight.rglob(".writing*"))
+
+
+def test_two_replicas_give_the_losses_and_weights_of_one(straight, photo_records, tmp_path):
+    strategy = distribution.make_strategy("mirrored", 2)
+    assert strategy.num_replicas_in_sync == 2
+    loop.train(loop.Run(RECIPE, photo_records, str(tmp_path), seed=4), strategy)
+    for one, two in zip(_rows(straight), _rows(tmp_path), strict=True):
+        for name in ("loss", "top1_error", "validation_loss", "validation_top1_error"):
+            assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-4), name
+    one, two = _weights(straight), _weights(tmp_path)
+    for path in one:
+        np.testing.assert_allclose(one[path], two[path], rtol=1e-3, atol=2e-6, err_msg=path)
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_stopped_run_ends_in_the_same_bits(straight, photo_records, tmp_path, step):
+    run = loop.Run(RECIPE, photo_records, str(tmp_path), seed=4)
+    with pytest.raises(loop.Interrupted, match=rf"step {step}.*goes on from there"):
+        loop.train(run, callbacks=[_StopAt(step)])
+    assert not (tmp_path / "model.keras").exists()
+    loop.train(run)
+    one, two = _weights(straight), _weights(tmp_path)
+    for path in one:
+        np.testing.assert_array_equal(one[path], two[path], err_msg=path)
+    assert _without_times(_rows(straight)) == _without_times(_rows(tmp_path))
+
+
+def _without_times(rows):
+    return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    straight, photo_records, tmp_path, capsys
+):
+    every = loop.CheckpointEvery(steps=1)
+    run = loop.Run(RECIPE, photo_records, str(tmp_path), seed=4, checkpoint_every=every)
+    with pytest.raises(loop.Interrupted):
+        loop.train(run, callbacks=[_StopAt(6)])
+    newest = tmp_path / "checkpoints" / "step-000000006" / "state.data-00000-of-00001"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    loop.train(run)
+    assert "step-000000006 is damaged" in capsys.readouterr().err
+    one, two = _weights(straight), _weights(tmp_path)
+    assert all((one[path] == two[path]).all() for path in one)
+
+
+def test_other_settings_are_refused(straight, photo_records):
+    changed = dataclasses.replace(RECIPE, learning_rate=0.02)
+    with pytest.raises(ValueError, match=r"learning_rate was 0.01 and is 0.02.*--workdir"):
+        loop.train(loop.Run(changed, photo_records, str(straight), seed=4))
+
+
+def test_a_checkpoint_of_another_model_is_refused(straight, photo_records):
+    changed = dataclasses.replace(RECIPE, model="caffenet")
+    with pytest.raises(ValueError, match=r"checkpoint of alexnet, but the run trains caffenet"):
+        loop.train(loop.Run(changed, photo_records, str(straight), seed=4))
+
+
+def test_divergence_keeps_the_last_good_checkpoint(photo_records, tmp_path):
+    wild = dataclasses.replace(RECIPE, learning_rate=1e18, epochs=3)
+    with pytest.raises(loop.Diverged, match=r"diverged.*learning_rate"):
+        loop.train(loop.Run(wild, photo_records, str(tmp_path)))
+    assert not (tmp_path / "model.keras").exists()
+    assert not list((tmp_path / "checkpoints").glob(".writing*"))
+
+
+def test_checkpoints_keep_the_newest_and_the_best(tmp_path):
+    variable = tf.Variable(0.0)
+    checkpoints = Checkpoints(tmp_path / "c", tf.train.Checkpoint(v=variable), keep=2)
+    for step in range(1, 6):
+        variable.assign(step)
+        checkpoints.save(Progress(step=step, model="m"), best=step == 2)
+    assert checkpoints.steps() == [2, 4, 5]
+    variable.assign(0.0)
+    assert checkpoints.restore("m").step == 5
+    assert variable.numpy() == 5.0
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
+    """A file where the directory should be written stands for a disk that takes no more."""
+    variable = tf.Variable(1.0)
+    checkpoints = Checkpoints(tmp_path / "c", tf.train.Checkpoint(v=variable))
+    checkpoints.save(Progress(step=1, model="m"))
+    (tmp_path / "c" / ".writing-000000002").write_text("in the way")
+    with pytest.raises(OSError, match=r"step 2 could not be written.*free some space"):
+        checkpoints.save(Progress(step=2, model="m"))
+    assert checkpoints.steps() == [1]

@@ -104,11 +104,16 @@ def _builder(source):
             "name of a data set, as tfds:imagenette/320px-v2, or a directory that TFDS prepared."
         ) from None
     features = builder.info.features
-    image = features.get("image") if hasattr(features, "get") else None
-    if not isinstance(image, tensorflow_datasets.features.Image) or "label" not in features:
+    usable = (
+        isinstance(features, tensorflow_datasets.features.FeaturesDict)
+        and {"image", "label"} <= set(features)
+        and isinstance(features["image"], tensorflow_datasets.features.Image)
+        and isinstance(features["label"], tensorflow_datasets.features.ClassLabel)
+    )
+    if not usable:
         raise ValueError(
-            f"The TFDS data set {name} has the features {sorted(features)}: expected an encoded "
-            "image and a label."
+            f"The TFDS data set {name} has {' '.join(str(features).split())}: expected an Image "
+            "called image and a ClassLabel called label."
         )
     return builder
 

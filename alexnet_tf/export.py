@@ -1,7 +1,8 @@
 """Exports a trained network: python -m alexnet_tf.export --model=RUN --output=saved_models/alexnet
 
 Writes a SavedModel for TF Serving under the next version number. Preprocessing and class names are
-inside: whoever loads it needs neither this package nor Keras.
+inside: whoever loads it needs neither this package nor Keras. ONNX and LiteRT files hold the bare
+network; they are compared with it on real pictures, and the agreement is printed.
 """
 
 import sys
@@ -24,15 +25,37 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "output",
         "saved_models/alexnet",
-        "Directory of the model; the version becomes a directory in it.",
+        "saved_model: directory of the model, the version becomes a directory in it. onnx, litert: "
+        "the file, ending in .onnx or .tflite.",
         flag_values=flags,
     )
     absl_flags.DEFINE_enum(
-        "format", "saved_model", ["saved_model"], "What to write.", flag_values=flags
+        "format",
+        "saved_model",
+        ["saved_model", "onnx", "litert"],
+        "What to write.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_integer(
-        "version", None, "Version number; by default the next one.", flag_values=flags
+        "version",
+        None,
+        "saved_model: version number; by default the next one.",
+        flag_values=flags,
     )
+    absl_flags.DEFINE_enum(
+        "quantization",
+        "float32",
+        ["float32", "float16", "dynamic_int8", "int8"],
+        "litert: type of the weights; int8 also computes in integers and needs --data_dir.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string(
+        "data_dir",
+        None,
+        "onnx, litert: prepared data set to compare on, instead of scikit-image's photographs.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string("split", "validation", "Split of --data_dir.", flag_values=flags)
     absl_flags.DEFINE_string(
         "labels",
         None,
@@ -49,13 +72,48 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         raise door.UsageError("--model is missing: name a .keras file or a workdir.")
     if flags.version is not None and flags.version < 1:
         raise door.UsageError(f"--version={flags.version}: expected a positive number.")
+    _refuse_flags_of_other_formats(flags)
     from alexnet_tf.models import trained
-    from alexnet_tf.serving import export, labels
+    from alexnet_tf.serving import labels
 
     network = trained.open_model(flags.model)
     names = labels.class_names(network, flags.labels)
-    path = export.export_saved_model(network, names, flags.output, flags.version)
-    print(f"Exported {network.path} ({network.classes} classes) to {path}")
+    what = f"{network.path} ({network.classes} classes)"
+    if flags.format == "saved_model":
+        from alexnet_tf.serving import export
+
+        path = export.export_saved_model(network, names, flags.output, flags.version)
+        print(f"Exported {what} to {path}")
+        return
+    from alexnet_tf.serving import portable
+
+    crops = portable.sample_crops(network, flags.data_dir, flags.split)
+    if flags.format == "onnx":
+        parity = portable.export_onnx(network, names, flags.output, crops)
+    else:
+        parity = portable.export_litert(network, flags.output, crops, flags.quantization)
+    print(f"Exported {what} to {flags.output}")
+    print(
+        f"Compared on {parity.pictures} pictures: largest difference of a probability "
+        f"{parity.largest_difference:.1e}, top-1 agreement {parity.top1_agreement:.1%}"
+    )
+
+
+def _refuse_flags_of_other_formats(flags: absl_flags.FlagValues) -> None:
+    of_format = {
+        "version": "saved_model",
+        "quantization": "litert",
+    }
+    for name, wanted in of_format.items():
+        if flags[name].present and flags.format != wanted:
+            raise door.UsageError(f"--{name} belongs to --format={wanted}, not {flags.format}.")
+    if flags.data_dir and flags.format == "saved_model":
+        raise door.UsageError("--data_dir belongs to --format=onnx or litert, not saved_model.")
+    if flags.quantization == "int8" and not flags.data_dir:
+        raise door.UsageError(
+            "--quantization=int8 needs --data_dir: the ranges of the integers are learnt from "
+            "pictures like those that the model will see."
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,206 @@
+"""ONNX and LiteRT files of a network, compared with it on real pictures when they are written.
+
+Both hold the bare network: float32 crops (b, crop, crop, channels), RGB 0..255, in, probabilities
+out. Decoding, resizing and cropping are left to the caller (`preprocessing.evaluation_crop`).
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.data import evaluation_data, preprocessing, records
+from alexnet_tf.models import trained
+
+QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
+_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field")
+_COMPARED = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How an exported file compares with the network that it came from.
+
+    Attributes:
+      pictures: number of pictures compared.
+      largest_difference: of any probability.
+      top1_agreement: fraction of pictures with the same most probable class.
+    """
+
+    pictures: int
+    largest_difference: float
+    top1_agreement: float
+
+
+def sample_crops(network: trained.TrainedModel, data_dir: str | None, split: str) -> np.ndarray:
+    """Real pictures as the network sees them: float32 (n, crop, crop, channels), n up to 64.
+
+    Args:
+      network: whose input size and channels count.
+      data_dir: a prepared data set, or None for photographs that scikit-image ships.
+      split: its split.
+    """
+    if data_dir is not None:
+        dataset = records.open_dataset(data_dir)
+        batch = min(_COMPARED, dataset.counts.get(split, 0) or _COMPARED)
+        batches = evaluation_data.evaluation_batches(dataset, split, batch, network.crop_size)
+        if dataset.format.channels != network.channels:
+            raise ValueError(
+                f"{data_dir} stores {dataset.format.channels} channel(s), but the network takes "
+                f"{network.channels}: name the data that it was trained on."
+            )
+        images, _, _ = next(iter(batches))
+        return images[:, 0].numpy()
+    import skimage.data
+
+    photographs = [getattr(skimage.data, name)()[..., :3] for name in _PHOTOGRAPHS]
+    if network.channels == 1:
+        photographs = [tf.image.rgb_to_grayscale(photograph) for photograph in photographs]
+    crops = [
+        preprocessing.evaluation_crop(tf.constant(part), network.crop_size, network.image_size)
+        for photograph in photographs
+        for part in (photograph, photograph[: len(photograph) // 2])
+    ]
+    return np.stack(crops)
+
+
+def export_onnx(
+    network: trained.TrainedModel, class_names, output: str, crops: np.ndarray
+) -> Parity:
+    """Writes an ONNX file with input "crops", output "probabilities" and the names as metadata.
+
+    Args:
+      network: the classifier.
+      class_names: one per output; in the metadata under "class_names", as JSON.
+      output: path ending in .onnx, written aside and renamed.
+      crops: pictures for the comparison, from `sample_crops`.
+
+    Raises:
+      ValueError: another file name, missing packages, or a file that disagrees with the network.
+    """
+    _require_ending(output, ".onnx")
+    try:
+        import onnx
+        import onnxruntime
+        import tf2onnx  # noqa: F401 (Keras' exporter needs it and would say so less plainly)
+    except ImportError as error:
+        raise ValueError(
+            f"ONNX needs the package {error.name}: pip install 'alexnet-tf[onnx]'."
+        ) from error
+    with _aside(output) as path:
+        network.model(crops[:1], training=False)  # Keras exports only what was called
+        network.model.export(path, format="onnx", verbose=False)
+        model = onnx.load(path)
+        _rename(model.graph, model.graph.input[0].name, "crops")
+        _rename(model.graph, model.graph.output[0].name, "probabilities")
+        for key, value in (
+            ("class_names", json.dumps(list(class_names))),
+            ("image_size", str(network.image_size)),
+        ):
+            model.metadata_props.add(key=key, value=value)
+        onnx.checker.check_model(model)
+        onnx.save(model, path)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return _compare(network, lambda x: session.run(None, {"crops": x})[0], crops)
+
+
+def export_litert(
+    network: trained.TrainedModel, output: str, crops: np.ndarray, quantization: str = "float32"
+) -> Parity:
+    """Writes a LiteRT (TensorFlow Lite) file.
+
+    Args:
+      network: the classifier.
+      output: path ending in .tflite, written aside and renamed.
+      crops: real pictures, for the comparison and, with "int8", to learn the ranges from.
+      quantization: "float32", "float16" (weights), "dynamic_int8" (weights) or "int8" (weights and
+        arithmetic; input and output stay float32).
+
+    Raises:
+      ValueError: another file name or quantization.
+    """
+    _require_ending(output, ".tflite")
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"There is no quantization {quantization!r}: use one of {QUANTIZATIONS}.")
+    shape = (None, network.crop_size, network.crop_size, network.channels)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="crops")])
+    def bare(crops):
+        return {"probabilities": network.model(crops, training=False)}
+
+    holder = tf.Module()
+    holder.weights = [variable.value for variable in network.model.variables]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [bare.get_concrete_function()], holder
+    )
+    if quantization != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantization == "int8":
+        converter.representative_dataset = lambda: ([crop[None]] for crop in crops)
+    content = converter.convert()
+    with _aside(output) as path:
+        with open(path, "wb") as file:
+            file.write(content)
+        return _compare(network, _litert_runner(path), crops)
+
+
+def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        Interpreter = tf.lite.Interpreter
+    runner = Interpreter(model_path=path).get_signature_runner()
+    # One picture at a time: a fixed shape is what a device would have.
+    return lambda x: np.concatenate([runner(crops=crop[None])["probabilities"] for crop in x])
+
+
+def _compare(network, run: Callable[[np.ndarray], np.ndarray], crops: np.ndarray) -> Parity:
+    wanted = network.model.predict(crops, batch_size=16, verbose=0)
+    found = run(crops)
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        raise ValueError(
+            f"The exported file gives {found.shape} (finite: {np.isfinite(found).all()}), expected "
+            f"{wanted.shape}: it is not written."
+        )
+    return Parity(
+        pictures=len(crops),
+        largest_difference=float(np.abs(found - wanted).max()),
+        top1_agreement=float((found.argmax(1) == wanted.argmax(1)).mean()),
+    )
+
+
+def _rename(graph, old: str, new: str) -> None:
+    """Renames a value of an ONNX graph wherever it stands."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+    for value in (*graph.input, *graph.output):
+        if value.name == old:
+            value.name = new
+
+
+def _require_ending(output: str, ending: str) -> None:
+    if not output.endswith(ending):
+        raise ValueError(f"{output} should end in {ending}: --output names the file here.")
+
+
+@contextlib.contextmanager
+def _aside(output: str):
+    """A path beside `output` that becomes it when all went well."""
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+    root, ending = os.path.splitext(output)
+    path = f"{root}.writing-{os.getpid()}{ending}"
+    try:
+        yield path
+        os.replace(path, output)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)

@@ -1,8 +1,10 @@
 """Predicts classes of pictures: python -m alexnet_tf.predict --model=PATH IMAGE...
 
-IMAGE is a file, a directory, a quoted glob, or - for standard input; JPEG or PNG of any size.
-Prints the five most probable classes of each. A picture that cannot be read is reported and the
-others are still predicted; the exit code is then 1.
+With --server=http://HOST:8501 or grpc://HOST:8500 a TF Serving server is asked instead, and --model
+is the model's name there (default: alexnet). IMAGE is a file, a directory, a quoted
+glob, or - for standard input; JPEG or PNG of any size. Prints the five most probable classes of
+each. A picture that cannot be read is reported and the others are still predicted; the exit code
+is then 1.
 """
 
 import json
@@ -32,20 +34,56 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "File with one class name per line, in the order of the outputs (not for a SavedModel).",
         flag_values=flags,
     )
+    absl_flags.DEFINE_string(
+        "server", None, "http://HOST:8501 or grpc://HOST:8500.", flag_values=flags
+    )
+    absl_flags.DEFINE_string(
+        "version_label",
+        "",
+        "With --server: a version label such as stable; by default the newest version.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_float(
+        "timeout", 30.0, "With --server: seconds that a request may take.", flag_values=flags
+    )
+    absl_flags.DEFINE_float(
+        "patience",
+        60.0,
+        "With --server: seconds to go on trying while it cannot be reached.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_bool(
         "json", False, "One JSON object per picture and line, instead of tables.", flag_values=flags
     )
 
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
-    if not flags.model:
+    if not flags.model and not flags.server:
         raise door.UsageError("--model is missing: name a .keras file, a workdir or a SavedModel.")
+    for name in ("version_label", "timeout", "patience"):
+        if flags[name].present and not flags.server:
+            raise door.UsageError(f"--{name} is only for --server.")
+    if flags.server and flags.labels:
+        raise door.UsageError("--labels is not for --server: the server tells the classes.")
     if not args:
         raise door.UsageError("No picture is named: give files, directories, a glob, or -.")
     from alexnet_tf.serving import predictor
 
     pictures = predictor.find_pictures(args)
-    classifier = predictor.open_classifier(flags.model, flags.labels)
+    if flags.server:
+        from alexnet_tf.serving import client
+
+        classifier = client.open_server(
+            client.Server(
+                url=flags.server,
+                model=flags.model or "alexnet",
+                label=flags.version_label,
+                timeout=flags.timeout,
+                patience=flags.patience,
+            )
+        )
+    else:
+        classifier = predictor.open_classifier(flags.model, flags.labels)
     failed = 0
     for prediction in predictor.predict(classifier, pictures):
         failed += prediction.error is not None

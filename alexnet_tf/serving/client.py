@@ -1,0 +1,180 @@
+"""Asks a TF Serving server, over REST or gRPC.
+
+A server that is starting refuses connections: requests are tried again, with longer and longer
+pauses, until `patience` seconds have passed. Everything else that goes wrong is passed on in words.
+"""
+
+import base64
+import dataclasses
+import http.client
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import numpy as np
+
+from alexnet_tf.serving.predictor import Classifier, PictureError, reason
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+_OUTPUTS = ("classes", "scores", "probabilities")
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """Where and how to ask.
+
+    Attributes:
+      url: http://HOST:8501, https://HOST or grpc://HOST:8500.
+      model: the name under which the server knows the model.
+      label: such as "stable", of the server's version_labels; "" for the newest version.
+      timeout: seconds that one request may take.
+      patience: seconds during which a server that cannot be reached is tried again.
+    """
+
+    url: str
+    model: str = "alexnet"
+    label: str = ""
+    timeout: float = 30.0
+    patience: float = 60.0
+
+
+class _NotReady(Exception):
+    """Nobody answers yet, or the server says that it is not available."""
+
+
+def open_server(server: Server) -> Classifier:
+    """A classifier (see `predictor`) that asks a server.
+
+    Its calls raise `PictureError` when the server refuses the pictures, TimeoutError when it is too
+    slow, ConnectionError when it cannot be reached and ValueError when it does not know the model.
+
+    Raises:
+      ValueError: a URL of another form.
+    """
+    parts = urllib.parse.urlsplit(server.url)
+    known = parts.scheme in ("http", "https", "grpc") and parts.hostname
+    if not known or (parts.scheme == "grpc" and parts.path):
+        raise ValueError(
+            f"{server.url!r} is no server: expected http://HOST:8501 or grpc://HOST:8500."
+        )
+    ask = _grpc(server, parts.netloc) if parts.scheme == "grpc" else _rest(server)
+
+    def classify(files: list[bytes]) -> dict[str, np.ndarray]:
+        started, pause = time.monotonic(), _FIRST_PAUSE
+        while True:
+            try:
+                outputs = ask(files)
+                break
+            except _NotReady as error:
+                if time.monotonic() - started + pause > server.patience:
+                    raise ConnectionError(
+                        f"{server.url} did not answer within {server.patience:g} s ({error}): is "
+                        "the server running?"
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        missing = [name for name in _OUTPUTS if name not in outputs]
+        if missing:
+            raise ValueError(
+                f"The model {server.model!r} of {server.url} gives no {missing[0]!r}: it was not "
+                "exported by `python -m alexnet_tf.export`."
+            )
+        return outputs
+
+    return classify
+
+
+def _rest(server: Server):
+    version = f"/labels/{urllib.parse.quote(server.label)}" if server.label else ""
+    name = urllib.parse.quote(server.model)
+    url = f"{server.url.rstrip('/')}/v1/models/{name}{version}:predict"
+
+    def ask(files: list[bytes]) -> dict[str, np.ndarray]:
+        encoded = [{"b64": base64.b64encode(file).decode()} for file in files]
+        body = json.dumps({"signature_name": "serving_default", "instances": encoded}).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=server.timeout) as response:
+                answer = json.load(response)
+        except urllib.error.HTTPError as error:
+            raise _http_error(error, server) from error
+        except TimeoutError as error:
+            raise _too_slow(server) from error
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise _too_slow(server) from error
+            raise _NotReady(str(error.reason)) from error
+        except (ConnectionError, http.client.HTTPException) as error:
+            raise _NotReady(str(error) or type(error).__name__) from error
+        except ValueError as error:
+            raise ValueError(
+                f"{server.url} does not answer as TF Serving does: {error}."
+            ) from error
+        rows = answer.get("predictions") if isinstance(answer, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(f"{server.url} does not answer as TF Serving does: no predictions.")
+        names = set.intersection(*(set(row) for row in rows)) if rows else set()
+        return {name: np.array([row[name] for row in rows]) for name in names}
+
+    return ask
+
+
+def _http_error(error: urllib.error.HTTPError, server: Server) -> Exception:
+    content = error.read().decode(errors="replace")
+    try:
+        said = str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError):
+        said = content
+    if error.code == 400:
+        return PictureError(reason(said))
+    said = " ".join(said.split()) or error.reason
+    if error.code in (502, 503):
+        return _NotReady(said)
+    if error.code == 504:
+        return _too_slow(server)
+    return ValueError(f"{server.url} refused the request for model {server.model!r}: {said}")
+
+
+def _grpc(server: Server, target: str):
+    import grpc
+
+    from alexnet_tf.serving import messages
+
+    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    predict = grpc.insecure_channel(target, unlimited).unary_unary(
+        messages.PREDICT_METHOD,
+        request_serializer=lambda request: request.SerializeToString(),
+        response_deserializer=messages.parse_response,
+    )
+
+    def ask(files: list[bytes]) -> dict[str, np.ndarray]:
+        inputs = {"image_bytes": files}
+        request = messages.predict_request(
+            server.model, "serving_default", inputs, version_label=server.label
+        )
+        try:
+            return predict(request, timeout=server.timeout)
+        except grpc.RpcError as error:
+            details = error.details() or ""
+            said = " ".join(details.split())
+            code = error.code()
+            if code == grpc.StatusCode.UNAVAILABLE:
+                raise _NotReady(said) from error
+            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise _too_slow(server) from error
+            if code == grpc.StatusCode.INVALID_ARGUMENT:
+                raise PictureError(reason(details)) from error
+            raise ValueError(
+                f"{server.url} refused the request for model {server.model!r}: {said} ({code.name})"
+            ) from error
+
+    return ask
+
+
+def _too_slow(server: Server) -> TimeoutError:
+    return TimeoutError(
+        f"{server.url} took longer than {server.timeout:g} s: give it more time with --timeout, or "
+        "fewer pictures."
+    )

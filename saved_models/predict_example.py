@@ -1,0 +1,30 @@
+"""Predicts pictures with an exported model and TensorFlow alone: neither this package nor Keras.
+
+python saved_models/predict_example.py saved_models/alexnet/1 PICTURE...
+"""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main(model: str, pictures: list[str]) -> None:
+    import tensorflow as tf
+
+    predict = tf.saved_model.load(model).signatures["serving_default"]
+    outputs = predict(image_bytes=tf.constant([tf.io.read_file(path).numpy() for path in pictures]))
+    for row, path in enumerate(pictures):
+        best = zip(outputs["classes"][row].numpy(), outputs["scores"][row].numpy(), strict=True)
+        answer = ", ".join(f"{name.decode()} {score:.1%}" for name, score in list(best)[:3])
+        print(f"{'/'.join(path.split(os.sep)[-2:]):40} {answer}")
+    ours = {"alexnet_tf", "keras"} & {name.split(".")[0] for name in sys.modules}
+    print(
+        f"Loaded besides TensorFlow: {', '.join(sorted(ours)) or 'neither alexnet_tf nor Keras'}."
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: predict_example.py SAVED_MODEL_VERSION_DIRECTORY PICTURE...")
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,245 @@
+"""The client's own behaviour, against stand-in servers that answer from the exported model.
+
+The stand-ins speak TF Serving's REST and gRPC interfaces (the latter with its own protos). They
+prove what the client does, not what a server does: for that see test_server.py.
+"""
+
+import base64
+import concurrent.futures
+import contextlib
+import http.server
+import json
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from alexnet_tf import predict as predict_door
+from alexnet_tf.serving import client
+from alexnet_tf.serving.predictor import PictureError
+
+
+class Backend:
+    """What both stand-ins answer: the SavedModel's signature, or a fault for the first requests."""
+
+    def __init__(self, exported):
+        import tensorflow as tf
+
+        self.tf = tf
+        self.loaded = tf.saved_model.load(exported)
+        self.faults = []  # (kind, seconds) for the next requests
+        self.requests = 0
+        self.labels = []
+
+    def fault(self):
+        self.requests += 1
+        return self.faults.pop(0) if self.faults else None
+
+    def __call__(self, files):
+        serve = self.loaded.signatures["serving_default"]
+        outputs = serve(image_bytes=self.tf.constant(files, self.tf.string))
+        return {name: value.numpy() for name, value in outputs.items()}
+
+
+@pytest.fixture(scope="module")
+def backend(exported):
+    return Backend(exported)
+
+
+@contextlib.contextmanager
+def rest_server(backend, port=0):
+    import tensorflow as tf
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def answer(self, code, content):
+            body = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(body)
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            fault = backend.fault()
+            if fault == "busy":
+                return self.answer(503, {"error": "Servable not ready"})
+            if fault == "slow":
+                time.sleep(1.5)
+            if fault == "page":
+                return self.answer(200, b"<html>a proxy's page</html>")
+            if not self.path.startswith("/v1/models/alexnet"):
+                return self.answer(404, {"error": "Servable not found for request: Latest(other)"})
+            backend.labels.append(self.path.removeprefix("/v1/models/alexnet"))
+            assert body["signature_name"] == "serving_default"
+            files = [base64.b64decode(instance["b64"]) for instance in body["instances"]]
+            try:
+                outputs = backend(files)
+            except tf.errors.InvalidArgumentError as error:
+                return self.answer(400, {"error": error.message})
+            rows = [
+                {
+                    "classes": [name.decode() for name in outputs["classes"][n]],
+                    "scores": outputs["scores"][n].tolist(),
+                    "probabilities": outputs["probabilities"][n].tolist(),
+                }
+                for n in range(len(files))
+            ]
+            return self.answer(200, {"predictions": rows})
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def grpc_server(backend, port=0):
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):
+            fault = backend.fault()
+            if fault == "busy":
+                context.abort(grpc.StatusCode.UNAVAILABLE, "Servable not ready")
+            if fault == "slow":
+                time.sleep(1.5)
+            if request.model_spec.name != "alexnet":
+                context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request: other")
+            assert request.model_spec.signature_name == "serving_default"
+            label = request.model_spec.version_label
+            backend.labels.append(f"/labels/{label}:predict" if label else ":predict")
+            try:
+                outputs = backend(list(tf.make_ndarray(request.inputs["image_bytes"])))
+            except tf.errors.InvalidArgumentError as error:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
+            response = predict_pb2.PredictResponse()
+            for name, value in outputs.items():
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+            return response
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait()
+
+
+SERVERS = pytest.mark.parametrize("start", [rest_server, grpc_server], ids=["rest", "grpc"])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@SERVERS
+def test_the_answers_equal_the_local_ones(backend, exported, pictures, bad_pictures, start, capsys):
+    files = [pictures["astronaut.jpg"], bad_pictures["cut.jpg"], pictures["grey.png"]]
+
+    def predictions(*flags):
+        code = predict_door.main([*flags, *files, "--json"])
+        return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    code, local = predictions(f"--model={exported}")
+    with start(backend) as url:
+        remote_code, remote = predictions(f"--server={url}", "--version_label=stable")
+    assert backend.labels[-1] == "/labels/stable:predict"
+    assert (code, remote_code) == (1, 1)
+    assert "Invalid JPEG data" in remote[1]["error"]
+    for ours, theirs in zip(local[::2], remote[::2], strict=True):
+        ours, theirs = ours["predictions"], theirs["predictions"]
+        assert [p["class"] for p in ours] == [p["class"] for p in theirs]
+        scores = [[p["score"] for p in one] for one in (ours, theirs)]
+        np.testing.assert_allclose(*scores, atol=1e-6)
+
+
+@SERVERS
+def test_a_server_that_is_starting_is_waited_for(backend, pictures, start):
+    with open(pictures["small.png"], "rb") as file:
+        content = file.read()
+    port = free_port()
+    scheme = "grpc" if start is grpc_server else "http"
+    ask = client.open_server(client.Server(f"{scheme}://127.0.0.1:{port}", patience=30))
+    backend.faults[:] = ["busy", "busy"]
+    backend.requests = 0
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, [content])
+        time.sleep(1)  # nobody listens yet
+        with start(backend, port):
+            outputs = answer.result(timeout=30)
+    assert backend.requests == 3 and outputs["probabilities"].shape == (1, 14)
+
+
+@SERVERS
+def test_a_server_that_never_starts_is_given_up_in_words(start):
+    scheme = "grpc" if start is grpc_server else "http"
+    url = f"{scheme}://127.0.0.1:{free_port()}"
+    ask = client.open_server(client.Server(url, patience=1))
+    started = time.monotonic()
+    with pytest.raises(ConnectionError, match=r"did not answer within 1 s .*running"):
+        ask([b"picture"])
+    assert time.monotonic() - started < 10
+
+
+@SERVERS
+def test_a_slow_server_is_not_waited_for_longer_than_the_timeout(backend, pictures, start):
+    with open(pictures["small.png"], "rb") as file:
+        content = file.read()
+    backend.faults[:] = ["slow"]
+    with start(backend) as url:
+        ask = client.open_server(client.Server(url, timeout=0.5))
+        with pytest.raises(TimeoutError, match=r"longer than 0\.5 s"):
+            ask([content])
+        time.sleep(1.2)  # let the stand-in finish
+
+
+@SERVERS
+def test_refusals_are_passed_on(backend, pictures, bad_pictures, start):
+    with start(backend) as url:
+        with (
+            open(bad_pictures["bomb.png"], "rb") as file,
+            pytest.raises(PictureError, match="Pictures may have"),
+        ):
+            client.open_server(client.Server(url))([file.read()])
+        with (
+            open(pictures["small.png"], "rb") as file,
+            pytest.raises(ValueError, match=r"model 'other'.*Servable not found"),
+        ):
+            client.open_server(client.Server(url, model="other"))([file.read()])
+
+
+def test_a_page_of_something_else_is_not_taken_for_an_answer(backend, pictures):
+    backend.faults[:] = ["page"]
+    with rest_server(backend) as url, open(pictures["small.png"], "rb") as file:
+        ask = client.open_server(client.Server(url))
+        with pytest.raises(ValueError, match="does not answer as TF Serving does"):
+            ask([file.read()])
+
+
+def test_wrong_flags_end_with_one_sentence(pictures, capsys):
+    picture = pictures["small.png"]
+    for flags, wanted, sentence in [
+        (["--server=ftp://here", picture], 1, "is no server"),
+        (["--server=localhost:8501", picture], 1, "is no server"),
+        (["--server=http://h", "--labels=x", picture], 2, "--labels is not for --server"),
+        (["--model=x", "--timeout=3", picture], 2, "--timeout is only for --server"),
+    ]:
+        code = predict_door.main(flags)
+        err = capsys.readouterr().err.strip().splitlines()
+        assert (code, sentence in err[-1]) == (wanted, True), (flags, code, err)

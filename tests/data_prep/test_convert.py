@@ -3,6 +3,8 @@
 import hashlib
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -217,3 +219,36 @@ def test_a_plan_deals_every_picture_once_in_little_memory(tmp_path):
     # Shuffled: neighbours are far apart, and position tells nothing about the number.
     assert np.median(np.abs(np.diff(numbers))) > count / 5
     assert abs(np.corrcoef(numbers, np.arange(count))[0, 1]) < 0.02
+
+
+@pytest.mark.slow
+def test_memory_and_open_files_do_not_grow_with_the_input(photo_folders, tmp_path):
+    """Ten times the pictures, in processes of their own: the same peak, to a few megabytes."""
+    files = sorted(pathlib.Path(photo_folders, "train").rglob("*.jpg"))
+    code = (
+        "import os, resource, sys\n"
+        "from data_prep import preparation\n"
+        "preparation.prepare(sys.argv[1], sys.argv[2], workers=1)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(len(os.listdir('/proc/self/fd')))\n"
+    )
+    peaks, descriptors = [], []
+    for count in (300, 3000):
+        source = tmp_path / f"source_{count}"
+        for number in range(count):
+            file = files[number % len(files)]
+            link = source / "train" / file.parent.name / f"{number}.jpg"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(file, link)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(source), str(tmp_path / f"out_{count}")],
+            cwd=pathlib.Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peak, opened = done.stdout.split()[-2:]
+        peaks.append(int(peak) / 1024)
+        descriptors.append(int(opened))
+    assert peaks[1] - peaks[0] < 20, peaks
+    assert descriptors[0] == descriptors[1]

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf.models import layers
+from alexnet_tf.models.layers import response_norm
 from alexnet_tf.models.layers.local import LocallyConnected2D
 
 
@@ -72,6 +73,13 @@ def test_response_normalization_and_its_gradient_are_float64s(config):
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
     expected = numpy_lrn_gradient(x, dy, *oracle_arguments(config))
     np.testing.assert_allclose(dx, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", NORMS)
+def test_the_form_for_gpus_is_float64s_too(config, monkeypatch):
+    """The same operation runs on a CPU, where TensorFlow's gradient kernel is a little coarser."""
+    monkeypatch.setattr(response_norm, "_gpus", lambda: ["a GPU"])
+    test_response_normalization_and_its_gradient_are_float64s(config)
 
 
 def test_the_numpy_gradient_is_that_of_the_numpy_function():

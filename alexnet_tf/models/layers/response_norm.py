@@ -84,7 +84,10 @@ class LocalResponseNormalization(keras.layers.Layer):
         alpha = self.alpha / (self.size if self.alpha_convention == "mean" else 1)
         band = (alpha * self._band).astype(_wide(self.compute_dtype))
         if keras.backend.backend() == "tensorflow":
-            y = _tf_band_norm(x, band, self.k, self.beta)
+            if _gpus() and band.dtype == np.float32:
+                y = self._tf_kernel_norm(x, alpha)
+            else:
+                y = _tf_band_norm(x, band, self.k, self.beta)
         else:
             energy = ops.matmul(ops.square(x), band)
             y = x * ops.power(self.k + energy, -self.beta)
@@ -92,6 +95,18 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
+
+    def _tf_kernel_norm(self, x, alpha):
+        """TensorFlow's own kernel: on a GPU a convolution would round to TensorFloat-32."""
+        import tensorflow as tf
+
+        parts = [
+            tf.nn.local_response_normalization(
+                part, self.size // 2, bias=self.k, alpha=alpha, beta=self.beta
+            )
+            for part in tf.split(x, self.groups, axis=-1)
+        ]
+        return parts[0] if self.groups == 1 else tf.concat(parts, axis=-1)
 
     def get_config(self):
         return {
@@ -176,12 +191,18 @@ def _wide(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+def _gpus() -> list:
+    import tensorflow as tf
+
+    return tf.config.list_physical_devices("GPU")
+
+
 def _tf_band_norm(x, band, k, beta):
     """x * (k + x ** 2 . band) ** -beta with its own gradient.
 
-    The sum over neighbouring channels is a product with a band matrix, run as a 1x1 convolution.
-    The gradient keeps the reciprocal square root of the denominator, from which every power that
-    it needs follows without `pow`.
+    The sum over neighbouring channels is a product with a band matrix, run as a 1x1 convolution. The
+    time goes into passes over memory, so the gradient keeps two tensors (the factor and the root of
+    the denominator's reciprocal) and needs six passes; `pow` is avoided for the usual beta.
     """
     import tensorflow as tf
 
@@ -190,20 +211,15 @@ def _tf_band_norm(x, band, k, beta):
         kernel = tf.constant(band[None, None])
         bias = tf.fill([band.shape[0]], tf.constant(k, x.dtype))
         d = tf.nn.bias_add(tf.nn.conv2d(tf.square(x), kernel, 1, "VALID"), bias)
-        if beta == 0.75:
-            r = tf.math.rsqrt(d)
-            factor = r * tf.sqrt(r)
-        else:
-            r = tf.math.rsqrt(d)
-            factor = tf.pow(d, -beta)
+        r = tf.math.rsqrt(d)
+        factor = r * tf.sqrt(r) if beta == 0.75 else tf.pow(d, -beta)
         y = x * factor
 
         def grad(dy):
-            # dy_i/dx_j = [i = j] d_i^-beta - 2 a beta x_i x_j d_i^(-beta - 1) for j in i's window.
-            again = r * tf.sqrt(r) if beta == 0.75 else factor
-            # The band is symmetric, so it is its own transpose.
-            inner = tf.nn.conv2d(dy * y * (r * r), (-2.0 * beta) * kernel, 1, "VALID")
-            return dy * again + x * inner
+            # dy_i/dx_j = [i = j] d_i^-beta - 2 a beta x_i x_j d_i^(-beta - 1) for j in i's window;
+            # the operation below is -dy y / d in one pass, and the band is its own transpose.
+            inner = tf.raw_ops.ReciprocalGrad(y=r, dy=dy * y)
+            return dy * factor + x * tf.nn.conv2d(inner, 2.0 * beta * kernel, 1, "VALID")
 
         return y, grad
 

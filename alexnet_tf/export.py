@@ -43,6 +43,13 @@ def _define(flags: absl_flags.FlagValues) -> None:
         flag_values=flags,
     )
     absl_flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16"],
+        "saved_model: type of weights and arithmetic; bfloat16 is for processors that have it.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_enum(
         "quantization",
         "float32",
         ["float32", "float16", "dynamic_int8", "int8"],
@@ -80,8 +87,9 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     names = labels.class_names(network, flags.labels)
     what = f"{network.path} ({network.classes} classes)"
     if flags.format == "saved_model":
-        from alexnet_tf.serving import export
+        from alexnet_tf.serving import export, precision
 
+        network = precision.in_precision(network, flags.precision)
         path = export.export_saved_model(network, names, flags.output, flags.version)
         print(f"Exported {what} to {path}")
         return
@@ -102,6 +110,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
 def _refuse_flags_of_other_formats(flags: absl_flags.FlagValues) -> None:
     of_format = {
         "version": "saved_model",
+        "precision": "saved_model",
         "quantization": "litert",
     }
     for name, wanted in of_format.items():

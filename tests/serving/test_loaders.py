@@ -211,3 +211,27 @@ def test_openvino_reads_the_saved_model(exported, network, pictures, tmp_path):
     )
     wanted = network.model(crops, training=False).numpy()
     np.testing.assert_allclose(compiled(crops)[0], wanted, atol=1e-5)
+
+
+def test_a_bfloat16_export_agrees_and_is_half_as_large(network, exported, pictures, tmp_path):
+    import tensorflow as tf
+
+    from alexnet_tf.serving import export, precision
+
+    smaller = precision.in_precision(network, "bfloat16")
+    path = export.export_saved_model(
+        smaller, [f"thing {n}" for n in range(14)], str(tmp_path / "m")
+    )
+    wanted = tf.saved_model.load(exported).signatures["serving_default"]
+    found = tf.saved_model.load(path).signatures["serving_default"]
+    files = tf.stack([tf.io.read_file(picture) for picture in pictures.values()])
+    wanted, found = wanted(image_bytes=files), found(image_bytes=files)
+    assert found["probabilities"].dtype == tf.float32
+    np.testing.assert_allclose(found["probabilities"], wanted["probabilities"], atol=0.02)
+    # Not equal: it really computed with 8 bits of mantissa.
+    assert np.abs(found["probabilities"] - wanted["probabilities"]).max() > 1e-5
+    weights = [
+        os.path.getsize(os.path.join(one, "variables", "variables.data-00000-of-00001"))
+        for one in (path, exported)
+    ]
+    assert 0.49 < weights[0] / weights[1] < 0.51

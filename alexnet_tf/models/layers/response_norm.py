@@ -200,9 +200,9 @@ def _gpus() -> list:
 def _tf_band_norm(x, band, k, beta):
     """x * (k + x ** 2 . band) ** -beta with its own gradient.
 
-    The sum over neighbouring channels is a product with a band matrix, run as a 1x1 convolution. The
-    time goes into passes over memory, so the gradient keeps two tensors (the factor and the root of
-    the denominator's reciprocal) and needs six passes; `pow` is avoided for the usual beta.
+    The sum over neighbouring channels is a product with a band matrix, run as a 1x1 convolution.
+    The time goes into passes over memory, so the gradient keeps two tensors (the factor and the
+    root of the denominator's reciprocal) and needs six passes; `pow` is avoided for the usual beta.
     """
     import tensorflow as tf
 

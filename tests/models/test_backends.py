@@ -35,6 +35,7 @@ print(keras.backend.backend())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_another_backend_computes_the_same(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:

@@ -222,7 +222,7 @@ def test_a_whole_network_is_float64s(name):
 @pytest.mark.parametrize(
     "name, shape",
     [
-        ("alexnet", (67, 67, 3)),
+        pytest.param("alexnet", (67, 67, 3), marks=pytest.mark.slow),
         ("alexnet_145", (67, 67, 3)),
         ("cifarnet", (16, 16, 3)),
         ("lenet5", (32, 32, 1)),

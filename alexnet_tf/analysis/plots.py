@@ -82,6 +82,11 @@ def first_kernels(model) -> np.ndarray:
     return kernels[:, :, ::-1] if "bgr" in orders else kernels
 
 
+def in_two_groups(count: int) -> bool:
+    """Whether so many kernels are shown as the paper's two halves."""
+    return count >= 32 and count % 2 == 0
+
+
 def kernel_mosaic(kernels: np.ndarray, gap: int = 1) -> np.ndarray:
     """Kernels side by side, sixteen in a row, the two halves apart, as in the paper's Figure 3.
 
@@ -101,7 +106,7 @@ def kernel_mosaic(kernels: np.ndarray, gap: int = 1) -> np.ndarray:
     largest = np.abs(kernels).max(axis=(0, 1, 2), keepdims=True)
     pictures = 0.5 + 0.5 * kernels / np.where(largest > 0, largest, 1)
     pictures = np.broadcast_to(pictures, (height, width, 3, count)).transpose(3, 0, 1, 2)
-    groups = np.split(pictures, 2) if count >= 32 and count % 2 == 0 else [pictures]
+    groups = np.split(pictures, 2) if in_two_groups(count) else [pictures]
     mosaics = []
     for group in groups:
         rows = -(-len(group) // _FILTERS_PER_ROW)
@@ -136,6 +141,10 @@ def draw_curve(axes, metrics: dict[str, np.ndarray]) -> None:
             clip_on=False,
             label=f"{label}, {last:.1%} at the end",
         )
+    _finish_curve(axes)
+
+
+def _finish_curve(axes) -> None:
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -145,6 +154,32 @@ def draw_curve(axes, metrics: dict[str, np.ndarray]) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+
+
+def save_curves(output: str, runs: dict[str, dict[str, np.ndarray]]) -> None:
+    """Validation error (training error where there is none) of several runs, one line each.
+
+    Args:
+      output: path of the PNG or SVG.
+      runs: name -> metrics, from `read_metrics`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    if len(runs) == 1:
+        draw_curve(axes, next(iter(runs.values())))
+        axes.set_title(next(iter(runs)), loc="left")
+    else:
+        for name, metrics in runs.items():
+            values, kind = metrics["validation_top1_error"], "validation"
+            if np.isnan(values).all():
+                values, kind = metrics["top1_error"], "training"
+            there = ~np.isnan(values)
+            label = f"{name} ({kind}, {values[there][-1]:.1%} at the end)"
+            axes.plot(metrics["epoch"][there], values[there], marker="o", markersize=3, label=label)
+        _finish_curve(axes)
+    save_figure(figure, output)
 
 
 def draw_kernels(axes, kernels: np.ndarray) -> None:
@@ -159,13 +194,13 @@ def draw_prediction(picture_axes, bar_axes, shown: Shown) -> None:
     picture = np.squeeze(shown.picture) if grey else shown.picture
     picture_axes.imshow(picture, cmap="gray" if grey else None, vmin=0, vmax=255)
     picture_axes.set_axis_off()
-    picture_axes.set_title(_shortened(shown.truth), fontsize=10, fontweight="bold")
+    picture_axes.set_title(shortened(shown.truth), fontsize=10, fontweight="bold")
     places = np.arange(len(shown.classes))
     colours = [_RIGHT if name == shown.truth else _OTHER for name in shown.classes]
     bar_axes.barh(places, shown.scores, color=colours, height=0.85)
     for place, name, score in zip(places, shown.classes, shown.scores, strict=True):
         bar_axes.text(
-            0.02, place, f"{_shortened(name)}  {score:.0%}", va="center", ha="left", fontsize=8.5
+            0.02, place, f"{shortened(name)}  {score:.0%}", va="center", ha="left", fontsize=8.5
         )
     bar_axes.set_xlim(0, 1)
     bar_axes.set_ylim(len(shown.classes) - 0.5, -0.5)
@@ -193,7 +228,7 @@ def save_page(
     curve_axes, kernel_axes = top.subplots(1, 2, width_ratios=[1, 1.25])
     curve_axes.set_title("Training", loc="left")
     draw_curve(curve_axes, metrics)
-    kernel_axes.set_title(_kernels_title(kernels), loc="left")
+    kernel_axes.set_title(kernels_title(kernels), loc="left")
     draw_kernels(kernel_axes, kernels)
     if shown:
         title = "Predictions: the truth above, the five most probable classes below"
@@ -243,10 +278,12 @@ def save_figure(figure, output: str) -> None:
             os.remove(aside)
 
 
-def _kernels_title(kernels: np.ndarray) -> str:
+def kernels_title(kernels: np.ndarray) -> str:
+    """What is shown, in words."""
     height, width, _, count = kernels.shape
     return f"The {count} kernels of the first layer, {height} x {width} pixels"
 
 
-def _shortened(name: str, length: int = 26) -> str:
+def shortened(name: str, length: int = 26) -> str:
+    """`name`, with its end cut off where it is longer than `length`."""
     return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,158 @@
+"""What a layer says about pictures, and which pictures it finds alike (paper, section 6.1)."""
+
+import contextlib
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.analysis import plots
+from alexnet_tf.data import evaluation_data, records
+from alexnet_tf.models import trained
+
+
+def layer_features(
+    network: trained.TrainedModel, layer: str, dataset: records.PreparedDataset, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """A layer's output for the centre crop of each picture of a split.
+
+    Args:
+      network: from `trained.open_model`.
+      layer: a layer's name, such as "relu7": the last hidden layer after its ReLU.
+      dataset: a prepared data set.
+      split: its split.
+
+    Returns:
+      (float32 (n, ...), int64 (n,)): features in the records' order, and labels.
+
+    Raises:
+      ValueError: no such layer or split, or pictures of another number of channels.
+    """
+    import keras
+
+    names = [one.name for one in network.model.layers]
+    if layer not in names:
+        raise ValueError(f"{network.path} has no layer {layer!r}: it has {', '.join(names)}.")
+    if dataset.format.channels != network.channels:
+        raise ValueError(
+            f"{dataset.path} stores {dataset.format.channels} channel(s), but the network takes "
+            f"{network.channels}: name the kind of pictures that it was trained on."
+        )
+    part = keras.Model(network.model.inputs, network.model.get_layer(layer).output)
+    call = tf.function(lambda images: part(images, training=False))
+    found, labels = [], []
+    for images, truths, indices in evaluation_data.evaluation_batches(
+        dataset, split, min(64, dataset.counts.get(split, 0) or 1), network.crop_size
+    ):
+        real = indices.numpy() >= 0
+        found.append(call(images[:, 0]).numpy()[real].astype(np.float32))
+        labels.append(truths.numpy()[real])
+    return np.concatenate(found), np.concatenate(labels).astype(np.int64)
+
+
+def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest other pictures of some pictures, by Euclidean distance.
+
+    Args:
+      features: float (n, ...), a row per picture; what follows is flattened.
+      queries: int (q,), rows of `features`.
+      count: neighbours to find, fewer than n.
+
+    Returns:
+      (int64 (q, count), float64 (q, count)): rows, nearest first, and their distances. The query
+      itself is left out; equal distances keep the order of the rows.
+
+    Raises:
+      ValueError: not enough pictures.
+    """
+    rows = np.asarray(features, np.float64).reshape(len(features), -1)
+    if len(rows) < 2:
+        raise ValueError("One picture has no neighbours: name a split of at least two.")
+    if not 1 <= count < len(rows):
+        raise ValueError(f"{len(rows)} pictures have no {count} neighbours each: ask for fewer.")
+    # Differences, not the expansion of the square: that one loses small distances.
+    distances = np.stack([np.sqrt(((rows - rows[q]) ** 2).sum(axis=1)) for q in queries])
+    distances[np.arange(len(queries)), queries] = np.inf
+    order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    return order, np.take_along_axis(distances, order, axis=1)
+
+
+def draw_neighbours(
+    network: trained.TrainedModel,
+    layer: str,
+    dataset: records.PreparedDataset,
+    split: str,
+    output: str,
+    neighbours: int = 6,
+) -> dict:
+    """Draws a row per class: its first picture, then the pictures nearest to it (Figure 4, right).
+
+    Returns:
+      {"layer", "pictures", "same_class": share of neighbours with the query's class, "rows"}.
+    """
+    from matplotlib.figure import Figure
+
+    features, labels = layer_features(network, layer, dataset, split)
+    _, queries = np.unique(labels, return_index=True)
+    queries = np.sort(queries)[:8]
+    neighbours = min(neighbours, len(features) - 1)
+    found, distances = nearest(features, queries, neighbours)
+    wanted = {int(n) for n in (*queries, *found.ravel())}
+    pictures = _pictures(dataset, split, wanted)
+    figure = Figure(
+        figsize=(1.5 * (neighbours + 1), 1.62 * len(queries)), dpi=110, layout="constrained"
+    )
+    grid = figure.subplots(len(queries), neighbours + 1, squeeze=False)
+    for row, query in enumerate(queries):
+        for column, number in enumerate((query, *found[row])):
+            axes = grid[row, column]
+            picture = pictures[int(number)].squeeze()
+            axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            name = plots.shortened(dataset.synsets[labels[number]], 17)
+            right = labels[number] == labels[query]
+            axes.set_title(
+                name,
+                fontsize=8,
+                fontweight="bold" if column == 0 else None,
+                color="black" if right else "#B03A2E",
+            )
+            axes.spines[:].set_visible(column == 0)
+            axes.spines[:].set_linewidth(2)
+    plots.save_figure(figure, output)
+    return {
+        "layer": layer,
+        "pictures": len(features),
+        "same_class": float((labels[found] == labels[queries][:, None]).mean()),
+        "rows": [
+            {"query": int(query), "neighbours": row.tolist(), "distances": far.tolist()}
+            for query, row, far in zip(queries, found, distances, strict=True)
+        ],
+    }
+
+
+def save_features(features: np.ndarray, labels: np.ndarray, output: str) -> None:
+    """Writes OUTPUT (.npy) and, beside it, the labels as NAME-labels.npy."""
+    root, ending = os.path.splitext(output)
+    if ending != ".npy":
+        raise ValueError(f"{output} should end in .npy: features are written as NumPy arrays.")
+    for path, array in ((output, features), (f"{root}-labels.npy", labels)):
+        aside = f"{path}.{os.getpid()}.tmp"
+        try:
+            with open(aside, "wb") as file:
+                np.save(file, array)
+            os.replace(aside, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(aside)
+
+
+def _pictures(dataset, split, wanted: set[int]) -> dict[int, np.ndarray]:
+    found = {}
+    files = tf.data.TFRecordDataset(list(dataset.shards[split]))
+    for number, serialized in enumerate(files):
+        if number in wanted:
+            encoded, _ = records.parse_example(serialized)
+            found[number] = evaluation_data.stored_picture(encoded, dataset.format).numpy()
+    return found

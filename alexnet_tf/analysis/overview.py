@@ -1,0 +1,60 @@
+"""One page about a run: its curve, its first kernels, what it says about some pictures."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.analysis import plots
+from alexnet_tf.data import evaluation_data, records
+from alexnet_tf.models import trained
+
+
+def draw_run(workdir: str, data_dir: str, output: str, pictures: int = 8) -> None:
+    """Writes the page as a PNG or SVG.
+
+    Args:
+      workdir: a run that train() finished.
+      data_dir: a prepared data set with the run's classes and a validation split.
+      output: path of the picture.
+      pictures: predictions to show, one of each class as far as the classes go, at most eight.
+
+    Raises:
+      FileNotFoundError: no run or no data there.
+      ValueError: the two do not have the same classes.
+    """
+    dataset = records.open_dataset(data_dir)
+    dataset.require_split("validation")
+    metrics = plots.read_metrics(workdir)
+    network = trained.open_model(workdir)
+    if network.class_names != dataset.synsets:
+        raise ValueError(
+            f"{workdir} was trained on other classes than {data_dir} has: name the data set that "
+            f"{os.path.join(workdir, trained.CONFIG_FILE)} names."
+        )
+    shown = []
+    for picture, label in _one_of_each_class(dataset, pictures):
+        view = evaluation_data.evaluation_views(picture, network.crop_size, 1, network.image_size)
+        scores = np.asarray(network.model(view, training=False))[0]
+        best = np.argsort(-scores, kind="stable")[:5]
+        shown.append(
+            plots.Shown(
+                picture=picture.numpy().squeeze(),
+                truth=dataset.synsets[label],
+                classes=[dataset.synsets[i] for i in best],
+                scores=[float(scores[i]) for i in best],
+            )
+        )
+    plots.save_page(output, metrics, plots.first_kernels(network.model), shown)
+
+
+def _one_of_each_class(dataset: records.PreparedDataset, count: int):
+    """Pictures and labels of validation: the first of each class in the records' order."""
+    seen: set[int] = set()
+    for serialized in tf.data.TFRecordDataset(list(dataset.shards["validation"])):
+        encoded, label = records.parse_example(serialized)
+        if int(label) not in seen:
+            seen.add(int(label))
+            yield evaluation_data.stored_picture(encoded, dataset.format), int(label)
+        if len(seen) == count:
+            return

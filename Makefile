@@ -8,8 +8,23 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test test-slow lint format bench clean
 
+# The whole road: photographs, records, training on two replicas, evaluation, a SavedModel, predictions.
+# Each step skips what is already there, so a second `make demo` is quick.
 demo: $(READY)
-	$(BIN)/python -m benchmarks.demo --output=$(DEMO)
+	$(BIN)/python -m data_prep.photos --output=$(DEMO)/photographs
+	$(BIN)/python -m data_prep.convert --source=$(DEMO)/photographs --output=$(DEMO)/records
+	$(BIN)/python benchmarks/histogram_baseline.py --data_dir=$(DEMO)/records
+	$(BIN)/python -m alexnet_tf.train --strategy=mirrored --recipe=quickstart --data_dir=$(DEMO)/records --workdir=$(DEMO)/run
+	$(BIN)/python -m alexnet_tf.evaluate --model=$(DEMO)/run --data_dir=$(DEMO)/records --crops=1 --output=$(DEMO)/evaluation_1_crop.json
+	$(BIN)/python -m alexnet_tf.evaluate --model=$(DEMO)/run --data_dir=$(DEMO)/records --crops=10 --output=$(DEMO)/evaluation_10_crops.json
+	test -d saved_models/alexnet/1 || $(BIN)/python -m alexnet_tf.export --model=$(DEMO)/run --output=saved_models/alexnet --version=1
+	$(BIN)/python saved_models/predict_example.py saved_models/alexnet/1 $$(ls $(DEMO)/photographs/val/*/*.jpg | awk 'NR % 40 == 1')
+	$(BIN)/python -m alexnet_tf.analyze run --workdir=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/page.png
+	@echo
+	@echo "The data set        $(DEMO)/records"
+	@echo "The trained network $(DEMO)/run/model.keras"
+	@echo "For TF Serving      saved_models/alexnet/1"
+	@echo "To look at          $(DEMO)/page.png"
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -m "not slow"

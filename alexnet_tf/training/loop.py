@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -221,6 +222,8 @@ class _Trainer:
         self.callbacks.on_epoch_begin(epoch)
         pending, started, saved = [], time.monotonic(), time.monotonic()
         while True:
+            if (progress.step + 1) % self.steps == 0:
+                rate = float(self.optimizer.learning_rate)  # of the epoch's last step
             pending.append(self.train_step(next(batches)))
             progress.step += 1
             self.callbacks.on_train_batch_end(progress.step)
@@ -241,22 +244,26 @@ class _Trainer:
                     f"Stopped at step {progress.step} as asked, and saved it in "
                     f"{self.checkpoints.directory}: the same command goes on from there."
                 )
-        self._end_epoch(progress, epoch)
+        self._end_epoch(progress, epoch, rate)
 
     def _collect(self, progress: Progress, pending, started: float, bar, epoch: int) -> float:
         """Adds the waiting steps' sums to the epoch's; looks whether the loss is still a number."""
-        loss, wrong1, wrong5 = (float(value) for value in tf.add_n(pending).numpy())
         now = time.monotonic()
         images = len(pending) * self.run.recipe.batch_size
+        # One after the other, in float64: the sums must not depend on how many were waiting.
+        values = np.stack([sums.numpy() for sums in pending]).astype(np.float64)
+        loss, wrong1 = values.sum(axis=0)[:2]
         if not math.isfinite(loss):
             raise Diverged(
                 f"The loss is {loss} after step {progress.step}: the run diverged. The last good "
                 f"checkpoint is in {self.checkpoints.directory}; use a lower --learning_rate, in "
                 "another --workdir."
             )
-        added = {"images": images, "loss": loss, "wrong1": wrong1, "wrong5": wrong5}
-        for name, value in {**added, "seconds": now - started}.items():
-            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        for row in values:
+            for name, value in zip(("loss", "wrong1", "wrong5"), row, strict=True):
+                progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
+        progress.sums["images"] = progress.sums.get("images", 0) + images
+        progress.sums["seconds"] = progress.sums.get("seconds", 0.0) + now - started
         bar.update(images)
         bar.set_postfix_str(
             f"epoch {epoch + 1}/{self.run.recipe.epochs}, loss {loss / images:.3f}, "
@@ -275,12 +282,12 @@ class _Trainer:
                 )
         self.checkpoints.save(progress, best)
 
-    def _end_epoch(self, progress: Progress, epoch: int) -> None:
+    def _end_epoch(self, progress: Progress, epoch: int, rate: float) -> None:
         sums = progress.sums
         row = {
             "epoch": epoch + 1,
             "step": progress.step,
-            "learning_rate": float(self.optimizer.learning_rate),
+            "learning_rate": rate,
             "loss": sums["loss"] / sums["images"],
             "top1_error": sums["wrong1"] / sums["images"],
             "top5_error": sums["wrong5"] / sums["images"],

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from alexnet_tf.data.preprocessing import central_crop
 from alexnet_tf.data.records import PreparedDataset
-from alexnet_tf.models import PixelNormalization, build_model, crop_size
+from alexnet_tf.models import Dropout, PixelNormalization, build_model, crop_size
 from alexnet_tf.training.recipes import Recipe
 
 
@@ -38,7 +38,7 @@ def make_network(
     keras.config.set_dtype_policy(recipe.precision)
     keras.utils.set_random_seed(seed)
     size = input_size(recipe)
-    return build_model(
+    model = build_model(
         recipe.model,
         classes=classes,
         input_shape=(size, size, channels),
@@ -46,6 +46,10 @@ def make_network(
         initializer=recipe.initializer,
         dropout_seed=seed,
     )
+    for layer in model.layers:
+        if isinstance(layer, Dropout):
+            layer.rate = recipe.dropout
+    return model
 
 
 def make_train_step(strategy, model, optimizer, batch_size: int):

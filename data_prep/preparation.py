@@ -234,6 +234,9 @@ def _publish(folder, output):
         elif name == LOCK or name.startswith("plan-") or name.endswith(WORK_SUFFIXES):
             tf.io.gfile.remove(path)
     if not storage.is_remote(output):
+        for name in os.listdir(folder):  # on the disk before it gets its name
+            with open(os.path.join(folder, name), "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(folder, output)
         return
     # An object store cannot rename a directory: file by file, and last the one that makes it one.

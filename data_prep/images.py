@@ -148,7 +148,9 @@ def _decode_jpeg(encoded, conversion):
         return _decode_other(encoded, "JPEG", conversion)
     _check_size(height, width, conversion.max_pixels)
     repairs = ("grey stored as RGB",) if space == "Gray" and conversion.channels == 3 else ()
-    size = conversion.image_size if conversion.fast_dct else 0
+    # Nearer to the target the library's odd scales (5/8, 3/4) cost more than they save.
+    large = min(height, width) >= 2 * conversion.image_size
+    size = conversion.image_size if conversion.fast_dct and large else 0
     wanted = {
         "colorspace": "RGB" if conversion.channels == 3 else "GRAY",
         "min_height": size,

@@ -35,6 +35,12 @@ def _define(flags: absl_flags.FlagValues) -> None:
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
+        "plot",
+        None,
+        "Also draw the pictures with their classes, as the paper's Figure 4, to this .png or .svg.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string(
         "server", None, "http://HOST:8501 or grpc://HOST:8500.", flag_values=flags
     )
     absl_flags.DEFINE_string(
@@ -84,15 +90,22 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         )
     else:
         classifier = predictor.open_classifier(flags.model, flags.labels)
-    failed = 0
+    failed, drawable = 0, []
     for prediction in predictor.predict(classifier, pictures):
         failed += prediction.error is not None
+        if prediction.error is None and prediction.source != predictor.STANDARD_INPUT:
+            drawable.append(prediction)
         if flags.json:
             print(json.dumps(prediction.as_json()), flush=True)
         elif prediction.error is None:
             print(_table(prediction), flush=True)
         if prediction.error is not None:
             print(f"error: {prediction.source}: {prediction.error}", file=sys.stderr)
+    if flags.plot:
+        from alexnet_tf.analysis import panel
+
+        drawn = panel.draw_predictions(drawable, flags.plot)
+        print(f"Drawn: {drawn} of {len(pictures)} pictures in {flags.plot}", file=sys.stderr)
     return door.EXIT_DATA if failed else door.EXIT_OK
 
 

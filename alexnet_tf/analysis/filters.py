@@ -40,7 +40,7 @@ def draw_filters(kernels: np.ndarray, output: str) -> dict:
 
     measure = colour_selectivity(kernels)
     halves = np.split(measure, 2) if plots.in_two_groups(len(measure)) else [measure]
-    figure = Figure(figsize=(9, 5), dpi=150, layout="constrained")
+    figure = Figure(figsize=(9, 3.9), dpi=150, layout="constrained")
     axes = figure.subplots()
     plots.draw_kernels(axes, kernels)
     said = ", ".join(f"{half.mean():.2f}" for half in halves)

@@ -83,6 +83,20 @@ def test_the_table_shows_five_classes_and_their_probabilities(exported, pictures
     assert all(line.split("%")[1].strip().startswith("thing ") for line in lines[1:])
 
 
+def test_the_panel_shows_the_pictures_that_could_be_read(
+    exported, pictures, bad_pictures, tmp_path, capsys
+):
+    from PIL import Image
+
+    files = [pictures["astronaut.jpg"], bad_pictures["cut.jpg"], pictures["grey.png"]]
+    panel = str(tmp_path / "panel.png")
+    code, lines, err = predict(capsys, f"--model={exported}", f"--plot={panel}", *files)
+    assert (code, len(lines)) == (1, 3) and "Drawn: 2 of 3 pictures" in err
+    pixels = np.asarray(Image.open(panel).convert("RGB")).reshape(-1, 3).astype(int)
+    # The orange of the astronaut's suit is there, which no bar or text has.
+    assert (np.abs(pixels - [226, 100, 60]).max(1) < 25).sum() > 500
+
+
 def test_more_pictures_than_a_batch_with_a_bad_one_in_the_middle():
     from alexnet_tf.serving import predictor
 

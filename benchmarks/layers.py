@@ -35,7 +35,7 @@ def main(argv=None) -> int:
 def _define(flags):
     absl_flags.DEFINE_integer("batch_size", 128, "Pictures, for the norms.", 1, flag_values=flags)
     absl_flags.DEFINE_integer(
-        "step_batch_size", 32, "Pictures, where Keras' groups take part.", 1, flag_values=flags
+        "step_batch_size", 64, "Pictures, where Keras' groups take part.", 1, flag_values=flags
     )
     absl_flags.DEFINE_integer("runs", 7, "Timed runs of each form.", 1, flag_values=flags)
     absl_flags.DEFINE_string("output", str(RESULTS), "JSON file for the times.", flag_values=flags)

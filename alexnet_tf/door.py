@@ -40,8 +40,8 @@ def run(
       ALEXNET_TF_TRACEBACK=1 to see where it came from.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    # TensorFlow reads this once, when it is first imported; a value that the user set stays. Its C++
-    # side reports a missing CUDA driver and grappler's rewrites as errors; real ones are exceptions.
+    # TensorFlow reads this once, when it is first imported; a value that the user set stays. Its
+    # C++ side logs a missing CUDA driver as an error; errors that matter come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     flags = absl_flags.FlagValues()
     absl_flags.DEFINE_bool("help", False, "Show this text.", short_name="h", flag_values=flags)

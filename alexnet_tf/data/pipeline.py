@@ -163,7 +163,8 @@ def _shuffled_records(shards, seed, epoch, buffer) -> tf.data.Dataset:
     # tf.data mixes the global seed into a shuffle's own. This sets it for the graph that is being
     # traced here and nothing else, so that the order depends on our seed and epoch alone.
     tf.random.set_seed(1)
-    shuffle_seed = (tf.constant(seed, tf.int64) * 1_000_003 + tf.cast(epoch, tf.int64)) % (2**31 - 1)
+    mixed = tf.constant(seed, tf.int64) * 1_000_003 + tf.cast(epoch, tf.int64)
+    shuffle_seed = mixed % (2**31 - 1)
     # One dataset per epoch: it must not draw a new order of its own when it is iterated again.
     return serialized.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
 

@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 READY := $(VENV)/.ready
+TESTING := $(VENV)/.testing
 
 .PHONY: demo test test-slow lint format bench clean
 
@@ -26,21 +27,21 @@ demo: $(READY)
 	@echo "For TF Serving      saved_models/alexnet/1"
 	@echo "To look at          $(DEMO)/page.png"
 
-test: $(READY)
+test: $(TESTING)
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: $(READY)
+test-slow: $(TESTING)
 	$(BIN)/python -m pytest -q -m slow
 
-lint: $(READY)
+lint: $(TESTING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(READY)
+format: $(TESTING)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)
+bench: $(TESTING)
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/data_prep.py
 
@@ -52,5 +53,9 @@ $(READY): setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed, found " + sys.version.split()[0] + ": call make PYTHON=python3.12" if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[demo]"
+	touch $@
+
+$(TESTING): $(READY)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@

@@ -11,11 +11,17 @@ VERSION = re.search(
 ).group(1)
 
 PLOTS = ["matplotlib>=3.8"]
+DEMO = [*PLOTS, "scikit-learn>=1.4"]
+# Development kits (.mat) and parquet files as sources of pictures.
+DATA = ["scipy>=1.11", "pyarrow>=15"]
+# Serving itself needs nothing more; these are the protocol's own messages, to build on.
 SERVING = ["tensorflow-serving-api>=2.18"]
-ONNX = ["onnx>=1.16", "onnxruntime>=1.18"]
+ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "tf2onnx>=1.17"]
 TORCH = ["torch>=2.3", "safetensors>=0.4"]
+# Pins an older protobuf than TensorFlow takes: give it an environment of its own.
 BEAM = ["apache-beam>=2.60"]
-TEST = [*PLOTS, *ONNX, "pytest>=8", "scipy>=1.11", "psutil>=5.9"]
+# Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
+TEST = [*DEMO, *DATA, *SERVING, *ONNX, "openvino>=2024.4", "pytest>=8", "psutil>=5.9"]
 DEV = [*TEST, "ruff>=0.6", "build>=1.2"]
 
 setup(
@@ -38,10 +44,13 @@ setup(
         "scikit-image>=0.22",
         "simplejpeg>=1.7",
         "opencv-python-headless>=4.9",
+        "pillow>=10",
         "tqdm>=4.66",
     ],
     extras_require={
         "plots": PLOTS,
+        "demo": DEMO,
+        "data": DATA,
         "serving": SERVING,
         "onnx": ONNX,
         "torch": TORCH,

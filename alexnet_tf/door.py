@@ -43,6 +43,9 @@ def run(
     # TensorFlow reads this once, when it is first imported; a value that the user set stays. Its
     # C++ side logs a missing CUDA driver as an error; errors that matter come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Off by default on AMD processors, where it makes a training step of AlexNet 1.2 to 1.7 times
+    # as fast too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     flags = absl_flags.FlagValues()
     absl_flags.DEFINE_bool("help", False, "Show this text.", short_name="h", flag_values=flags)
     define(flags)

@@ -202,8 +202,11 @@ def _decoder(record_format: records.RecordFormat, augmentation: Augmentation):
         encoded, label = records.parse_example(serialized)
         top, left = draws["crop"][0], draws["crop"][1]
         if record_format.encoding == "jpeg":
+            # The accurate transform, as in evaluation: TensorFlow's default one darkens red and
+            # blue by about a grey level.
+            window = tf.stack([top, left, size, size])
             image = tf.image.decode_and_crop_jpeg(
-                encoded, tf.stack([top, left, size, size]), channels=channels
+                encoded, window, channels=channels, dct_method="INTEGER_ACCURATE"
             )
         else:
             pixels = tf.reshape(tf.io.decode_raw(encoded, tf.uint8), record_format.shape)

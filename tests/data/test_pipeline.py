@@ -30,12 +30,16 @@ def _run(dataset, augmentation, schedule):
     return np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])
 
 
+def _decoded(encoded):
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+
+
 def _stored(dataset):
     """Every stored training picture, decoded by plain TensorFlow."""
     pictures = []
     for serialized in tf.data.TFRecordDataset(list(dataset.shards["train"])):
         encoded, label = records.parse_example(serialized)
-        pictures.append((tf.io.decode_jpeg(encoded, channels=3).numpy(), int(label)))
+        pictures.append((_decoded(encoded), int(label)))
     return pictures
 
 
@@ -199,7 +203,7 @@ def test_raw_records_give_the_same_pipeline(dataset, photo_records, tmp_path):
     with tf.io.TFRecordWriter(str(shard)) as writer:
         for serialized in tf.data.TFRecordDataset(list(dataset.shards["train"])):
             encoded, label = records.parse_example(serialized)
-            pixels = tf.io.decode_jpeg(encoded).numpy()
+            pixels = _decoded(encoded)
             writer.write(records.encode_example(pixels.tobytes(), int(label), "f", "s"))
     raw = dataclasses.replace(
         dataset,

@@ -2,8 +2,9 @@
 
     python benchmarks/histogram_baseline.py --data_dir=demo/records
 
-A network that cannot beat this has learned colours and nothing else. It prints the validation
-top-1 accuracy and writes it as JSON beside the data's other results with --output.
+Scikit-learn's logistic regression with its defaults on plain frequencies of each channel. It prints
+the validation top-1 accuracy and writes it as JSON with --output. It is a floor, not the best that
+histograms can do: README says what a tuned one reaches.
 """
 
 import json
@@ -15,7 +16,7 @@ from absl import flags as absl_flags
 
 from alexnet_tf import door
 
-BINS = 8  # per channel: 512 in all
+BINS = 16  # per channel
 
 
 def main(argv=None) -> int:
@@ -37,7 +38,7 @@ def _main(flags, args) -> int:
     accuracy = histogram_accuracy(dataset)
     print(f"logistic regression on colour histograms: validation top-1 {accuracy:.1%}")
     if flags.output:
-        content = {"data_dir": dataset.path, "bins": BINS**3, "validation_top1": accuracy}
+        content = {"data_dir": dataset.path, "bins_per_channel": BINS, "validation_top1": accuracy}
         pathlib.Path(flags.output).write_text(json.dumps(content, indent=2) + "\n")
     return 0
 
@@ -48,9 +49,8 @@ def histogram_accuracy(dataset) -> float:
 
     train_x, train_y = _histograms(dataset, "train")
     validation_x, validation_y = _histograms(dataset, "validation")
-    # Square roots of frequencies (Hellinger) suit a linear classifier better than frequencies.
-    model = LogisticRegression(max_iter=2000, C=10.0).fit(np.sqrt(train_x), train_y)
-    return float(model.score(np.sqrt(validation_x), validation_y))
+    model = LogisticRegression(max_iter=2000).fit(train_x, train_y)
+    return float(model.score(validation_x, validation_y))
 
 
 def _histograms(dataset, split: str):
@@ -63,9 +63,10 @@ def _histograms(dataset, split: str):
     rows, labels = [], []
     for serialized in tf.data.TFRecordDataset(list(dataset.shards[split])):
         encoded, label = parse_example(serialized)
-        pixels = stored_picture(encoded, dataset.format).numpy().reshape(-1, 3) // (256 // BINS)
-        index = (pixels[:, 0].astype(int) * BINS + pixels[:, 1]) * BINS + pixels[:, 2]
-        rows.append(np.bincount(index, minlength=BINS**3) / len(pixels))
+        pixels = stored_picture(encoded, dataset.format).numpy()
+        bins = pixels.reshape(-1, pixels.shape[-1]) // (256 // BINS)
+        counts = [np.bincount(channel, minlength=BINS) for channel in bins.T]
+        rows.append(np.concatenate(counts) / len(bins))
         labels.append(int(label))
     return np.array(rows), np.array(labels)
 

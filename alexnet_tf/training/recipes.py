@@ -150,12 +150,12 @@ QUICKSTART = Recipe(
     # the iterations to converge (section 4.2), is off: the run is too short to overfit.
     epochs=5,
     batch_size=32,
-    learning_rate=0.004,
+    learning_rate=0.01,
     schedule="cosine",
-    warmup_epochs=0.75,
+    warmup_epochs=0.5,
     dropout=0.0,
     initializer="he",
-    colour_noise="source",
+    colour_noise="paper",
     mean="rgb",
 )
 

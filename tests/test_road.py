@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def run(*command, code=0):
-    """Runs `python ...` and returns the finished process; another exit code or a traceback fails."""
+    """Runs `python ...` and returns the process; another exit code or a traceback fails."""
     done = subprocess.run(
         [sys.executable, *map(str, command)], capture_output=True, text=True, cwd=ROOT
     )

@@ -45,10 +45,8 @@ class Init:
     def arguments(self, fan_in: int, options: Options) -> dict:
         """Keyword arguments for a Keras layer with `fan_in` inputs per output."""
         if options.initializer == "he":
-            if self.he is True:
-                std = math.sqrt(2.0 / fan_in)
-            else:
-                std = self.he or self.std or 0.01
+            normal = math.sqrt(2.0 / fan_in)
+            std = normal if self.he is True else self.he or self.std or 0.01
             kernel = keras.initializers.RandomNormal(stddev=std)
             bias = keras.initializers.Zeros()
         elif self.std is None:

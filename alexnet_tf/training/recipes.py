@@ -146,8 +146,8 @@ ONE_WEIRD_TRICK = Recipe(
 
 QUICKSTART = Recipe(
     # Ours, for about 1,500 photographs and minutes on two CPU cores. The paper's initialisation
-    # needs hundreds of steps before anything moves; He's moves from the first. Dropout, which doubles
-    # the iterations to converge (section 4.2), is off: the run is too short to overfit.
+    # needs hundreds of steps before anything moves; He's moves from the first. Dropout, which
+    # doubles the iterations to converge (section 4.2), is off: the run is too short to overfit.
     epochs=5,
     batch_size=32,
     learning_rate=0.01,
@@ -155,7 +155,7 @@ QUICKSTART = Recipe(
     warmup_epochs=0.5,
     dropout=0.0,
     initializer="he",
-    colour_noise="paper",
+    colour_noise="source",
     mean="rgb",
 )
 

@@ -33,7 +33,7 @@ def test_recorded_boxes_share_no_pixel():
             painted[split] = np.zeros((height, width), bool)
             random = photos._generator(0, split, index)
             for _ in range(120):
-                top, left, bottom, right = draw(height, width, random)
+                top, left, bottom, right = draw(name, height, width, random)
                 assert 0 <= top < bottom <= height and 0 <= left < right <= width
                 painted[split][top:bottom, left:right] = True
         assert not (painted["train"] & painted["val"]).any(), name

@@ -28,9 +28,6 @@ TORCHVISION_SCALE = (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
 # the mean.
 OVERHANG = ((0, 3), (0, 3))
 FIRST = LAST = Init(0.01, 0.0, he=False)
-# Of fc6 and fc7 under the "he" start: Caffe's deviation. The maps that reach them still carry the
-# pixels' size, and with N(0, 2 / fan-in) a rate of 0.01 kills the first steps.
-HIDDEN_HE = 0.005
 
 
 def _same(kernel: int) -> tuple:
@@ -39,7 +36,7 @@ def _same(kernel: int) -> tuple:
 
 
 def _paper_top(bias: float, fc_std: float, scaling: str) -> tuple:
-    hidden = Init(fc_std, bias, he=HIDDEN_HE)
+    hidden = Init(fc_std, bias)
     return (
         Flatten(),
         Dense("fc6", 4096, init=hidden),

@@ -33,7 +33,7 @@ The variants and the authors' notes on them (error with ten views; validation se
 | alexnet_146         | #146   | a sixth convolution after pool5; pre-trained     | 38.99 %, 16.62 %  |
 """  # noqa: E501 - a table
 
-from alexnet_tf.models.alexnet import HIDDEN_HE, IMAGENET_MEAN, OVERHANG
+from alexnet_tf.models.alexnet import IMAGENET_MEAN, OVERHANG
 from alexnet_tf.models.spec import (
     Conv,
     Dense,
@@ -51,7 +51,7 @@ _ENDS = Init(0.01, 0.0, he=False)  # conv1 and fc8
 _CONV2 = Init(0.01, 1.0)
 _CONV3 = Init(0.03, 0.0)
 _CONV45 = Init(0.03, 1.0)
-_FC = Init(0.01, 1.0, he=HIDDEN_HE)
+_FC = Init(0.01, 1.0)
 _PAD1 = ((1, 1), (1, 1))
 _PAD2 = ((2, 2), (2, 2))
 

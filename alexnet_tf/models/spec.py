@@ -33,20 +33,19 @@ class Init:
     std None means uniform in +-1/sqrt(fan-in) for kernel and bias, the default of PyTorch's layers,
     which torchvision's AlexNet begins with.
 
-    he: the kernel of the "he" start. True for N(0, 2 / fan-in); a number for that deviation; False
-    for the published one: in a first layer, whose inputs are pixels with a deviation near 70
-    instead of 1, and in a last layer, whose outputs should begin near 0.
+    he: whether the "he" start replaces this kernel by N(0, 2 / fan-in). Not in a first layer, whose
+    inputs are pixels with a deviation near 70 instead of 1, nor in a last layer, whose outputs
+    should begin near 0.
     """
 
     std: float | None = 0.01
     bias: float = 0.0
-    he: bool | float = True
+    he: bool = True
 
     def arguments(self, fan_in: int, options: Options) -> dict:
         """Keyword arguments for a Keras layer with `fan_in` inputs per output."""
         if options.initializer == "he":
-            normal = math.sqrt(2.0 / fan_in)
-            std = normal if self.he is True else self.he or self.std or 0.01
+            std = math.sqrt(2.0 / fan_in) if self.he else self.std or 0.01
             kernel = keras.initializers.RandomNormal(stddev=std)
             bias = keras.initializers.Zeros()
         elif self.std is None:

@@ -150,9 +150,9 @@ QUICKSTART = Recipe(
     # doubles the iterations to converge (section 4.2), is off: the run is too short to overfit.
     epochs=5,
     batch_size=32,
-    learning_rate=0.01,
+    learning_rate=0.004,
     schedule="cosine",
-    warmup_epochs=0.5,
+    warmup_epochs=0.75,
     dropout=0.0,
     initializer="he",
     colour_noise="source",

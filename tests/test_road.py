@@ -92,7 +92,7 @@ def test_the_exported_network_predicts_without_us(road):
     said = run(ROOT / "saved_models" / "predict_example.py", road / "served" / "1", picture).stdout
     assert "neither alexnet_tf nor Keras" in said
     local = run("-m", "alexnet_tf.predict", f"--model={road}/run", "--json", str(picture)).stdout
-    best = json.loads(local)["classes"][0]
+    best = json.loads(local)["predictions"][0]["class"]
     assert f" {best} " in said
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from alexnet_tf.data.preprocessing import central_crop
 from alexnet_tf.data.records import PreparedDataset
-from alexnet_tf.models import Dropout, PixelNormalization, build_model, crop_size
+from alexnet_tf.models import Dropout, build_model, crop_size, logits_model, preprocessing_layer
 from alexnet_tf.training.recipes import Recipe
 
 
@@ -42,7 +42,7 @@ def make_network(
         recipe.model,
         classes=classes,
         input_shape=(size, size, channels),
-        include_preprocessing=PixelNormalization(mean=mean, name="preprocessing"),
+        include_preprocessing=preprocessing_layer(recipe.model, mean),
         initializer=recipe.initializer,
         dropout_seed=seed,
     )
@@ -60,11 +60,11 @@ def make_train_step(strategy, model, optimizer, batch_size: int):
       at top 1, wrong at top 5] over the global batch, before the update.
     """
     # The loss needs logits: a softmax followed by a logarithm loses precision.
-    logits_model = keras.Model(model.inputs, model.get_layer("prob").input)
+    network = logits_model(model)
 
     def replica_step(images, labels):
         with tf.GradientTape() as tape:
-            logits = tf.cast(logits_model(images, training=True), tf.float32)
+            logits = tf.cast(network(images, training=True), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             # Divided by the global batch: the optimiser adds the replicas' gradients.
             loss = tf.reduce_sum(losses) / batch_size

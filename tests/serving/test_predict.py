@@ -30,11 +30,12 @@ def predict(capsys, *arguments):
 
 
 def assert_same(ours, theirs):
-    """Classes equal; scores to 1e-6, because batches of other sizes round differently."""
+    """Classes equal; scores to 1e-5: a batch of another size is summed in another order, which
+    moves a probability by up to 3e-6 on some processors."""
     ours, theirs = ours["predictions"], theirs["predictions"]
     assert [p["class"] for p in ours] == [p["class"] for p in theirs]
     scores = [[p["score"] for p in one] for one in (ours, theirs)]
-    np.testing.assert_allclose(*scores, atol=1e-6)
+    np.testing.assert_allclose(*scores, rtol=0, atol=1e-5)
 
 
 def test_model_file_and_saved_model_say_the_same(workdir, exported, pictures, bad_pictures, capsys):

@@ -21,7 +21,8 @@ a plain mean, the squashing plain tanh, and the output a dense layer with softma
   parameters.
 
 The input is 32x32 with the 28x28 digit in its middle, grey levels 0 (background) to 255 (ink); the
-first layer maps them to -0.1 and 1.175, which gives MNIST a mean near 0 and a variance near 1.
+first layer maps them to -0.1 and 1.175, which gives MNIST a mean near 0 and a variance near 1. Built
+for a smaller input (`input_shape=(28, 28, 1)`), the network puts it on that background by itself.
 """
 
 import dataclasses
@@ -30,7 +31,13 @@ import keras
 import numpy as np
 
 from alexnet_tf.models.builder import build
-from alexnet_tf.models.layers.lenet import RadialBasis, ScaledTanh, SparseConv2D, Subsampling
+from alexnet_tf.models.layers.lenet import (
+    Canvas,
+    RadialBasis,
+    ScaledTanh,
+    SparseConv2D,
+    Subsampling,
+)
 from alexnet_tf.models.spec import Conv, Dense, Flatten, Options, Variant
 
 # The paper's table 1: which maps of s2 each map of c3 reads.
@@ -52,6 +59,8 @@ C3_CONNECTIONS = (
     (0, 2, 3, 5),
     (0, 1, 2, 3, 4, 5),
 )
+
+_SIDE = 32
 
 # Twelve rows of seven per digit, "#" is ink.
 _DIGITS = (
@@ -98,6 +107,23 @@ class FanIn:
         else:
             kernel = keras.initializers.RandomUniform(-2.4 / fan_in, 2.4 / fan_in)
         return {"kernel_initializer": kernel, "bias_initializer": keras.initializers.Zeros()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Middle:
+    """A picture smaller than `size` goes into the middle of the background."""
+
+    name: str
+    size: int
+    background: float
+
+    def apply(self, x, options: Options):
+        if x.shape[1] is None or x.shape[2] is None or min(x.shape[1:3]) >= self.size:
+            return x
+        return Canvas(self.size, self.background, name=self.name)(x)
+
+    def output_size(self, n: int) -> int:
+        return max(n, self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +187,7 @@ def _variant(name: str, summary: str, plain: bool) -> Variant:
     fan_in = FanIn()
     c3 = Conv("c3", 16, 5, init=fan_in) if plain else SparseConv("c3")
     features = (
+        Middle("canvas", _SIDE, -0.1),
         Conv("c1", 6, 5, init=fan_in),
         Squash("squash1", plain),
         Subsample("s2", plain),
@@ -180,7 +207,18 @@ def _variant(name: str, summary: str, plain: bool) -> Variant:
         Dense("output", init=fan_in) if plain else Centres("output"),
     )
     # (p - 20) / 200 is -0.1 for 0 and 1.175 for 255.
-    return Variant(name, summary, 32, (20.0,), features, top, scale=0.005, channels=1, classes=10)
+    return Variant(
+        name,
+        summary,
+        _SIDE,
+        (20.0,),
+        features,
+        top,
+        scale=0.005,
+        channels=1,
+        classes=10,
+        enlarges=True,
+    )
 
 
 LENET5 = _variant("lenet5", "LeNet-5 as described in 1998", plain=False)

@@ -72,15 +72,16 @@ class Dropout(keras.layers.Layer):
         keep = 1.0 - self.rate
         if not training or not self.rate:
             return inputs * keep if self.scaling == "paper" and self.rate else inputs
-        kept = ops.cast(self._uniform(inputs) >= self.rate, inputs.dtype)
+        kept = ops.cast(self._uniform(ops.shape(inputs)) >= self.rate, inputs.dtype)
         return inputs * kept * (1.0 / keep) if self.scaling == "inverted" else inputs * kept
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def _uniform(self, inputs):
+    def _uniform(self, shape):
+        """Numbers in [0, 1) for `shape`, a tuple of ints and, for an unknown batch, a scalar."""
         if keras.backend.backend() != "tensorflow":
-            return keras.random.uniform(ops.shape(inputs), seed=self.seed_generator)
+            return keras.random.uniform(shape, seed=self.seed_generator)
         import tensorflow as tf
 
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.identity(self.step)])
@@ -88,15 +89,14 @@ class Dropout(keras.layers.Layer):
         self.step.assign_add(1)
         context = tf.distribute.get_replica_context()
         replicas = context.num_replicas_in_sync if context else 1
-        shape = tf.shape(inputs)
         if replicas == 1:
-            return tf.random.stateless_uniform(shape, seed)
+            return tf.random.stateless_uniform(tf.stack(shape), seed)
         # The numbers for the global batch, of which this replica takes its share: a few megabytes
         # of random numbers more, for masks that do not depend on the number of replicas.
-        whole = tf.random.stateless_uniform(tf.concat([[shape[0] * replicas], shape[1:]], 0), seed)
-        first = tf.cast(context.replica_id_in_sync_group, tf.int32) * shape[0]
-        mine = tf.slice(whole, tf.concat([[first], tf.zeros_like(shape[1:])], 0), shape)
-        return tf.ensure_shape(mine, inputs.shape)
+        pictures, *rest = shape
+        whole = tf.random.stateless_uniform(tf.stack([pictures * replicas, *rest]), seed)
+        first = tf.cast(context.replica_id_in_sync_group, tf.int32) * pictures
+        return tf.slice(whole, tf.stack([first] + [0] * len(rest)), tf.stack(shape))
 
     def get_config(self):
         return {

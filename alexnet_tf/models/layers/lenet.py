@@ -6,6 +6,39 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
+class Canvas(keras.layers.Layer):
+    """Puts a map into the middle of a larger one: MNIST's 28x28 into LeNet-5's 32x32.
+
+    Args:
+      size: int, height and width of the result.
+      background: the number around the map.
+
+    Input: (b, h, w, c). Output: (b, max(h, size), max(w, size), c); an odd pixel goes to the bottom
+    and the right.
+    """
+
+    def __init__(self, size, background, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+        self.background = background
+
+    def call(self, inputs):
+        missing = [max(self.size - n, 0) for n in inputs.shape[1:3]]
+        pads = [(n // 2, n - n // 2) for n in missing]
+        # float(): ops.pad wants a number of its own kind under every backend.
+        return ops.pad(
+            inputs, [(0, 0), *pads, (0, 0)], "constant", constant_values=float(self.background)
+        )
+
+    def compute_output_shape(self, input_shape):
+        b, h, w, c = input_shape
+        return (b, max(h, self.size), max(w, self.size), c)
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "background": self.background}
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
 class ScaledTanh(keras.layers.Layer):
     """1.7159 * tanh(2 x / 3), the squashing function of LeNet-5: f(1) is near 1, f(-1) near -1."""
 

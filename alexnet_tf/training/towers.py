@@ -1,0 +1,245 @@
+"""One network on two devices, in two halves that talk where the paper's do: `--strategy=towers`.
+
+`alexnet_tf.models.towers` cuts the network; here both halves run, learn, and are put together again.
+
+The gradient is taken section by section instead of by one tape over everything: TensorFlow runs a
+layer where `tf.device` says, but the gradients of a tape that is asked outside of that scope have no
+device of their own and all land on the first. So each section has a tape, which is asked where the
+section lies, and this module adds and hands on what flows between them.
+"""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from alexnet_tf.models import layers
+from alexnet_tf.models.spec import Variant
+from alexnet_tf.models.towers import build_section, stages
+from alexnet_tf.training.optimizers import PaperSGD
+from alexnet_tf.training.step import wrong_counts
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A section that ran: what it read, what it gave, and the tape that saw it."""
+
+    device: str
+    inputs: list[tf.Tensor]
+    output: tf.Tensor
+    variables: list
+    tape: tf.GradientTape
+
+
+class Towers:
+    """Trains a network in two halves.
+
+    `model` and `optimizer` are the network in one piece, as any other strategy trains it. What is
+    saved, evaluated and exported is that one: `gather` brings it up to date from the halves, and
+    `scatter` the halves from it. Between the two only the halves learn.
+
+    Args:
+      variant: what `model` was built from; see `alexnet_tf.models.towers.stages`.
+      model: a whole network of that variant, with its top.
+      optimizer: built for the model's weights.
+      devices: names of the first half's device and the second's.
+      batch_size: pictures in a batch.
+
+    Raises:
+      ValueError: the variant cannot be cut in two, or the optimiser is not `PaperSGD`.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        model: keras.Model,
+        optimizer: PaperSGD,
+        devices: tuple[str, str],
+        batch_size: int,
+    ):
+        if not isinstance(optimizer, PaperSGD):
+            raise ValueError(
+                f"Two towers cannot train with {type(optimizer).__name__}: expected PaperSGD, so "
+                "use --precision=float32 or mixed_bfloat16, whose losses need no scale."
+            )
+        self.model, self.optimizer = model, optimizer
+        self.devices, self.batch_size = devices, batch_size
+        self.sections = self._build_sections(variant)
+        self.optimizers = []
+        for device, half in zip(devices, self._halves(), strict=True):
+            with tf.device(device):
+                variables = [v for section in half for v in section.trainable_variables]
+                self.optimizers.append(_optimizer_of(optimizer, variables))
+        self._pairs = self._pair_variables()
+        self._compiled_step = tf.function(self._train)
+        self._compiled_logits = tf.function(lambda *images: self._forward(images, False)[0])
+        self.scatter()
+
+    def step(self, batch, number) -> tf.Tensor:
+        """Trains on a batch, as the function that `make_train_step` makes for other strategies.
+
+        Args:
+          batch: (images (b, h, w, c), labels (b,)) on any device.
+          number: a float32 scalar, handed through.
+
+        Returns:
+          float32 [sum of losses, wrong at top 1, wrong at top 5, number], before the update.
+        """
+        images, labels = batch
+        if not isinstance(self.optimizer.get_config()["learning_rate"], dict):
+            for own in self.optimizers:  # no schedule: a number, which the loop may have changed
+                own.learning_rate = float(self.optimizer.learning_rate)
+        sums = self._compiled_step(self._on_both(images), labels, number)
+        self.optimizer.iterations.assign_add(1)  # its schedule is read between the steps
+        return sums
+
+    def logits(self, images) -> tf.Tensor:
+        """What the halves say at test about float (b, h, w, c): logits (b, classes)."""
+        return self._compiled_logits(*self._on_both(images))
+
+    def scatter(self) -> None:
+        """Gives the halves the whole network's weights, velocities and counters."""
+        for whole, parts in self._pairs:
+            for half, part in enumerate(parts):
+                part.assign(_share(whole, part.shape, half))
+
+    def gather(self) -> None:
+        """Puts weights, velocities and counters of the halves together in the whole network."""
+        for whole, parts in self._pairs:
+            whole.assign(_join(parts, whole.shape))
+
+    def _build_sections(self, variant: Variant) -> list[list[keras.Model]]:
+        """[stage][half]; the last stage has one half."""
+        sections, inputs = [], None
+        for stage in stages(variant):
+            built = []
+            for half, device in enumerate(self.devices[: stage.devices]):
+                with tf.device(device):
+                    built.append(
+                        build_section(stage, half, inputs or self.model.inputs, self.model)
+                    )
+            inputs = [section.output for section in built]
+            sections.append(built)
+        return sections
+
+    def _halves(self) -> list[list[keras.Model]]:
+        """[half][stage]"""
+        return [
+            [stage[half] for stage in self.sections if half < len(stage)] for half in range(2)
+        ]
+
+    def _pair_variables(self) -> list[tuple]:
+        """(a variable of the whole, its counterparts on the devices), for all that training changes."""
+        pairs = [(self.optimizer.iterations, [own.iterations for own in self.optimizers])]
+        parts = {}
+        for half, own in zip(self._halves(), self.optimizers, strict=True):
+            variables = [v for section in half for v in section.trainable_variables]
+            for variable, velocity in zip(variables, own.velocities, strict=True):
+                parts.setdefault(variable.path, []).append((variable, velocity))
+        wholes = zip(self.model.trainable_variables, self.optimizer.velocities, strict=True)
+        for variable, velocity in wholes:
+            own_variables, own_velocities = zip(*parts[variable.path], strict=True)
+            pairs += [(variable, own_variables), (velocity, own_velocities)]
+        for layer in self.model.layers:
+            if isinstance(layer, layers.Dropout):
+                steps = [
+                    own.step
+                    for stage in self.sections
+                    for section in stage
+                    for own in section.layers
+                    if own.name == layer.name
+                ]
+                pairs.append((layer.step, steps))
+        return pairs
+
+    def _on_both(self, images) -> list[tf.Tensor]:
+        """A copy for each device: in 2012, too, both GPUs were fed by the host."""
+        copies = []
+        for device in self.devices:
+            with tf.device(device):
+                copies.append(tf.identity(images))
+        return copies
+
+    def _forward(self, images, training: bool) -> tuple[tf.Tensor, list[list[_Call]]]:
+        calls = []
+        for number, stage in enumerate(self.sections):
+            calls.append([])
+            for half, section in enumerate(stage):
+                with tf.device(self.devices[half]), tf.GradientTape() as tape:
+                    if number:
+                        # The one place where something crosses on the way forward.
+                        inputs = [tf.identity(call.output) for call in calls[number - 1]]
+                        tape.watch(inputs)
+                        output = section(inputs, training=training)
+                    else:
+                        inputs = []  # nobody needs the gradient of the picture
+                        output = section(images[half], training=training)
+                variables = section.trainable_variables
+                calls[-1].append(_Call(self.devices[half], inputs, output, variables, tape))
+        return calls[-1][0].output, calls
+
+    def _backward(self, calls: list[list[_Call]], gradient: tf.Tensor) -> list[list[tf.Tensor]]:
+        """The gradients of each half's weights, in the order of its optimiser's variables."""
+        of_weights = [[], []]
+        of_outputs = [gradient]
+        for stage in reversed(calls):
+            of_inputs = []  # [reader][half that it read]
+            for half, (call, of_output) in enumerate(zip(stage, of_outputs, strict=True)):
+                with tf.device(call.device):
+                    found = call.tape.gradient(
+                        call.output, [*call.inputs, *call.variables], of_output
+                    )
+                count = len(call.inputs)
+                of_inputs.append(found[:count])
+                of_weights[half] = [*found[count:], *of_weights[half]]
+            of_outputs = []
+            for device, readers in zip(self.devices, zip(*of_inputs, strict=True), strict=False):
+                with tf.device(device):
+                    # What crosses on the way back: the other device's share of the sum.
+                    of_outputs.append(tf.add_n(readers))
+        return of_weights
+
+    def _train(self, images, labels, number):
+        logits, calls = self._forward(images, training=True)
+        with tf.device(self.devices[0]):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                # Under a mixed policy too: the loss needs float32.
+                scores = tf.cast(logits, tf.float32)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+                loss = tf.reduce_sum(losses) / self.batch_size
+            gradient = tape.gradient(loss, logits)
+            sums = tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, scores), number])
+        of_weights = self._backward(calls, gradient)
+        for device, own, gradients in zip(self.devices, self.optimizers, of_weights, strict=True):
+            with tf.device(device):
+                own.apply(gradients)
+        return sums
+
+
+def _optimizer_of(whole: PaperSGD, variables: list) -> PaperSGD:
+    """The same rule for a half's variables, with velocities and step beside them."""
+    config = whole.get_config()
+    names = {variable.path.split("/")[-2] for variable in variables}
+    for field in ("layer_learning_rates", "layer_weight_decay"):
+        config[field] = {name: value for name, value in config[field].items() if name in names}
+    own = PaperSGD.from_config(config)
+    own.build(variables)
+    return own
+
+
+def _share(whole, shape, half: int):
+    """A half's part of a variable of the whole network."""
+    if tuple(whole.shape) == tuple(shape):  # fc8, which is not cut, and the counters
+        return tf.convert_to_tensor(whole)
+    if len(shape) < len(whole.shape):  # a kernel of GroupedDense has an axis of columns
+        return tf.convert_to_tensor(whole)[half]
+    return tf.split(tf.convert_to_tensor(whole), 2, axis=-1)[half]  # its kernels or neurons
+
+
+def _join(parts, shape):
+    """A variable of the whole network from the halves' parts; the inverse of `_share`."""
+    parts = [tf.convert_to_tensor(part) for part in parts]
+    if tuple(parts[0].shape) == tuple(shape):
+        return parts[0]
+    return tf.stack(parts) if len(parts[0].shape) < len(shape) else tf.concat(parts, axis=-1)

@@ -181,13 +181,13 @@ def quality_of_ours(paths):
         right = np.minimum(edges[1:, None], np.arange(1, source + 1))
         return np.maximum(right - left, 0) * (resized / source)
 
-    columns = (2 * SIZE * WIDTH + HEIGHT) // (2 * HEIGHT)
-    down, across = weights(HEIGHT, SIZE), weights(WIDTH, columns)
-    left, found = (columns - SIZE) // 2, []
+    top, left, side = square()
+    area, found = weights(side, SIZE), []
     for path in paths[:: max(1, len(paths) // 40)]:
         pixels = simplejpeg.decode_jpeg(pathlib.Path(path).read_bytes())
-        exact = np.einsum("ih,hwc,jw->ijc", down, pixels.astype(np.float64), across, optimize=True)
-        error = images.resize_and_crop(pixels, SIZE) - exact[:, left : left + SIZE]
+        tight = pixels[top : top + side, left : left + side].astype(np.float64)
+        exact = np.einsum("ih,hwc,jw->ijc", area, tight, area, optimize=True)
+        error = images.central_square(pixels, SIZE) - exact
         found.append(10 * np.log10(255**2 / np.mean(error**2)))
     return statistics.median(found)
 

@@ -264,7 +264,7 @@ def _check_picture(encoded, record_format):
         return None
     try:
         conversion = images.Conversion(channels=record_format.channels)
-        pixels, _, _ = images.decode(encoded, conversion)
+        pixels, _ = images.decode(encoded, conversion)
     except images.BadPicture as error:
         return f"cannot be decoded: {error}"
     if pixels.shape != record_format.shape:

@@ -82,5 +82,4 @@ def evaluation_views(picture: tf.Tensor, crop_size: int, crops: int, image_size:
     """
     if crops == 1:
         return preprocessing.evaluation_crop(picture, crop_size, image_size)[tf.newaxis]
-    resized = preprocessing.resize_shorter_side(picture, image_size)
-    return preprocessing.ten_crop(preprocessing.central_crop(resized, image_size), crop_size)
+    return preprocessing.ten_crop(preprocessing.central_square(picture, image_size), crop_size)

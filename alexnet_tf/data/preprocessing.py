@@ -38,49 +38,55 @@ def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
     return image
 
 
-def resize_shorter_side(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes (height, width, channels) so that its shorter side is `size`; float32, 0..255.
+def central_square(image: tf.Tensor, size: int) -> tf.Tensor:
+    """The central square of a picture of any size, resized to `size`.
 
-    Shrinking averages areas, enlarging is bicubic, as the preparation of the original program's
-    successor did (cuda-convnet2, make-data). The longer side is rounded half up.
+    The paper resizes the shorter side to 256 and cuts out the central 256 x 256 (section 2); to cut
+    first and resize then is the same but for less than a pixel of the source, and touches no pixel
+    in vain. Shrinking averages areas, enlarging is bicubic, as the preparation of the original
+    program's successor did (cuda-convnet2, make-data).
+
+    Args:
+      image: (height, width, channels), uint8 or float, 0..255.
+      size: of the result.
+
+    Returns:
+      float32 (size, size, channels), 0..255.
     """
-    shape = tf.shape(image)
-    height, width = shape[0], shape[1]
-    shorter = tf.minimum(height, width)
-
-    def scaled(side):
-        # Integer arithmetic: size * side / shorter + 1/2, floored, has no float rounding in it.
-        return (2 * size * side + shorter) // (2 * shorter)
-
-    target = tf.stack([scaled(height), scaled(width)])
+    side = tf.minimum(tf.shape(image)[0], tf.shape(image)[1])
+    square = central_crop(image, side)
 
     def shrink():
-        return tf.image.resize(image, target, method="area")
+        return tf.image.resize(square, (size, size), method="area")
 
     def enlarge():
         # Bicubic overshoots at edges; what is stored as uint8 must stay in range.
-        enlarged = tf.image.resize(image, target, method="bicubic")
+        enlarged = tf.image.resize(square, (size, size), method="bicubic")
         return tf.clip_by_value(enlarged, 0.0, 255.0)
 
-    resized = tf.cond(shorter >= size, shrink, enlarge)
-    resized.set_shape((None, None, image.shape[-1]))
+    resized = tf.cond(side >= size, shrink, enlarge)
+    resized.set_shape((size, size, image.shape[-1]))
     return resized
 
 
-def central_crop(image: tf.Tensor, size: int) -> tf.Tensor:
-    """The central size x size window of (..., height, width, channels); offsets are floored."""
+def central_crop(image: tf.Tensor, size) -> tf.Tensor:
+    """The central size x size window of (..., height, width, channels); offsets are floored.
+
+    `size` is an int, or an int32 scalar tensor.
+    """
     height, width = tf.shape(image)[-3], tf.shape(image)[-2]
     top, left = (height - size) // 2, (width - size) // 2
     cropped = image[..., top : top + size, left : left + size, :]
-    cropped.set_shape((*image.shape[:-3], size, size, image.shape[-1]))
+    known = size if isinstance(size, int) else None
+    cropped.set_shape((*image.shape[:-3], known, known, image.shape[-1]))
     return cropped
 
 
 def evaluation_crop(image: tf.Tensor, crop_size: int, image_size: int = 256) -> tf.Tensor:
     """What a network sees of one picture of any size when it is not training.
 
-    The shorter side becomes `image_size`, the centre square is cut out, and of that the central
-    crop (paper, sections 2 and 4.1). On a stored `image_size` picture only the last step remains.
+    The central square becomes `image_size` pixels wide, and of that the central crop is taken
+    (paper, sections 2 and 4.1). On a stored `image_size` picture only the last step remains.
 
     Args:
       image: (height, width, channels), uint8 or float, 0..255.
@@ -90,8 +96,7 @@ def evaluation_crop(image: tf.Tensor, crop_size: int, image_size: int = 256) -> 
     Returns:
       float32 (crop_size, crop_size, channels), 0..255.
     """
-    square = central_crop(resize_shorter_side(image, image_size), image_size)
-    return central_crop(square, crop_size)
+    return central_crop(central_square(image, image_size), crop_size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

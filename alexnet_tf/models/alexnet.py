@@ -28,7 +28,6 @@ TORCHVISION_SCALE = (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
 # the mean.
 OVERHANG = ((0, 3), (0, 3))
 FIRST = LAST = Init(0.01, 0.0, he=False)
-SECOND = Init(0.01, 1.0, he=False)
 
 
 def _same(kernel: int) -> tuple:
@@ -71,7 +70,7 @@ ALEXNET = Variant(
         Relu("relu1"),
         Norm("norm1"),
         Pool("pool1"),  # (b, 27, 27, 96)
-        Conv("conv2", 256, 5, pad=_same(5), groups=2, init=SECOND),
+        Conv("conv2", 256, 5, pad=_same(5), groups=2, init=Init(0.01, 1.0)),
         Relu("relu2"),
         Norm("norm2"),
         Pool("pool2"),  # (b, 13, 13, 256)
@@ -94,7 +93,7 @@ ALEXNET_CAFFE = Variant(
         Relu("relu1"),
         Norm("norm1", **_CAFFE_NORM),
         Pool("pool1", ceil=True),
-        Conv("conv2", 256, 5, pad=_same(5), groups=2, init=Init(0.01, 0.1, he=False)),
+        Conv("conv2", 256, 5, pad=_same(5), groups=2, init=Init(0.01, 0.1)),
         Relu("relu2"),
         Norm("norm2", **_CAFFE_NORM),
         Pool("pool2", ceil=True),
@@ -128,7 +127,7 @@ CAFFENET = Variant(
         Relu("relu1"),
         Pool("pool1", ceil=True),
         Norm("norm1", **_CAFFE_NORM),
-        Conv("conv2", 256, 5, pad=_same(5), groups=2, init=SECOND),
+        Conv("conv2", 256, 5, pad=_same(5), groups=2, init=Init(0.01, 1.0)),
         Relu("relu2"),
         Pool("pool2", ceil=True),
         Norm("norm2", **_CAFFE_NORM),

@@ -31,18 +31,9 @@ def find_variant(name: str) -> Variant:
     return _VARIANTS[name]
 
 
-def crop_size(variant: str, stored: int | None = None) -> int:
-    """The side, in pixels, of the square pictures that the published network takes.
-
-    Args:
-      variant: a name of `list_models`.
-      stored: the side of the pictures at hand. LeNet-5 puts smaller ones, such as MNIST's 28
-        pixels, on its 32 by itself: then the network is built for the stored size.
-    """
-    found = find_variant(variant)
-    if stored is not None and found.enlarges:
-        return min(stored, found.crop_size)
-    return found.crop_size
+def crop_size(variant: str) -> int:
+    """The side, in pixels, of the square pictures that the published network takes."""
+    return find_variant(variant).crop_size
 
 
 def preprocessing_layer(variant: str, mean=None):
@@ -79,7 +70,7 @@ def build_model(variant: str, **keywords) -> keras.Model:
         scaled RGB).
       name: the model's name; None for the variant's.
       initializer: "published" for the weights and biases that the publication begins with; "he" for
-        zero biases and kernels from N(0, 2 / fan-in) in all layers but the first two and the last,
+        zero biases and kernels from N(0, 2 / fan-in) in all layers but the first and the last,
         which keep the published 0.01: it begins to learn much sooner.
       dropout_seed: int, chooses the stream of dropout masks.
 

@@ -48,7 +48,7 @@ from alexnet_tf.models.spec import (
 )
 
 _ENDS = Init(0.01, 0.0, he=False)  # conv1 and fc8
-_CONV2 = Init(0.01, 1.0, he=False)
+_CONV2 = Init(0.01, 1.0)
 _CONV3 = Init(0.03, 0.0)
 _CONV45 = Init(0.03, 1.0)
 _FC = Init(0.01, 1.0)

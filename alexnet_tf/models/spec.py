@@ -33,10 +33,9 @@ class Init:
     std None means uniform in +-1/sqrt(fan-in) for kernel and bias, the default of PyTorch's layers,
     which torchvision's AlexNet begins with.
 
-    he: whether the "he" start replaces this kernel by N(0, 2 / fan-in), which keeps the size of the
-    activations from layer to layer. Not in the first two layers: they begin with pixels, whose
-    deviation is 50 to 70, and the published kernels bring it down to about 1. Nor in a last layer,
-    whose outputs should begin near 0.
+    he: whether the "he" start replaces this kernel by N(0, 2 / fan-in). Not in a first layer, whose
+    inputs are pixels with a deviation near 70 instead of 1, nor in a last layer, whose outputs
+    should begin near 0.
     """
 
     std: float | None = 0.01
@@ -209,7 +208,6 @@ class Variant:
     name: how users call it. summary: one line. crop_size, channels: its input. mean, scale,
     channel_order: what its preprocessing layer does to RGB pixels of 0..255. features: entries up
     to and with the last pool. top: entries from the flattening to the logits. classes: published.
-    enlarges: whether the first entry brings smaller pictures to crop_size, by a border around them.
     """
 
     name: str
@@ -222,7 +220,6 @@ class Variant:
     channel_order: str = "rgb"
     channels: int = 3
     classes: int = 1000
-    enlarges: bool = False
 
     def feature_size(self, n: int) -> int:
         """The side of the last map for a picture with sides of n; less than 1: too small."""

@@ -31,9 +31,18 @@ def find_variant(name: str) -> Variant:
     return _VARIANTS[name]
 
 
-def crop_size(variant: str) -> int:
-    """The side, in pixels, of the square pictures that the published network takes."""
-    return find_variant(variant).crop_size
+def crop_size(variant: str, stored: int | None = None) -> int:
+    """The side, in pixels, of the square pictures that the published network takes.
+
+    Args:
+      variant: a name of `list_models`.
+      stored: the side of the pictures at hand. LeNet-5 puts smaller ones, such as MNIST's 28
+        pixels, on its 32 by itself: then the network is built for the stored size.
+    """
+    found = find_variant(variant)
+    if stored is not None and found.enlarges:
+        return min(stored, found.crop_size)
+    return found.crop_size
 
 
 def preprocessing_layer(variant: str, mean=None):

@@ -208,6 +208,7 @@ class Variant:
     name: how users call it. summary: one line. crop_size, channels: its input. mean, scale,
     channel_order: what its preprocessing layer does to RGB pixels of 0..255. features: entries up
     to and with the last pool. top: entries from the flattening to the logits. classes: published.
+    enlarges: whether the first entry brings smaller pictures to crop_size, by a border around them.
     """
 
     name: str
@@ -220,6 +221,7 @@ class Variant:
     channel_order: str = "rgb"
     channels: int = 3
     classes: int = 1000
+    enlarges: bool = False
 
     def feature_size(self, n: int) -> int:
         """The side of the last map for a picture with sides of n; less than 1: too small."""

@@ -113,22 +113,27 @@ def _override(recipe: Recipe, flags) -> Recipe:
     }
     for field in ("rate_steps", "bias_rate_steps", "conv1_rate_steps"):
         if field in changes:
-            changes[field] = _rates(field, changes[field])
+            changes[field] = _pairs(field, changes[field], float, "EPOCH:RATE", "25:0.001,51:1e-4")
+    if "layer_weight_decay" in changes:
+        changes["layer_weight_decay"] = _pairs(
+            "layer_weight_decay", flags.layer_weight_decay, str, "LAYER:DECAY", "fc6:0.004,fc8:0.01"
+        )
     try:
-        return dataclasses.replace(recipe, **changes)
+        changed = dataclasses.replace(recipe, **changes)
+        changed.require_complete()
+        return changed
     except ValueError as error:
         raise door.UsageError(f"--{error}") from error
 
 
-def _rates(name: str, text: str):
-    """ "25:0.001,51:0.0001" as ((25.0, 0.001), (51.0, 0.0001))."""
+def _pairs(name: str, text: str, kind: type, form: str, example: str):
+    """ "25:0.001,51:0.0001" as ((25.0, 0.001), (51.0, 0.0001)) for the kind float."""
     try:
         pairs = [part.split(":") for part in text.split(",") if part]
-        return tuple((float(epoch), float(rate)) for epoch, rate in pairs)
+        return tuple((kind(key), float(number)) for key, number in pairs)
     except ValueError as error:
         raise door.UsageError(
-            f"--{name}={text!r} is not understood: expected EPOCH:RATE,EPOCH:RATE,... such as "
-            "25:0.001,51:0.0001."
+            f"--{name}={text!r} is not understood: expected {form},{form},... such as {example}."
         ) from error
 
 

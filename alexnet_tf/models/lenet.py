@@ -21,8 +21,9 @@ a plain mean, the squashing plain tanh, and the output a dense layer with softma
   parameters.
 
 The input is 32x32 with the 28x28 digit in its middle, grey levels 0 (background) to 255 (ink); the
-first layer maps them to -0.1 and 1.175, which gives MNIST a mean near 0 and a variance near 1. Built
-for a smaller input (`input_shape=(28, 28, 1)`), the network puts it on that background by itself.
+first layer maps them to -0.1 and 1.175, which gives MNIST a mean near 0 and a variance near 1.
+Built for a smaller input (`input_shape=(28, 28, 1)`), the network puts it on that background by
+itself.
 """
 
 import dataclasses

@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import signal
+import sys
 import time
 from collections.abc import Sequence
 
@@ -18,7 +19,7 @@ from alexnet_tf import evaluation
 from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, training_batches
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
-from alexnet_tf.training import reports
+from alexnet_tf.training import finetuning, reports
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import make_optimizer, plateau_rate
@@ -94,7 +95,7 @@ def train(
     dataset = open_dataset(run.data_dir)
     trainer = _Trainer(run, strategy, dataset, callbacks)
     progress = trainer.resume()
-    reports.write_config(run, dataset, strategy)
+    reports.write_config(trainer.run, dataset, strategy)
     with _stop_requests() as stop:
         trainer.run_epochs(progress, stop)
     return trainer.finish(progress)
@@ -110,8 +111,10 @@ class _Trainer:
         dataset: PreparedDataset,
         callbacks: Sequence[keras.callbacks.Callback],
     ):
-        recipe = run.recipe
-        self.run, self.strategy, self.dataset = run, strategy, dataset
+        self.source = finetuning.open_source(run.recipe)
+        recipe = finetuning.with_crop_size(run.recipe, dataset, self.source)
+        self.run = dataclasses.replace(run, recipe=recipe)
+        self.strategy, self.dataset = strategy, dataset
         self.steps = steps_per_epoch(dataset, recipe.batch_size)
         self.schedule = Schedule(
             batch_size=recipe.batch_size,
@@ -119,13 +122,17 @@ class _Trainer:
             seed=run.seed,
             replicas=strategy.num_replicas_in_sync,
         )
-        self.mean = training_mean(recipe, dataset)
+        if self.source:
+            self.mean = finetuning.source_mean(recipe, self.source)
+        else:
+            self.mean = training_mean(recipe, dataset)
         self.augmentation = self._augmentation()
         with strategy.scope():
             self.model = make_network(
                 recipe, dataset.classes, dataset.format.channels, self.mean, run.seed
             )
-            self.optimizer = make_optimizer(recipe, self.steps)
+            slow = finetuning.prepare_body(self.model, recipe)
+            self.optimizer = make_optimizer(recipe, self.steps, slow)
             if recipe.precision == "mixed_float16":
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             # Built now: restoring needs the velocities to exist.
@@ -163,6 +170,9 @@ class _Trainer:
         settings = reports.as_json({**recipe, "seed": self.run.seed})
         progress = self.checkpoints.restore(self.run.recipe.model)
         if progress is None:
+            if self.source:
+                names = self.dataset.synsets
+                print(finetuning.take_weights(self.model, self.source, names), file=sys.stderr)
             return Progress(model=self.run.recipe.model, recipe=settings)
         differing = [name for name in settings if progress.recipe.get(name) != settings[name]]
         if differing:

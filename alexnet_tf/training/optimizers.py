@@ -27,6 +27,7 @@ class PaperSGD(keras.optimizers.Optimizer):
       layer_learning_rates: layer name -> factor on the rate of that layer's variables, a float or a
         schedule. 0 leaves weights and velocity as they are, as a zero rate does in the original
         program.
+      layer_weight_decay: layer name -> decay of that layer's kernels, instead of `weight_decay`.
 
     A bias is a variable named "bias". The gradient must be that of the mean loss over the global
     batch; under a `tf.distribute` strategy `apply` sums the replicas' gradients.
@@ -43,6 +44,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         bias_learning_rate=2.0,
         bias_weight_decay=False,
         layer_learning_rates=None,
+        layer_weight_decay=None,
         name="paper_sgd",
         **kwargs,
     ):
@@ -50,8 +52,10 @@ class PaperSGD(keras.optimizers.Optimizer):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum is {momentum}: expected a number from 0 to 1.")
-        if weight_decay < 0:
-            raise ValueError(f"weight_decay is {weight_decay}: expected 0 or more.")
+        self.layer_weight_decay = dict(layer_weight_decay or {})
+        for decay in (weight_decay, *self.layer_weight_decay.values()):
+            if decay < 0:
+                raise ValueError(f"weight_decay is {decay}: expected 0 or more.")
         self.momentum = momentum
         self.decay = weight_decay
         self.bias_learning_rate = _schedule(bias_learning_rate)
@@ -70,12 +74,13 @@ class PaperSGD(keras.optimizers.Optimizer):
         paths = [variable.path.split("/") for variable in variables]
         self._layers = [path[-2] if len(path) > 1 else "" for path in paths]
         self._is_bias = [path[-1] == "bias" for path in paths]
-        unknown = set(self.layer_learning_rates) - set(self._layers)
-        if unknown:
-            raise ValueError(
-                f"layer_learning_rates names {sorted(unknown)}, but the layers with weights are "
-                f"{sorted(set(self._layers))}."
-            )
+        for argument in ("layer_learning_rates", "layer_weight_decay"):
+            unknown = set(getattr(self, argument)) - set(self._layers)
+            if unknown:
+                raise ValueError(
+                    f"{argument} names {sorted(unknown)}, but the layers with weights are "
+                    f"{sorted(set(self._layers))}."
+                )
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of the recurrence on one variable."""
@@ -92,7 +97,9 @@ class PaperSGD(keras.optimizers.Optimizer):
                 factor = ops.cast(factor(self.iterations), variable.dtype)
             rate = rate * factor
         gradient = ops.cast(gradient, variable.dtype)
-        decay = self.decay if self.bias_weight_decay or not is_bias else 0.0
+        decay = 0.0
+        if self.bias_weight_decay or not is_bias:
+            decay = self.layer_weight_decay.get(self._layers[index], self.decay)
         velocity = self.velocities[index]
         scheduled = any(not isinstance(factor, float) for factor in factors)
         if keras.backend.backend() == "tensorflow" and self.momentum and not scheduled:
@@ -119,6 +126,7 @@ class PaperSGD(keras.optimizers.Optimizer):
             weight_decay=self.decay,
             bias_learning_rate=_serialize(self.bias_learning_rate),
             bias_weight_decay=self.bias_weight_decay,
+            layer_weight_decay=self.layer_weight_decay,
             layer_learning_rates={
                 layer: _serialize(rate) for layer, rate in self.layer_learning_rates.items()
             },

@@ -8,6 +8,7 @@ epoch on, counted from 0.
 import dataclasses
 
 RatesByEpoch = tuple[tuple[float, float], ...]
+NumbersByLayer = tuple[tuple[str, float], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +27,28 @@ class Recipe:
       patience: epochs without a better validation error before "plateau" lowers the rate.
       momentum: of the velocity.
       weight_decay: inside the velocity, on kernels.
+      layer_weight_decay: ((layer, decay), ...) for layers with a decay of their own.
       bias_learning_rate: factor on the rate of biases.
       bias_rate_steps: the biases' own rates that follow learning_rate * bias_learning_rate; empty
         to keep them at the factor.
       bias_weight_decay: whether biases decay too.
       conv1_rate_steps: the first layer's own rates, where they differ; a rate of 0 freezes it.
+      weights: a trained network (a run's workdir or .keras file) to start from; None to start anew.
+        A last layer that does not fit the data set's classes is replaced by a new one.
+      body_learning_rate: with weights, factor on the rate of all layers but the last; 0 freezes
+        them.
       initializer: "published" (the variant's own) or "he".
       dropout: probability of dropping a unit of fc6 and fc7.
-      crop_size: height and width of the random crop, in pixels; None for the variant's own.
+      image_size: side to which pictures are brought before the crop where the data set does not
+        store them at one size, in pixels.
+      crop_size: height and width of the random crop, in pixels; None for the variant's own, or with
+        weights for what that network takes.
       mirror: mirror half of the pictures.
       crop_group: consecutive pictures that share a crop and mirror draw.
       colour_noise: "none", "paper" or "source".
       colour_noise_epochs: epochs with colour noise; None for all.
-      mean: what is subtracted: the "image" of per-pixel means, or one number per channel ("rgb").
+      mean: what is subtracted: the "image" of per-pixel means of the data set, its one number per
+        channel ("rgb"), or the variant's "published" numbers. With weights, that network's own.
       precision: Keras policy: "float32", "mixed_bfloat16", "mixed_float16".
     """
 
@@ -52,12 +62,16 @@ class Recipe:
     patience: int = 5
     momentum: float = 0.9
     weight_decay: float = 0.0005
+    layer_weight_decay: NumbersByLayer = ()
     bias_learning_rate: float = 1.0
     bias_rate_steps: RatesByEpoch = ()
     bias_weight_decay: bool = False
     conv1_rate_steps: RatesByEpoch = ()
+    weights: str | None = None
+    body_learning_rate: float = 1.0
     initializer: str = "published"
     dropout: float = 0.5
+    image_size: int = 256
     crop_size: int | None = None
     mirror: bool = True
     crop_group: int = 1
@@ -71,20 +85,32 @@ class Recipe:
             "schedule": ("constant", "steps", "cosine", "plateau"),
             "initializer": ("published", "he"),
             "colour_noise": ("none", "paper", "source"),
-            "mean": ("image", "rgb"),
+            "mean": ("image", "rgb", "published"),
             "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
         }
         for field, allowed in choices.items():
             value = getattr(self, field)
             if value not in allowed:
                 raise ValueError(f"{field} is {value!r}: expected one of {', '.join(allowed)}.")
-        for field in ("epochs", "batch_size", "crop_group", "patience"):
+        for field in ("epochs", "batch_size", "crop_group", "patience", "image_size"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}: expected 1 or more.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: expected 0 or more, less than 1.")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}: expected more than 0.")
+        if not 0 <= self.body_learning_rate <= 1:
+            raise ValueError(
+                f"body_learning_rate is {self.body_learning_rate}: expected 0 (frozen) to 1."
+            )
+
+    def require_complete(self) -> None:
+        """Raises ValueError for a recipe that lacks what only its user can give."""
+        if self.body_learning_rate != 1 and not self.weights:
+            raise ValueError(
+                f"weights is missing: a body rate of {self.body_learning_rate} makes sense only on "
+                "a trained network; name its workdir or .keras file."
+            )
 
 
 PAPER = Recipe(
@@ -159,6 +185,58 @@ QUICKSTART = Recipe(
     mean="rgb",
 )
 
+LENET5 = Recipe(
+    # LeCun et al. 1998, section III: 20 passes over MNIST, online, with the rates 0.0005 for two
+    # passes, 0.0002 for three, 0.0001 for three, 0.00005 for four, then 0.00001: the steps below
+    # are theirs, as parts of the first. The paper's rates are divided by an estimate of each
+    # weight's curvature, which is not done here, so the first rate, the batch and the momentum are
+    # ours, chosen on a part of MNIST's training set. Neither mirrors nor noise: a mirrored digit
+    # is none. No weight decay: the paper has none.
+    model="lenet5",
+    epochs=20,
+    batch_size=32,
+    learning_rate=0.001,
+    rate_steps=((2, 0.0004), (5, 0.0002), (8, 0.0001), (12, 0.00002)),
+    weight_decay=0.0,
+    dropout=0.0,
+    image_size=28,
+    mirror=False,
+    colour_noise="none",
+    mean="published",
+)
+
+CIFARNET = Recipe(
+    # akrizhevsky/cuda-convnet2, layers/layers-cifar10-11pct.cfg and layer-params: batch 128,
+    # momentum 0.9, epsW 0.001, epsB 0.002, decay 0.004 in the local layers, 0.01 in fc10 and none
+    # in the convolutions; crops of 24 out of 32 and mirrors per picture, the mean image subtracted.
+    # About 500 epochs, then 10 at a tenth and 10 at a hundredth. (There, the first 350 leave out a
+    # fifth of the pictures to watch, and batches come unshuffled; not here.)
+    model="cifarnet",
+    epochs=520,
+    learning_rate=0.001,
+    rate_steps=((500, 1e-4), (510, 1e-5)),
+    bias_learning_rate=2.0,
+    weight_decay=0.0,
+    layer_weight_decay=(("local3", 0.004), ("local4", 0.004), ("fc10", 0.01)),
+    dropout=0.0,
+    image_size=32,
+    colour_noise="none",
+)
+
+FINETUNE = Recipe(
+    # BVLC/caffe models/finetune_flickr_style: rate 0.001, ten times that for the new last layer
+    # (lr_mult 10), biases twice, batch 50, a tenth of the rate every 20,000 iterations of 100,000.
+    # Its data set has 80,000 pictures, so that is every 12.5 of 62.5 epochs. Here the last layer's
+    # rate is the base and the body's a tenth of it. --body_learning_rate=0 trains the last layer
+    # only.
+    epochs=63,
+    batch_size=50,
+    rate_steps=((12.5, 1e-3), (25, 1e-4), (37.5, 1e-5), (50, 1e-6)),
+    bias_learning_rate=2.0,
+    body_learning_rate=0.1,
+    colour_noise="none",
+)
+
 RECIPES = {
     "paper": PAPER,
     "source_145": SOURCE_145,
@@ -166,6 +244,9 @@ RECIPES = {
     "torchvision": TORCHVISION,
     "one_weird_trick": ONE_WEIRD_TRICK,
     "quickstart": QUICKSTART,
+    "lenet5": LENET5,
+    "cifarnet": CIFARNET,
+    "finetune": FINETUNE,
 }
 
 

@@ -1,5 +1,7 @@
 """A recipe's rates as Keras schedules: durations in epochs become steps here and nowhere else."""
 
+from collections.abc import Sequence
+
 import keras
 
 from alexnet_tf.training.optimizers import PaperSGD
@@ -78,10 +80,15 @@ def plateau_rate(recipe: Recipe, errors: list[float]) -> float:
     return recipe.learning_rate * 0.1**reductions
 
 
-def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> PaperSGD:
+def make_optimizer(recipe: Recipe, steps_per_epoch: int, slow: Sequence[str] = ()) -> PaperSGD:
     """The optimiser of a recipe.
 
     With the "plateau" schedule its rate is a variable, which the loop sets after each epoch.
+
+    Args:
+      recipe: the numbers.
+      steps_per_epoch: global batches in an epoch.
+      slow: layers that learn at `recipe.body_learning_rate` times the rate.
     """
     steps = recipe.epochs * steps_per_epoch
     warmup = round(recipe.warmup_epochs * steps_per_epoch)
@@ -96,7 +103,8 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> PaperSGD:
         rate = step_rates(recipe.learning_rate, recipe.rate_steps, steps_per_epoch)
     else:
         rate = recipe.learning_rate
-    bias, layers = recipe.bias_learning_rate, {}
+    bias = recipe.bias_learning_rate
+    layers = dict.fromkeys(slow, recipe.body_learning_rate)
     if recipe.bias_rate_steps or recipe.conv1_rate_steps:
         if recipe.schedule != "steps":
             raise ValueError(
@@ -115,5 +123,6 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> PaperSGD:
         bias_learning_rate=bias,
         bias_weight_decay=recipe.bias_weight_decay,
         layer_learning_rates=layers,
+        layer_weight_decay=dict(recipe.layer_weight_decay),
         loss_scale_factor=None,
     )

@@ -7,6 +7,7 @@ import tensorflow as tf
 from alexnet_tf.data.preprocessing import central_crop
 from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import Dropout, build_model, crop_size, logits_model, preprocessing_layer
+from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.training.recipes import Recipe
 
 
@@ -21,6 +22,8 @@ def training_mean(recipe: Recipe, dataset: PreparedDataset) -> np.ndarray:
     The original program subtracts the central window of the mean image from every crop, wherever
     the crop was taken (convdata_jpeg.py).
     """
+    if recipe.mean == "published":
+        return np.asarray(find_variant(recipe.model).mean, np.float32)
     statistics = dataset.statistics()
     if recipe.mean == "rgb":
         return np.asarray(statistics["rgb_mean"], np.float32)

@@ -129,3 +129,18 @@ def test_plateau_divides_by_ten_at_most_three_times():
     assert plateau_rate(recipe, [0.5, 0.4, 0.4]) == pytest.approx(0.01)
     assert plateau_rate(recipe, [0.5, 0.4, 0.4, 0.4]) == pytest.approx(0.001)
     assert plateau_rate(recipe, [0.5] * 30) == pytest.approx(1e-5)
+
+
+def test_layers_may_have_a_decay_of_their_own():
+    model = _network()
+    start = [np.asarray(v) for v in model.trainable_variables]
+    gradients = _gradients(model, 50)
+    optimizer = PaperSGD(0.01, weight_decay=0.0, layer_weight_decay={"fc8": 0.3})
+    actual = _steps(PaperSGD.from_config(optimizer.get_config()), model, gradients)
+    expected = _numpy_run(
+        start, gradients, lambda step, i: 0.01 * (1 + i % 2), lambda i: 0.3 if i == 2 else 0.0
+    )
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=2e-5, atol=2e-6)
+    with pytest.raises(ValueError, match=r"layer_weight_decay names \['fc9'\]"):
+        PaperSGD(layer_weight_decay={"fc9": 0.1}).build(_network().trainable_variables)

@@ -1,0 +1,122 @@
+"""Starting from a trained network: its body, and its last layer where that still fits."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from alexnet_tf.data.records import PreparedDataset
+from alexnet_tf.models import crop_size, preprocessing_layer
+from alexnet_tf.models.trained import TrainedModel, open_model
+from alexnet_tf.training.recipes import Recipe
+
+
+def open_source(recipe: Recipe) -> TrainedModel | None:
+    """The network that the recipe starts from, or None when it starts anew.
+
+    Raises:
+      FileNotFoundError, ValueError: it is not there, or no network (see `models.trained`).
+    """
+    recipe.require_complete()
+    return open_model(recipe.weights) if recipe.weights else None
+
+
+def with_crop_size(
+    recipe: Recipe, dataset: PreparedDataset, source: TrainedModel | None = None
+) -> Recipe:
+    """The recipe with the network's input size as a number."""
+    if recipe.crop_size is not None:
+        return recipe
+    size = source.crop_size if source else crop_size(recipe.model, dataset.format.image_size)
+    return dataclasses.replace(recipe, crop_size=size)
+
+
+def source_mean(recipe: Recipe, source: TrainedModel) -> np.ndarray:
+    """What a trained network subtracts: its body knows no other pixels.
+
+    Raises:
+      ValueError: its first layer is not the one of the recipe's variant.
+    """
+    try:
+        first = source.model.get_layer("preprocessing")
+    except ValueError:
+        raise ValueError(
+            f"{source.path} has no layer 'preprocessing', so what it subtracts is not known: build "
+            "it with include_preprocessing=True, or import it with alexnet_tf.import_weights."
+        ) from None
+    expected = preprocessing_layer(recipe.model, first.mean)
+    same_scale = np.array_equal(np.broadcast_to(first.scale, expected.scale.shape), expected.scale)
+    if not same_scale or first.channel_order != expected.channel_order:
+        raise ValueError(
+            f"{source.path} takes pixels times {first.scale.tolist()} in {first.channel_order}, "
+            f"but {recipe.model} takes them times {expected.scale.tolist()} in "
+            f"{expected.channel_order}: use the --model that it was trained as."
+        )
+    return first.mean
+
+
+def prepare_body(model: keras.Model, recipe: Recipe) -> list[str]:
+    """Freezes the layers before the last, or names them where they only learn more slowly.
+
+    Call it before the optimiser is built.
+
+    Returns:
+      Names for `make_optimizer(slow=)`; empty when they are frozen or learn at the full rate.
+
+    Raises:
+      ValueError: nothing is left to train.
+    """
+    last = last_layer(model)
+    body = [layer for layer in model.layers if layer.trainable_variables and layer is not last]
+    if recipe.body_learning_rate == 1:
+        return []
+    if recipe.body_learning_rate > 0:
+        return [layer.name for layer in body]
+    for layer in body:
+        layer.trainable = False
+    if not model.trainable_variables:
+        raise ValueError(
+            f"With body_learning_rate 0 nothing of {recipe.model} is left to train, because its "
+            f"last layer {last.name!r} has no weights that learn: use more than 0."
+        )
+    return []
+
+
+def take_weights(model: keras.Model, source: TrainedModel, class_names: tuple[str, ...]) -> str:
+    """Copies a trained network's weights into `model`, layer by layer of the same name.
+
+    The last layer stays as it is when the source tells apart other classes than `class_names`.
+
+    Returns:
+      A sentence that says what was taken.
+
+    Raises:
+      ValueError: a layer is missing in the source, or has another shape there.
+    """
+    same_count = source.classes == model.output_shape[-1]
+    fits = same_count and source.class_names in (None, tuple(class_names))
+    last = last_layer(model)
+    taken = [layer for layer in model.layers if layer.weights and (fits or layer is not last)]
+    theirs = {layer.name: layer for layer in source.model.layers}
+    for layer in taken:
+        wanted = [tuple(weight.shape) for weight in layer.weights]
+        found = [tuple(weight.shape) for weight in getattr(theirs.get(layer.name), "weights", ())]
+        if wanted != found:
+            raise ValueError(
+                f"{source.path} (network {source.model.name!r}) has weights {found} in layer "
+                f"{layer.name!r}, but {model.name!r} at {model.input_shape[1]} pixels needs "
+                f"{wanted}: use the --model and --crop_size that it was trained with."
+            )
+    for layer in taken:
+        layer.set_weights(theirs[layer.name].get_weights())
+    if fits:
+        return f"All weights are those of {source.path}."
+    return (
+        f"The weights are those of {source.path}, but for a new last layer {last.name!r}: "
+        f"{source.classes} classes there, {len(class_names)} here."
+    )
+
+
+def last_layer(model: keras.Model) -> keras.layers.Layer:
+    """The layer that gives the logits: the one before "prob"."""
+    return model.get_layer("prob").input._keras_history.operation

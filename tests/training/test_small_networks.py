@@ -1,0 +1,90 @@
+"""LeNet-5 and the CIFAR-10 network through the front doors, on pictures of their own size."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import alexnet_tf
+from alexnet_tf import evaluate, models, train
+from alexnet_tf.data.records import open_dataset
+
+
+def _train(data, workdir, *flags):
+    common = [f"--data_dir={data}", f"--workdir={workdir}", "--deterministic=false"]
+    assert not train.main([*common, *flags])
+    return json.loads((workdir / "config.json").read_text())
+
+
+def _evaluated(data, workdir):
+    output = workdir / "evaluation.json"
+    assert not evaluate.main([f"--model={workdir}", f"--data_dir={data}", f"--output={output}"])
+    return json.loads(output.read_text())
+
+
+def test_a_small_picture_goes_into_the_middle_of_lenet_s_32_pixels():
+    """Against NumPy's own padding of the pixels, before anything else happens to them."""
+    whole = alexnet_tf.LeNet5()
+    small = alexnet_tf.LeNet5(input_shape=(28, 28, 1))
+    odd = alexnet_tf.LeNet5(input_shape=(25, 25, 1))
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 1)).astype(np.float32)
+    for network, view, pads in ((small, pixels, (2, 2)), (odd, pixels[:, :25, :25], (3, 4))):
+        network.set_weights(whole.get_weights())
+        padded = np.pad(view, [(0, 0), pads, pads, (0, 0)])
+        np.testing.assert_allclose(network(view), whole(padded), atol=1e-6)
+    assert [models.crop_size("lenet5", n) for n in (28, 32, 64)] == [28, 32, 32]
+    assert models.crop_size("alexnet", 28) == models.crop_size("alexnet")
+
+
+def test_lenet5_learns_digits_of_28_pixels(digit_records, tmp_path):
+    """The recipe as it is, but for its length: 46 batches an epoch where MNIST has 1,875."""
+    config = _train(digit_records, tmp_path, "--recipe=lenet5", "--epochs=4", "--rate_steps=4:1e-4")
+    assert open_dataset(digit_records).format.shape == (28, 28, 1)
+    assert config["recipe"]["crop_size"] == 28 and config["recipe"]["mean"] == "published"
+    result = _evaluated(digit_records, tmp_path)
+    assert result["count"] == 297
+    assert result["top1_error"] < 0.4, "guessing is wrong nine times in ten"
+    with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["validation_top1_error"]) == pytest.approx(result["top1_error"])
+    network = alexnet_tf.load_model(tmp_path / "model.keras")
+    assert network.input_shape == (None, 28, 28, 1)
+    np.testing.assert_allclose(network.get_layer("preprocessing").mean, [20.0])
+
+
+@pytest.mark.slow
+def test_lenet5_learns_digits_of_32_pixels(digit_files, tmp_path):
+    from alexnet_tf import export, predict
+    from data_prep import convert
+
+    data = tmp_path / "data"
+    assert not convert.main(
+        [f"--source={digit_files}", f"--output={data}", "--image_size=32", "--workers=1"]
+    )
+    workdir = tmp_path / "run"
+    config = _train(data, workdir, "--recipe=lenet5", "--epochs=6", "--rate_steps=5:1e-4")
+    assert config["recipe"]["crop_size"] == 32
+    assert _evaluated(data, workdir)["top1_error"] < 0.25
+    assert not export.main([f"--model={workdir}", f"--output={tmp_path / 'served'}"])
+    picture = keras.utils.array_to_img(np.zeros((28, 28, 1)))
+    picture.save(tmp_path / "black.png")
+    assert not predict.main([f"--model={workdir}", str(tmp_path / "black.png")])
+
+
+@pytest.mark.slow
+def test_cifarnet_learns_colour_of_32_pixels(small_photo_records, tmp_path):
+    config = _train(
+        small_photo_records,
+        tmp_path,
+        "--recipe=cifarnet",
+        "--epochs=6",
+        "--batch_size=16",
+        "--initializer=he",
+        "--rate_steps=4:1e-4",
+    )
+    assert config["image_size"] == 32 and config["recipe"]["crop_size"] == 24
+    assert config["recipe"]["layer_weight_decay"][-1] == ["fc10", 0.01]
+    result = _evaluated(small_photo_records, tmp_path)
+    assert result["count"] == 36 and result["top1_error"] < 0.6, "guessing: 5 of 6 wrong"

@@ -51,7 +51,8 @@ def run_local(
 
     Raises:
       ValueError, OSError: what `writer.write_shard` raises.
-      ChildProcessError: a worker was killed from outside, as by the out-of-memory killer.
+      ChildProcessError: a worker was killed from outside, as by the out-of-memory killer, or
+        could not start, because the calling script does its work while it is imported.
     """
     from data_prep import writer
 
@@ -77,8 +78,9 @@ def run_local(
                 yield future.result()
     except concurrent.futures.process.BrokenProcessPool:
         raise ChildProcessError(
-            "A worker process was killed, as happens when memory runs out: start the same command "
-            "again, perhaps with fewer --workers; finished shards are kept."
+            "A worker process ended before its work was done, as happens when memory runs out, or "
+            "when a script starts a conversion outside `if __name__ == \"__main__\":`. Start the "
+            "same command again, perhaps with fewer --workers; finished shards are kept."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

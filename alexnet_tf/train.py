@@ -69,7 +69,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
 
     import tensorflow as tf
 
-    from alexnet_tf.training import distribution, loop
+    from alexnet_tf.training import cluster, distribution, loop
 
     if flags.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -100,7 +100,8 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     except loop.Interrupted as stop:
         print(stop, file=sys.stderr)
         return EXIT_INTERRUPTED
-    _report(run.workdir, results)
+    if cluster.is_chief(strategy):
+        _report(run.workdir, results)
     return door.EXIT_OK
 
 

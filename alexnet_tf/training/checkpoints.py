@@ -46,8 +46,8 @@ class Checkpoints:
       directory: where they lie; made when the first is written.
       state: the model, optimiser and whatever else has tensors to come back.
       keep: how many of the newest are kept, besides the best.
-      chief: whether this process's files count. Others write too, as multi-worker strategies
-        demand, and throw theirs away.
+      chief: whether this process writes. Replicas mirror each other, so of several workers one
+        writes for all.
     """
 
     def __init__(
@@ -83,18 +83,17 @@ class Checkpoints:
         Raises:
           OSError: it could not be written; the earlier checkpoints are untouched.
         """
-        final = self.path(progress.step)
-        if not final.exists() or not self.chief:
-            self._write(final, progress)
         if not self.chief:
             return
+        final = self.path(progress.step)
+        if not final.exists():
+            self._write(final, progress)
         if best:
             _write_text(self.directory / "best", str(progress.step))
         self._prune()
 
     def _write(self, final: pathlib.Path, progress: Progress) -> None:
-        suffix = "" if self.chief else f"-{os.getpid()}"
-        aside = self.directory / f".writing-{progress.step:09d}{suffix}"
+        aside = self.directory / f".writing-{progress.step:09d}"
         shutil.rmtree(aside, ignore_errors=True)
         try:
             aside.mkdir(parents=True)
@@ -105,12 +104,11 @@ class Checkpoints:
             files = {path.name: _sha256(path) for path in sorted(aside.iterdir())}
             content = {"files": files, **dataclasses.asdict(progress)}
             _write_text(aside / _PROGRESS, json.dumps(content, indent=1))
-            if self.chief:
-                for path in aside.iterdir():
-                    _flush(path)
-                _flush(aside)
-                aside.rename(final)
-                _flush(self.directory)
+            for path in aside.iterdir():
+                _flush(path)
+            _flush(aside)
+            aside.rename(final)
+            _flush(self.directory)
         except OSError as error:
             raise OSError(
                 f"The checkpoint of step {progress.step} could not be written to "

@@ -1,6 +1,11 @@
 """The strategy behind `--strategy`."""
 
+import json
+import os
+
 import tensorflow as tf
+
+from alexnet_tf.training import cluster
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
@@ -60,17 +65,15 @@ def _logical_cpus(count: int) -> list[str]:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    import json
-    import os
-
     try:
-        cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]
+        workers = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
             "--strategy=multi_worker needs the environment variable TF_CONFIG, such as "
             '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", '
             '"index": 0}}.'
         ) from error
-    if not cluster:
+    if not workers:
         raise ValueError("TF_CONFIG names no worker: list host:port of each under cluster.worker.")
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    with cluster.lost_workers():
+        return tf.distribute.MultiWorkerMirroredStrategy()

@@ -19,7 +19,7 @@ from alexnet_tf import evaluation
 from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, training_batches
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
-from alexnet_tf.training import finetuning, reports
+from alexnet_tf.training import cluster, finetuning, reports
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import make_optimizer, plateau_rate
@@ -80,25 +80,29 @@ def train(
     Args:
       run: what to train on what.
       strategy: from `alexnet_tf.training.distribution.make_strategy`; None for one device.
-      callbacks: told of each epoch (with its row of metrics) and each finished step.
+      callbacks: told of each epoch (with its row of metrics) and each finished step. Of several
+        workers only the chief has any.
 
     Returns:
       What results.json holds: the final training metrics and the validation errors.
 
     Raises:
       ValueError: recipe, data set, checkpoint and strategy do not fit together.
-      OSError: something could not be read or written.
+      OSError: something could not be read or written, or another worker is gone.
       Diverged: the loss became NaN or infinite; the last good checkpoint stays.
       Interrupted: SIGTERM or SIGINT; a checkpoint was saved.
     """
     strategy = strategy or tf.distribute.get_strategy()
     dataset = open_dataset(run.data_dir)
-    trainer = _Trainer(run, strategy, dataset, callbacks)
-    progress = trainer.resume()
-    reports.write_config(trainer.run, dataset, strategy)
-    with _stop_requests() as stop:
-        trainer.run_epochs(progress, stop)
-    return trainer.finish(progress)
+    several = cluster.workers(strategy) > 1
+    with cluster.lost_workers() if several else contextlib.nullcontext():
+        trainer = _Trainer(run, strategy, dataset, callbacks)
+        progress = trainer.resume()
+        if trainer.is_chief:
+            reports.write_config(trainer.run, dataset, strategy)
+        with _stop_requests() as stop:
+            trainer.run_epochs(progress, stop)
+        return trainer.finish(progress)
 
 
 class _Trainer:
@@ -115,6 +119,8 @@ class _Trainer:
         recipe = finetuning.with_crop_size(run.recipe, dataset, self.source)
         self.run = dataclasses.replace(run, recipe=recipe)
         self.strategy, self.dataset = strategy, dataset
+        self.workers = cluster.workers(strategy)
+        self.is_chief = cluster.is_chief(strategy)
         self.steps = steps_per_epoch(dataset, recipe.batch_size)
         self.schedule = Schedule(
             batch_size=recipe.batch_size,
@@ -140,13 +146,19 @@ class _Trainer:
         self.checkpoints = Checkpoints(
             pathlib.Path(run.workdir) / "checkpoints",
             tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),
-            chief=_is_chief(strategy),
+            chief=self.is_chief,
         )
         self.train_step = make_train_step(strategy, self.model, self.optimizer, recipe.batch_size)
-        self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=self.model)
+        told = list(callbacks) if self.is_chief else []
+        self.callbacks = keras.callbacks.CallbackList(told, model=self.model)
         self.has_validation = bool(dataset.counts.get("validation"))
+        # Each worker looks at the whole split on its own: nothing has to be split evenly, and no
+        # worker waits for another. The chief's numbers count.
+        self.validation_strategy = None if self.workers > 1 else strategy
         # Traced once, not once per epoch.
-        self.validation_step = evaluation.forward_step(self.model, 1, strategy)
+        self.validation_step = evaluation.forward_step(
+            self.model, 1, self.validation_strategy or tf.distribute.get_strategy()
+        )
 
     def _augmentation(self) -> Augmentation:
         recipe = self.run.recipe
@@ -169,6 +181,7 @@ class _Trainer:
         # As JSON gives it back: tuples become lists.
         settings = reports.as_json({**recipe, "seed": self.run.seed})
         progress = self.checkpoints.restore(self.run.recipe.model)
+        cluster.require_same_step(self.strategy, progress.step if progress else 0)
         if progress is None:
             if self.source:
                 names = self.dataset.synsets
@@ -217,7 +230,7 @@ class _Trainer:
             unit=" images",
             unit_scale=True,
             desc="training",
-            disable=not _is_chief(self.strategy),
+            disable=not self.is_chief,
         ) as bar:
             while progress.step < total:
                 self._run_epoch(progress, batches, stop, bar)
@@ -234,22 +247,28 @@ class _Trainer:
         while True:
             if (progress.step + 1) % self.steps == 0:
                 rate = float(self.optimizer.learning_rate)  # of the epoch's last step
-            pending.append(self.train_step(next(batches)))
+            # The wish of one worker to stop reaches all of them with the step's sums.
+            wish = tf.constant(float(stop.requested))
+            pending.append(self.train_step(next(batches), wish))
             progress.step += 1
             self.callbacks.on_train_batch_end(progress.step)
             ends_epoch = progress.step % self.steps == 0
             due = (every.steps and progress.step % every.steps == 0) or (
                 every.seconds and time.monotonic() - saved > every.seconds
             )
-            if len(pending) >= _FETCH_EVERY or ends_epoch or due or stop.requested:
+            # One process stops at once. Several look at each step, so that all stop at the same.
+            stopping = stop.requested
+            if self.workers > 1:
+                stopping = bool(pending[-1][-1] > 0)
+            if len(pending) >= _FETCH_EVERY or ends_epoch or due or stopping:
                 started = self._collect(progress, pending, started, bar, epoch)
                 pending = []
             if ends_epoch:
                 break
-            if due or stop.requested:
+            if due or stopping:
                 self._save(progress)
                 saved = time.monotonic()
-            if stop.requested:
+            if stopping:
                 raise Interrupted(
                     f"Stopped at step {progress.step} as asked, and saved it in "
                     f"{self.checkpoints.directory}: the same command goes on from there."
@@ -261,7 +280,7 @@ class _Trainer:
         now = time.monotonic()
         images = len(pending) * self.run.recipe.batch_size
         # One after the other, in float64: the sums must not depend on how many were waiting.
-        values = np.stack([sums.numpy() for sums in pending]).astype(np.float64)
+        values = np.stack([sums.numpy()[:3] for sums in pending]).astype(np.float64)
         loss, wrong1 = values.sum(axis=0)[:2]
         if not math.isfinite(loss):
             raise Diverged(
@@ -311,7 +330,7 @@ class _Trainer:
         progress.history.append(row)
         progress.sums = {}
         self._save(progress, best)
-        if _is_chief(self.strategy):
+        if self.is_chief:
             reports.write_metrics(self.run.workdir, progress.history)
         self.callbacks.on_epoch_end(epoch, row)
 
@@ -325,30 +344,22 @@ class _Trainer:
                 self.model,
                 self.dataset,
                 view,
-                self.strategy,
+                self.validation_strategy,
                 progress=False,
                 step=self.validation_step,
             )
         )
-        return dict(zip(names, (result.loss, result.top1_error, result.top5_error), strict=True))
+        numbers = (result.loss, result.top1_error, result.top5_error)
+        return dict(zip(names, cluster.from_chief(self.strategy, numbers), strict=True))
 
     def finish(self, progress: Progress) -> dict:
         """Writes the final network and results.json."""
         results = {"steps": progress.step, "epochs": len(progress.history), **progress.history[-1]}
-        if _is_chief(self.strategy):
+        if self.is_chief:
             reports.write_metrics(self.run.workdir, progress.history)
             reports.write_model(self.run.workdir, self.model)
             reports.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results
-
-
-def _is_chief(strategy: tf.distribute.Strategy) -> bool:
-    resolver = strategy.cluster_resolver
-    return (
-        resolver is None
-        or resolver.task_type is None
-        or (resolver.task_type in ("chief", "worker") and resolver.task_id == 0)
-    )
 
 
 @dataclasses.dataclass

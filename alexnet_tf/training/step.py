@@ -59,13 +59,14 @@ def make_train_step(strategy, model, optimizer, batch_size: int):
     """A function of one distributed batch that trains on it.
 
     Returns:
-      A `tf.function` from (images, labels), per replica, to a float32 tensor [sum of losses, wrong
-      at top 1, wrong at top 5] over the global batch, before the update.
+      A `tf.function` of (images, labels), per replica, and a float32 number of this process. It
+      gives a float32 tensor [sum of losses, wrong at top 1, wrong at top 5] over the global batch,
+      before the update, with the sum of the replicas' numbers behind.
     """
     # The loss needs logits: a softmax followed by a logarithm loses precision.
     network = logits_model(model)
 
-    def replica_step(images, labels):
+    def replica_step(images, labels, number):
         with tf.GradientTape() as tape:
             logits = tf.cast(network(images, training=True), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
@@ -74,11 +75,11 @@ def make_train_step(strategy, model, optimizer, batch_size: int):
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
-        return tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, logits)])
+        return tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, logits), number])
 
     @tf.function
-    def step(batch):
-        sums = strategy.run(replica_step, args=batch)
+    def step(batch, number):
+        sums = strategy.run(replica_step, args=(*batch, number))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
     return step

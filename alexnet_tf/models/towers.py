@@ -12,6 +12,7 @@ half to the other, and on the way back the gradient of what it read of the other
 """
 
 import dataclasses
+import itertools
 import math
 
 import keras
@@ -65,7 +66,7 @@ def crossing_values(variant: Variant, model: keras.Model) -> dict[str, int]:
     """
     cut = stages(variant)
     found = {}
-    for stage, reader in zip(cut, cut[1:], strict=False):
+    for stage, reader in itertools.pairwise(cut):
         name = stage.entries[-1].name
         half = math.prod(model.get_layer(name).output.shape[1:]) // 2
         found[name] = half * reader.devices
@@ -101,7 +102,11 @@ def build_section(
             x = _HalfDropout(half, whole.get_layer(entry.name).get_config())(x)
         else:
             x = (_halve(entry) if stage.devices == 2 else entry).apply(x, options)
-    return keras.Model(inputs, x)
+    section = keras.Model(inputs, x)
+    for layer in section.layers:
+        if layer.weights:
+            layer.trainable = whole.get_layer(layer.name).trainable
+    return section
 
 
 class _HalfDropout(layers.Dropout):

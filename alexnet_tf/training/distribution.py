@@ -7,7 +7,23 @@ import tensorflow as tf
 
 from alexnet_tf.training import cluster
 
-STRATEGIES = ("none", "mirrored", "multi_worker")
+STRATEGIES = ("none", "mirrored", "multi_worker", "towers")
+
+
+class TwoTowers(tf.distribute.OneDeviceStrategy):
+    """One network in two halves, on two devices; whatever is not cut runs on the first.
+
+    See `alexnet_tf.training.towers`.
+    """
+
+    def __init__(self, devices: tuple[str, str]):
+        super().__init__(devices[0])
+        self.devices = devices
+
+    def distribute_datasets_from_function(self, dataset_fn, options=None):
+        # The pictures stay with the host, from where each device takes its copy.
+        options = options or tf.distribute.InputOptions(experimental_fetch_to_device=False)
+        return super().distribute_datasets_from_function(dataset_fn, options)
 
 
 def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strategy:
@@ -16,7 +32,8 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
     Args:
       name: "none": one device. "mirrored": a replica on each GPU of this machine; without a GPU the
         CPU is split into logical devices. "multi_worker": one process per worker, told of each
-        other by the environment variable TF_CONFIG.
+        other by the environment variable TF_CONFIG. "towers": half of the network on each of two
+        GPUs or logical CPUs.
       devices: replicas of "mirrored". None takes all GPUs, or 2 logical CPUs.
 
     Raises:
@@ -24,6 +41,8 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
     """
     if name not in STRATEGIES:
         raise ValueError(f"There is no strategy {name!r}: use one of {', '.join(STRATEGIES)}.")
+    if name == "towers":
+        return TwoTowers(_two_devices(devices))
     if name != "mirrored" and devices not in (None, 1):
         raise ValueError(f"--devices={devices} needs --strategy=mirrored, not {name}.")
     if name == "none":
@@ -45,6 +64,20 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
     # By number, not by name: a logical split of one GPU (two replicas on one card) counts too.
     logical = tf.config.list_logical_devices("GPU")
     return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(devices or len(logical))])
+
+
+def _two_devices(devices: int | None) -> tuple[str, str]:
+    if devices not in (None, 2):
+        raise ValueError(f"--strategy=towers has 2 devices, not --devices={devices}: leave it out.")
+    if not tf.config.list_physical_devices("GPU"):
+        return tuple(_logical_cpus(2))
+    gpus = len(tf.config.list_logical_devices("GPU"))
+    if gpus < 2:
+        raise ValueError(
+            "--strategy=towers needs two GPUs and found one: use --strategy=none, or hide the GPU "
+            "(CUDA_VISIBLE_DEVICES=-1) to see it run on two parts of the CPU."
+        )
+    return ("GPU:0", "GPU:1")
 
 
 def _logical_cpus(count: int) -> list[str]:

@@ -1,11 +1,12 @@
 """One network on two devices, in two halves that talk where the paper's do: `--strategy=towers`.
 
-`alexnet_tf.models.towers` cuts the network; here both halves run, learn, and are put together again.
+`alexnet_tf.models.towers` cuts the network; here both halves run and learn, and are put together
+again.
 
 The gradient is taken section by section instead of by one tape over everything: TensorFlow runs a
-layer where `tf.device` says, but the gradients of a tape that is asked outside of that scope have no
-device of their own and all land on the first. So each section has a tape, which is asked where the
-section lies, and this module adds and hands on what flows between them.
+layer where `tf.device` says, but the gradients of a tape that is asked outside of that scope have
+no device of their own and all land on the first. So each section has a tape, which is asked where
+the section lies, and this module adds and hands on what flows between them.
 """
 
 import dataclasses
@@ -14,9 +15,12 @@ import keras
 import tensorflow as tf
 
 from alexnet_tf.models import layers
+from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.models.spec import Variant
 from alexnet_tf.models.towers import build_section, stages
+from alexnet_tf.training.distribution import TwoTowers
 from alexnet_tf.training.optimizers import PaperSGD
+from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import wrong_counts
 
 
@@ -38,12 +42,13 @@ class Towers:
     saved, evaluated and exported is that one: `gather` brings it up to date from the halves, and
     `scatter` the halves from it. Between the two only the halves learn.
 
+    `compiled_step` is the function behind `step`: of `on_both(images)`, labels and number.
+
     Args:
       variant: what `model` was built from; see `alexnet_tf.models.towers.stages`.
       model: a whole network of that variant, with its top.
       optimizer: built for the model's weights.
       devices: names of the first half's device and the second's.
-      batch_size: pictures in a batch.
 
     Raises:
       ValueError: the variant cannot be cut in two, or the optimiser is not `PaperSGD`.
@@ -55,7 +60,6 @@ class Towers:
         model: keras.Model,
         optimizer: PaperSGD,
         devices: tuple[str, str],
-        batch_size: int,
     ):
         if not isinstance(optimizer, PaperSGD):
             raise ValueError(
@@ -63,7 +67,7 @@ class Towers:
                 "use --precision=float32 or mixed_bfloat16, whose losses need no scale."
             )
         self.model, self.optimizer = model, optimizer
-        self.devices, self.batch_size = devices, batch_size
+        self.devices = devices
         self.sections = self._build_sections(variant)
         self.optimizers = []
         for device, half in zip(devices, self._halves(), strict=True):
@@ -71,7 +75,7 @@ class Towers:
                 variables = [v for section in half for v in section.trainable_variables]
                 self.optimizers.append(_optimizer_of(optimizer, variables))
         self._pairs = self._pair_variables()
-        self._compiled_step = tf.function(self._train)
+        self.compiled_step = tf.function(self._train)
         self._compiled_logits = tf.function(lambda *images: self._forward(images, False)[0])
         self.scatter()
 
@@ -89,13 +93,21 @@ class Towers:
         if not isinstance(self.optimizer.get_config()["learning_rate"], dict):
             for own in self.optimizers:  # no schedule: a number, which the loop may have changed
                 own.learning_rate = float(self.optimizer.learning_rate)
-        sums = self._compiled_step(self._on_both(images), labels, number)
+        sums = self.compiled_step(self.on_both(images), labels, number)
         self.optimizer.iterations.assign_add(1)  # its schedule is read between the steps
         return sums
 
     def logits(self, images) -> tf.Tensor:
         """What the halves say at test about float (b, h, w, c): logits (b, classes)."""
-        return self._compiled_logits(*self._on_both(images))
+        return self._compiled_logits(*self.on_both(images))
+
+    def on_both(self, images) -> list[tf.Tensor]:
+        """A copy for each device: in 2012, too, both GPUs were fed by the host."""
+        copies = []
+        for device in self.devices:
+            with tf.device(device):
+                copies.append(tf.identity(images))
+        return copies
 
     def scatter(self) -> None:
         """Gives the halves the whole network's weights, velocities and counters."""
@@ -124,41 +136,25 @@ class Towers:
 
     def _halves(self) -> list[list[keras.Model]]:
         """[half][stage]"""
-        return [
-            [stage[half] for stage in self.sections if half < len(stage)] for half in range(2)
-        ]
+        return [[stage[half] for stage in self.sections if half < len(stage)] for half in range(2)]
 
     def _pair_variables(self) -> list[tuple]:
-        """(a variable of the whole, its counterparts on the devices), for all that training changes."""
-        pairs = [(self.optimizer.iterations, [own.iterations for own in self.optimizers])]
+        """(a variable of the whole, its counterparts on the devices), for all that is trained."""
         parts = {}
         for half, own in zip(self._halves(), self.optimizers, strict=True):
-            variables = [v for section in half for v in section.trainable_variables]
-            for variable, velocity in zip(variables, own.velocities, strict=True):
-                parts.setdefault(variable.path, []).append((variable, velocity))
-        wholes = zip(self.model.trainable_variables, self.optimizer.velocities, strict=True)
-        for variable, velocity in wholes:
-            own_variables, own_velocities = zip(*parts[variable.path], strict=True)
-            pairs += [(variable, own_variables), (velocity, own_velocities)]
+            weights = [weight for section in half for weight in section.weights]
+            for part in (*weights, *own.velocities, own.iterations):
+                parts.setdefault(part.path, []).append(part)
+        whole = (*self.model.weights, *self.optimizer.velocities, self.optimizer.iterations)
+        pairs = [(variable, parts[variable.path]) for variable in whole]
         for layer in self.model.layers:
             if isinstance(layer, layers.Dropout):
-                steps = [
-                    own.step
-                    for stage in self.sections
-                    for section in stage
-                    for own in section.layers
-                    if own.name == layer.name
+                sections = [section for stage in self.sections for section in stage]
+                own = [
+                    x.step for section in sections for x in section.layers if x.name == layer.name
                 ]
-                pairs.append((layer.step, steps))
+                pairs.append((layer.step, own))
         return pairs
-
-    def _on_both(self, images) -> list[tf.Tensor]:
-        """A copy for each device: in 2012, too, both GPUs were fed by the host."""
-        copies = []
-        for device in self.devices:
-            with tf.device(device):
-                copies.append(tf.identity(images))
-        return copies
 
     def _forward(self, images, training: bool) -> tuple[tf.Tensor, list[list[_Call]]]:
         calls = []
@@ -207,14 +203,22 @@ class Towers:
                 # Under a mixed policy too: the loss needs float32.
                 scores = tf.cast(logits, tf.float32)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
-                loss = tf.reduce_sum(losses) / self.batch_size
+                loss = tf.reduce_mean(losses)
             gradient = tape.gradient(loss, logits)
             sums = tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, scores), number])
         of_weights = self._backward(calls, gradient)
         for device, own, gradients in zip(self.devices, self.optimizers, of_weights, strict=True):
-            with tf.device(device):
-                own.apply(gradients)
+            if gradients:  # none where all layers of a half are frozen
+                with tf.device(device):
+                    own.apply(gradients)
         return sums
+
+
+def make_towers(strategy, recipe: Recipe, model: keras.Model, optimizer) -> Towers | None:
+    """The two halves of a run's network, or None under a strategy that leaves it in one piece."""
+    if not isinstance(strategy, TwoTowers):
+        return None
+    return Towers(find_variant(recipe.model), model, optimizer, strategy.devices)
 
 
 def _optimizer_of(whole: PaperSGD, variables: list) -> PaperSGD:

@@ -1,0 +1,244 @@
+"""Two halves on two devices are the network in one piece: its outputs, its learning, its files.
+
+The networks are the variants' own entries with an eighth of the kernels, on pictures of 67 pixels,
+the least that AlexNet can take.
+"""
+
+import collections
+import dataclasses
+import pathlib
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.models import builder, catalog
+from alexnet_tf.models.spec import Conv, Dense
+from alexnet_tf.models.towers import crossing_values, stages
+from alexnet_tf.training import distribution, loop
+from alexnet_tf.training.optimizers import PaperSGD
+from alexnet_tf.training.placement import placement
+from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.training.step import make_train_step
+from alexnet_tf.training.towers import Towers
+
+DEVICES = ("CPU:0", "CPU:1")
+
+
+def narrow(name):
+    """A variant with an eighth of its kernels and a 64th of its neurons."""
+
+    def thin(entry):
+        if isinstance(entry, Conv):
+            return dataclasses.replace(entry, filters=entry.filters // 8)
+        if isinstance(entry, Dense) and entry.units:
+            return dataclasses.replace(entry, units=entry.units // 64)
+        return entry
+
+    variant = catalog.find_variant(name)
+    return dataclasses.replace(
+        variant,
+        features=tuple(map(thin, variant.features)),
+        top=tuple(map(thin, variant.top)),
+    )
+
+
+def whole(variant, rate=0.01):
+    """A network in one piece and its optimiser, always the same."""
+    keras.utils.set_random_seed(1)
+    size = max(67, variant.smallest_input())
+    model = builder.build(
+        variant, input_shape=(size, size, 3), classes=10, initializer="he", dropout_seed=3
+    )
+    optimizer = PaperSGD(rate)
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def batch(model, seed, count=8):
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(0, 255, (count, *model.input_shape[1:])).astype(np.float32)
+    return tf.constant(images), tf.constant(rng.integers(0, 10, count))
+
+
+NOTHING = tf.constant(0.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alexnet_145",
+        "alexnet_145_no_cross",
+        pytest.param("alexnet_145_no_norm", marks=pytest.mark.slow),
+        pytest.param("alexnet_145_pool2", marks=pytest.mark.slow),
+        pytest.param("alexnet_146", marks=pytest.mark.slow),
+    ],
+)
+def test_two_halves_answer_and_learn_as_the_network_in_one_piece(name):
+    variant = narrow(name)
+    halved, halved_optimizer = whole(variant)
+    towers = Towers(variant, halved, halved_optimizer, DEVICES)
+    one, optimizer = whole(variant)
+    start = [v.numpy() for v in one.weights]
+    images, _ = batch(one, seed=0)
+    expected = builder.logits_model(one)(images).numpy()
+    assert np.ptp(expected, axis=0).min() > 0  # the answers depend on the pictures
+    np.testing.assert_allclose(towers.logits(images), expected, rtol=1e-5, atol=1e-6)
+
+    # Dropout, momentum and decay are on.
+    step = make_train_step(tf.distribute.get_strategy(), one, optimizer, 8)
+    for number in range(3):
+        sums = step(batch(one, number), NOTHING)
+        np.testing.assert_allclose(towers.step(batch(one, number), NOTHING), sums, rtol=1e-5)
+    towers.gather()
+    assert int(halved_optimizer.iterations) == 3
+    for before, a, b in zip(start, one.weights, halved.weights, strict=True):
+        moved, apart = np.asarray(a) - before, np.asarray(a) - np.asarray(b)
+        assert np.linalg.norm(moved) > 0, a.path
+        assert np.linalg.norm(apart) < 1e-3 * np.linalg.norm(moved), a.path
+    for a, b in zip(optimizer.velocities, halved_optimizer.velocities, strict=True):
+        assert np.linalg.norm(np.asarray(a) - np.asarray(b)) < 1e-3 * np.linalg.norm(a), a.path
+
+
+def test_convolutions_and_gradients_are_split_and_only_what_the_paper_names_crosses():
+    variant = narrow("alexnet_145")
+    model, optimizer = whole(variant)
+    towers = Towers(variant, model, optimizer, DEVICES)
+    for section, device in ((towers.sections[0][0], "CPU:0"), (towers.sections[0][1], "CPU:1")):
+        assert all(weight.value.device.endswith(device) for weight in section.weights)
+    for own, device in zip(towers.optimizers, DEVICES, strict=True):
+        assert all(velocity.value.device.endswith(device) for velocity in own.velocities)
+
+    images, labels = batch(model, seed=0)
+    placed = placement(towers.compiled_step, towers.on_both(images), labels, NOTHING)
+    first, second = (collections.Counter(placed.operations[device]) for device in DEVICES)
+    for kind in ("Conv2DBackpropFilter", "ReluGrad", "MaxPoolGrad", "AvgPoolGrad"):
+        expected = {"Conv2DBackpropFilter": 5, "ReluGrad": 7, "MaxPoolGrad": 3, "AvgPoolGrad": 1}
+        assert first[kind] == second[kind] == expected[kind], kind
+    # conv2 to conv5: the gradient of the picture is nobody's.
+    assert first["Conv2DBackpropInput"] == second["Conv2DBackpropInput"] == 4
+    # Five layers, and two products with a band matrix (forward, backward) in each norm.
+    assert first["Conv2D"] == second["Conv2D"] == 9
+    # fc8's kernel and bias are the first device's alone.
+    assert first["ResourceApplyKerasMomentum"] == 16
+    assert second["ResourceApplyKerasMomentum"] == 14
+
+    def crossed(source, target):
+        return [
+            (transfer.name, transfer.size)
+            for transfer in placed.transfers
+            if (transfer.source, transfer.target) == (source, target)
+        ]
+
+    values = crossing_values(variant, model)
+    assert list(values) == ["pool2", "relu5", "drop6", "drop7"]
+    bytes_of = {name: 8 * 4 * count // 2 for name, count in values.items()}
+    bytes_of["drop7"] *= 2  # to the first device only, so not half of it
+    for source, target in (DEVICES, DEVICES[::-1]):
+        found = crossed(source, target)
+        forward = {
+            name.split("/")[1].removesuffix("_1"): size
+            for name, size in found
+            if not name.startswith("gradient_tape")
+        }
+        backward = sorted(size for name, size in found if name.startswith("gradient_tape"))
+        read = {n: b for n, b in bytes_of.items() if (source, n) != ("CPU:0", "drop7")}
+        assert forward == read
+        taught = [b for n, b in bytes_of.items() if (source, n) != ("CPU:1", "drop7")]
+        assert backward == sorted(taught)
+    assert sum(transfer.size for transfer in placed.transfers) == 2 * 4 * 8 * sum(values.values())
+
+
+@pytest.mark.slow
+def test_what_crosses_at_the_published_size():
+    """By hand: 13x13x128 and 6x6x128 and 2048 each way, and 2048 to the device that has fc8."""
+    model = builder.build(catalog.find_variant("alexnet_145"))
+    assert crossing_values(catalog.find_variant("alexnet_145"), model) == {
+        "pool2": 2 * 13 * 13 * 128,
+        "relu5": 2 * 6 * 6 * 128,
+        "drop6": 2 * 2048,
+        "drop7": 2048,
+    }
+
+
+@pytest.mark.parametrize(
+    "name,reason",
+    [
+        ("alexnet", r"alexnet .*norm1 normalises across all maps.*use alexnet_145"),
+        ("alexnet_145_half", r"alexnet_145_half .*norm1 normalises"),
+        ("alexnet_owt", r"alexnet_owt .*has no columns.*use alexnet_145"),
+        ("lenet5", r"lenet5 .*has no columns"),
+    ],
+)
+def test_networks_without_two_columns_are_refused(name, reason):
+    with pytest.raises(ValueError, match=reason):
+        stages(catalog.find_variant(name))
+
+
+def test_two_towers_are_two():
+    with pytest.raises(ValueError, match=r"2 devices, not --devices=3"):
+        distribution.make_strategy("towers", 3)
+
+
+RECIPE = Recipe(
+    model="narrow",
+    epochs=2,
+    batch_size=24,
+    crop_size=67,
+    initializer="he",
+    schedule="cosine",
+    learning_rate=1e-3,
+    colour_noise="source",
+    mean="image",
+)
+
+
+@pytest.fixture(scope="module")
+def records(photo_records):
+    """The photographs, with the narrow network known by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(catalog._VARIANTS, "narrow", narrow("alexnet_145"))
+        yield photo_records
+
+
+class _StopAt(keras.callbacks.Callback):
+    """Sends this process a real SIGTERM at a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.step:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _train(records, workdir, *strategies):
+    """Trains under the first strategy up to step 3, and from there under the next."""
+    run = loop.Run(RECIPE, records, str(workdir), seed=4)
+    for name in strategies[:-1]:
+        with pytest.raises(loop.Interrupted):
+            loop.train(run, distribution.make_strategy(name), callbacks=[_StopAt(3)])
+    results = loop.train(run, distribution.make_strategy(strategies[-1]))
+    model = keras.models.load_model(pathlib.Path(workdir) / "model.keras")
+    return [np.asarray(v) for v in model.weights], results
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_exactly_and_under_any_strategy(records, tmp_path):
+    towers, results = _train(records, tmp_path / "towers", "towers")
+    resumed, again = _train(records, tmp_path / "resumed", "towers", "towers")
+    for a, b in zip(towers, resumed, strict=True):
+        np.testing.assert_array_equal(a, b)
+    times = ("seconds", "images_per_second")
+    assert {k: v for k, v in results.items() if k not in times} == {
+        k: v for k, v in again.items() if k not in times
+    }
+    for strategies in (("none",), ("towers", "mirrored"), ("none", "towers")):
+        others, other_results = _train(records, tmp_path / "-".join(strategies), *strategies)
+        for a, b in zip(towers, others, strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-5)
+        for name in ("loss", "validation_loss"):
+            assert other_results[name] == pytest.approx(results[name], rel=1e-5), name

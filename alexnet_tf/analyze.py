@@ -1,11 +1,16 @@
-"""Looks inside a run: `python -m alexnet_tf.analyze WHAT --workdir=DIR --output=FILE`.
+"""Looks inside: `python -m alexnet_tf.analyze WHAT --output=FILE ...`.
 
-run         training curve, first kernels and some predictions on one page; needs --data_dir
-curves      the error of one or more runs (--workdir=A,B) over their epochs
-filters     the first layer's kernels, as the paper's Figure 3, and how much of each is colour
-neighbours  pictures and those nearest to them by Euclidean distance of features; needs --data_dir
-features    a layer's output for each picture, as .npy, with the labels beside; needs --data_dir
-summary     layers with shapes, parameters, multiply-adds and receptive fields, as text
+run           training curve, first kernels and some predictions of a run on one page
+curves        the error of one or more runs (--workdir=A,B) over their epochs
+filters       the first layer's kernels, as the paper's Figure 3, and how much of each is colour
+neighbours    pictures and those nearest to them by Euclidean distance of features
+features      a layer's output for each picture, as .npy (labels beside) or .tfrecord
+augmentation  what training makes of a picture: random crops, mirror, colour noise
+saliency      where in a picture the network sees its class: occlusion and gradient
+summary       layers with shapes, parameters, multiply-adds and receptive fields, as text; and the
+              bytes that training on two devices moves between them
+architecture  networks drawn from their specs (--model=alexnet,lenet5), with what crosses between
+              the two halves
 
 Pictures are .png or .svg. What else was measured is written beside them as .json.
 """
@@ -17,8 +22,18 @@ from absl import flags as absl_flags
 
 from alexnet_tf import door
 
-_NEEDS_DATA = ("run", "neighbours", "features")
-_COMMANDS = ("run", "curves", "filters", "neighbours", "features", "summary")
+# What each command cannot do without.
+_NEEDS = {
+    "run": ("workdir", "data_dir", "output"),
+    "curves": ("workdir", "output"),
+    "filters": ("workdir", "output"),
+    "neighbours": ("workdir", "data_dir", "output"),
+    "features": ("workdir", "data_dir", "output"),
+    "augmentation": ("data_dir", "output"),
+    "saliency": ("workdir", "output"),
+    "summary": ("workdir",),
+    "architecture": ("output",),
+}
 
 
 def main(argv=None) -> int:
@@ -30,77 +45,177 @@ def _define(flags: absl_flags.FlagValues) -> None:
     for name, default, text in (
         ("workdir", None, "The run's workdir; except for run and curves also a .keras file."),
         ("data_dir", None, "A prepared data set."),
-        ("split", "validation", "Its split (neighbours, features)."),
+        ("split", "validation", "Its split (neighbours, features, augmentation, saliency)."),
         ("layer", "relu7", "The layer (neighbours, features)."),
+        ("image", None, "A JPEG or PNG file instead of a record (augmentation, saliency)."),
+        ("model", "alexnet,lenet5", "Names of networks, separated by commas (architecture)."),
         ("output", None, "The file to write (not for summary)."),
     ):
         absl_flags.DEFINE_string(name, default, text, flag_values=flags)
+    absl_flags.DEFINE_integer(
+        "number", 0, "Which record of the split (augmentation, saliency).", 0, flag_values=flags
+    )
+    absl_flags.DEFINE_integer(
+        "crop_size", 224, "Side of the crop in pixels (augmentation).", 1, flag_values=flags
+    )
+    absl_flags.DEFINE_integer("seed", 0, "Of the draws (augmentation).", flag_values=flags)
+    absl_flags.DEFINE_integer(
+        "batch_size", 128, "Of the step whose bytes are counted (summary).", 1, flag_values=flags
+    )
 
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
-    if len(args) != 1 or args[0] not in _COMMANDS:
+    if len(args) != 1 or args[0] not in _NEEDS:
         raise door.UsageError(
-            f"Found {' '.join(args) or 'nothing'}: expected what to do: {', '.join(_COMMANDS)}."
+            f"Found {' '.join(args) or 'nothing'}: expected what to do: {', '.join(_NEEDS)}."
         )
     (command,) = args
-    needed = ["workdir"]
-    needed += ["data_dir"] if command in _NEEDS_DATA else []
-    needed += ["output"] if command != "summary" else []
-    for name in needed:
+    for name in _NEEDS[command]:
         if flags[name].value is None:
             raise door.UsageError(f"--{name} is missing: {flags[name].help}")
-    if command == "run":
-        from alexnet_tf.analysis import overview
+    if command == "saliency" and flags.data_dir is None and flags.image is None:
+        raise door.UsageError("--image is missing: name a JPEG or PNG file, or a --data_dir.")
+    _require_ending(command, flags.output)
+    numbers = _COMMANDS[command](flags)
+    if numbers is not None:
+        from alexnet_tf import evaluation
 
-        overview.draw_run(flags.workdir, flags.data_dir, flags.output)
-    elif command == "curves":
-        from alexnet_tf.analysis import plots
-
-        runs = {os.path.normpath(path): path for path in flags.workdir.split(",")}
-        metrics = {name: plots.read_metrics(path) for name, path in runs.items()}
-        plots.save_curves(flags.output, metrics)
-    else:
-        _look_at_network(command, flags)
-    if command != "summary":
+        evaluation.write_results(f"{os.path.splitext(flags.output)[0]}.json", numbers)
+    if flags.output is not None:
         print(f"Written: {flags.output}")
     return door.EXIT_OK
 
 
-def _look_at_network(command: str, flags: absl_flags.FlagValues) -> None:
+def _require_ending(command: str, output: str | None) -> None:
+    """Before the work, not after it."""
+    if command == "features":
+        from alexnet_tf.analysis import features
+
+        features.require_ending(output)
+    elif output is not None:
+        from alexnet_tf.analysis import plots
+
+        plots.picture_ending(output)
+
+
+def _run(flags) -> None:
+    from alexnet_tf.analysis import overview
+
+    overview.draw_run(flags.workdir, flags.data_dir, flags.output)
+
+
+def _curves(flags) -> dict:
+    from alexnet_tf.analysis import plots
+
+    runs = {os.path.normpath(path): path for path in flags.workdir.split(",")}
+    metrics = {name: plots.read_metrics(path) for name, path in runs.items()}
+    plots.save_curves(flags.output, metrics)
+    return {name: plots.last_errors(columns) for name, columns in metrics.items()}
+
+
+def _filters(flags) -> dict:
+    from alexnet_tf.analysis import filters, plots
     from alexnet_tf.models import trained
 
-    network = trained.open_model(flags.workdir)
-    if command == "summary":
-        from alexnet_tf.analysis import summary
+    model = trained.open_model(flags.workdir).model
+    found = filters.draw_filters(plots.first_kernels(model), flags.output)
+    for group in found["groups"]:
+        print(
+            f"{group['kernels']} kernels, mean colour selectivity "
+            f"{group['mean_colour_selectivity']:.3f}"
+        )
+    return found
 
-        print(summary.text_table(summary.layer_table(network.model)))
-        return
-    from alexnet_tf import evaluation
 
-    numbers = f"{os.path.splitext(flags.output)[0]}.json"
-    if command == "filters":
-        from alexnet_tf.analysis import filters, plots
-
-        found = filters.draw_filters(plots.first_kernels(network.model), flags.output)
-        evaluation.write_results(numbers, found)
-        for group in found["groups"]:
-            print(
-                f"{group['kernels']} kernels, mean colour selectivity "
-                f"{group['mean_colour_selectivity']:.3f}"
-            )
-        return
+def _neighbours(flags) -> dict:
     from alexnet_tf.analysis import features
+    from alexnet_tf.data import records
+    from alexnet_tf.models import trained
+
+    dataset = records.open_dataset(flags.data_dir)
+    network = trained.open_model(flags.workdir)
+    found = features.draw_neighbours(network, flags.layer, dataset, flags.split, flags.output)
+    print(f"{found['same_class']:.1%} of the neighbours are of the same class")
+    return found
+
+
+def _features(flags) -> None:
+    from alexnet_tf.analysis import features
+    from alexnet_tf.data import records
+    from alexnet_tf.models import trained
+
+    dataset = records.open_dataset(flags.data_dir)
+    network = trained.open_model(flags.workdir)
+    outputs, labels = features.layer_features(network, flags.layer, dataset, flags.split)
+    features.save_features(outputs, labels, flags.output)
+    print(f"{flags.layer}: {' x '.join(map(str, outputs.shape))}")
+
+
+def _augmentation(flags) -> dict:
+    from alexnet_tf.analysis import augmentation, pictures
     from alexnet_tf.data import records
 
     dataset = records.open_dataset(flags.data_dir)
-    if command == "features":
-        outputs, labels = features.layer_features(network, flags.layer, dataset, flags.split)
-        features.save_features(outputs, labels, flags.output)
-        print(f"{flags.layer}: {' x '.join(map(str, outputs.shape))}")
-        return
-    found = features.draw_neighbours(network, flags.layer, dataset, flags.split, flags.output)
-    evaluation.write_results(numbers, found)
-    print(f"{found['same_class']:.1%} of the neighbours are of the same class")
+    if flags.image is None:
+        picture, _ = pictures.of_split(dataset, flags.split, flags.number)
+    else:
+        stored = dataset.format
+        picture = pictures.of_file(flags.image, stored.image_size, stored.channels)
+    return augmentation.draw_augmentation(
+        picture, dataset, flags.crop_size, flags.output, flags.seed
+    )
+
+
+def _saliency(flags) -> dict:
+    import tensorflow as tf
+
+    from alexnet_tf.analysis import pictures, saliency
+    from alexnet_tf.data import preprocessing, records
+    from alexnet_tf.models import trained
+
+    network = trained.open_model(flags.workdir)
+    names, truth = network.class_names, None
+    if flags.image is None:
+        dataset = records.open_dataset(flags.data_dir)
+        stored, truth = pictures.of_split(dataset, flags.split, flags.number)
+        names = names or dataset.synsets
+    else:
+        stored = pictures.of_file(flags.image, network.image_size, network.channels)
+    size = max(network.image_size, network.crop_size)
+    view = preprocessing.evaluation_crop(tf.constant(stored), network.crop_size, size)
+    measured = saliency.measure(network.model, view.numpy())
+    name = names[measured.label] if names else f"class {measured.label}"
+    found = saliency.draw_saliency(measured, view.numpy(), name, flags.output)
+    print(f"{name}: {measured.probability:.1%}" + (f" (truth: {truth})" if truth else ""))
+    return {"image": flags.image, "truth": truth, **found}
+
+
+def _summary(flags) -> None:
+    from alexnet_tf.analysis import summary
+    from alexnet_tf.models import trained
+
+    model = trained.open_model(flags.workdir).model
+    print(summary.text_table(summary.layer_table(model)))
+    print(summary.crossing_text(model, flags.batch_size))
+
+
+def _architecture(flags) -> dict:
+    from alexnet_tf.analysis import architecture
+
+    return architecture.draw_architecture(flags.model.split(","), flags.output)
+
+
+_COMMANDS = {
+    "run": _run,
+    "curves": _curves,
+    "filters": _filters,
+    "neighbours": _neighbours,
+    "features": _features,
+    "augmentation": _augmentation,
+    "saliency": _saliency,
+    "summary": _summary,
+    "architecture": _architecture,
+}
 
 
 if __name__ == "__main__":

@@ -132,20 +132,75 @@ def draw_neighbours(
     }
 
 
+def require_ending(output: str) -> str:
+    """The ending of a file of features, ".npy" or ".tfrecord".
+
+    Raises:
+      ValueError: another ending.
+    """
+    ending = os.path.splitext(output)[1]
+    if ending not in (".npy", ".tfrecord"):
+        raise ValueError(
+            f"{output} should end in .npy or .tfrecord: features are written as a NumPy array or "
+            "as records."
+        )
+    return ending
+
+
 def save_features(features: np.ndarray, labels: np.ndarray, output: str) -> None:
-    """Writes OUTPUT (.npy) and, beside it, the labels as NAME-labels.npy."""
-    root, ending = os.path.splitext(output)
-    if ending != ".npy":
-        raise ValueError(f"{output} should end in .npy: features are written as NumPy arrays.")
+    """Writes features by the name's ending.
+
+    NAME.npy is the array, with the labels beside it as NAME-labels.npy. NAME.tfrecord holds a
+    `tf.train.Example` per picture: "features" (floats, row-major), "shape" and "label" (int64).
+
+    Args:
+      features: float32 (n, ...).
+      labels: int (n,).
+      output: path of the file.
+
+    Raises:
+      ValueError: another ending.
+    """
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+    if require_ending(output) == ".tfrecord":
+        _write_aside(output, lambda aside: _write_records(aside, features, labels))
+        return
+    root = os.path.splitext(output)[0]
     for path, array in ((output, features), (f"{root}-labels.npy", labels)):
-        aside = f"{path}.{os.getpid()}.tmp"
-        try:
-            with open(aside, "wb") as file:
-                np.save(file, array)
-            os.replace(aside, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(aside)
+        _write_aside(path, lambda aside, array=array: _write_array(aside, array))
+
+
+def _write_aside(path: str, write) -> None:
+    """Calls `write` with another name first, so that `path` is never half a file."""
+    aside = f"{path}.{os.getpid()}.tmp"
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(aside)
+
+
+def _write_array(path: str, array: np.ndarray) -> None:
+    # An open file: np.save would add .npy to the name.
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
+def _write_records(path: str, features: np.ndarray, labels: np.ndarray) -> None:
+    def integers(values):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    with tf.io.TFRecordWriter(path) as writer:
+        for row, label in zip(features, labels, strict=True):
+            floats = tf.train.FloatList(value=row.ravel())
+            named = {
+                "features": tf.train.Feature(float_list=floats),
+                "shape": integers(row.shape),
+                "label": integers([int(label)]),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=named))
+            writer.write(example.SerializeToString(deterministic=True))
 
 
 def _pictures(dataset, split, wanted: set[int]) -> dict[int, np.ndarray]:

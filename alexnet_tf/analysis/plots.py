@@ -63,6 +63,15 @@ def read_metrics(path: str) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is no table of numbers ({error}).") from error
 
 
+def last_errors(metrics: dict[str, np.ndarray]) -> dict[str, float | int | None]:
+    """The last known value of each error, and the epochs, JSON-ready; fractions 0..1."""
+    last = {"epochs": int(metrics["epoch"][-1])}
+    for column in ("top1_error", "validation_top1_error"):
+        known = metrics[column][~np.isnan(metrics[column])]
+        last[column] = float(known[-1]) if known.size else None
+    return last
+
+
 def first_kernels(model) -> np.ndarray:
     """The kernels of a network's first convolution, channels in RGB order.
 
@@ -261,11 +270,7 @@ def _draw_predictions(figure, shown: Sequence[Shown], rows: int, columns: int) -
 
 def save_figure(figure, output: str) -> None:
     """Writes a PNG, or SVG by its name, that is never half there."""
-    ending = os.path.splitext(output)[1].lstrip(".").lower()
-    if ending not in ("png", "svg"):
-        raise ValueError(
-            f"{output} is no name of a picture: expected one that ends in .png or .svg."
-        )
+    ending = picture_ending(output)
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     aside = f"{output}.{os.getpid()}.tmp"
     # Inches of white around each plot, so that nothing touches the edge.
@@ -276,6 +281,20 @@ def save_figure(figure, output: str) -> None:
     finally:
         if os.path.exists(aside):
             os.remove(aside)
+
+
+def picture_ending(output: str) -> str:
+    """ "png" or "svg", as the name says.
+
+    Raises:
+      ValueError: another ending.
+    """
+    ending = os.path.splitext(output)[1].lstrip(".").lower()
+    if ending not in ("png", "svg"):
+        raise ValueError(
+            f"{output} is no name of a picture: expected one that ends in .png or .svg."
+        )
+    return ending
 
 
 def kernels_title(kernels: np.ndarray) -> str:

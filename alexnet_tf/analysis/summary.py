@@ -1,6 +1,8 @@
-"""A network as a table: shapes, parameters, multiply-adds, receptive fields."""
+"""A network as a table: shapes, parameters, multiply-adds, fields, bytes between devices."""
 
+import contextlib
 import dataclasses
+import math
 
 import numpy as np
 
@@ -74,6 +76,54 @@ def text_table(rows: list[Row]) -> str:
         f"memory as float32: {4 * parameters / 1e6:.1f} MB of weights, "
         f"{4 * values / 1e6:.1f} MB of activations per picture"
     )
+    return "\n".join(lines)
+
+
+def crossing_bytes(model, batch_size: int) -> dict[str, int | None]:
+    """Bytes that go from one device to another in a training step on two devices.
+
+    Args:
+      model: a network of `alexnet_tf.models`, in one piece.
+      batch_size: pictures in the global batch.
+
+    Returns:
+      "towers": each activation that the other half reads and its gradient, or None for a network
+      that cannot be cut in two. "mirrored": each weight's gradient to the other device and the sum
+      back, whatever the batch. The pictures, which every device gets from the host, are in neither.
+    """
+    from alexnet_tf.models import catalog, towers
+
+    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    found = {"towers": None, "mirrored": 2 * 4 * parameters}  # gradients are float32
+    if model.name in catalog.list_models():
+        variant = catalog.find_variant(model.name)
+        with contextlib.suppress(ValueError):
+            found["towers"] = sum(
+                2 * batch_size * values * (2 if "16" in model.get_layer(name).compute_dtype else 4)
+                for name, values in towers.crossing_values(variant, model).items()
+            )
+    return found
+
+
+def crossing_text(model, batch_size: int) -> str:
+    """`crossing_bytes` for people, with the batch from which on data parallelism moves less."""
+    crossing = crossing_bytes(model, batch_size)
+    lines = [f"crossing between two devices in a training step of {batch_size:,} pictures:"]
+    if crossing["towers"] is None:
+        lines.append("  towers    not with this network: its halves are no columns of their own")
+    else:
+        each = crossing_bytes(model, 1)["towers"]
+        lines.append(
+            f"  towers    {crossing['towers'] / 1e6:10.2f} MB: {each:,} bytes per picture, of "
+            "activations and their gradients"
+        )
+    lines.append(
+        f"  mirrored  {crossing['mirrored'] / 1e6:10.2f} MB: gradients there, sums back, whatever "
+        "the batch"
+    )
+    if crossing["towers"]:
+        equal = crossing["mirrored"] / each
+        lines.append(f"  towers move less in batches of up to {math.floor(equal):,} pictures")
     return "\n".join(lines)
 
 

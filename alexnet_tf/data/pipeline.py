@@ -120,7 +120,7 @@ def training_batches(
         """The epoch's (record, draws), from the first wanted one on, this worker's part."""
         rows = tf.data.Dataset.zip(
             _shuffled_records(dataset.shards[split], schedule.seed, epoch, shuffle_buffer),
-            _draws(augmentation, dataset, schedule.seed, epoch, steps * schedule.batch_size),
+            epoch_draws(augmentation, dataset, schedule.seed, epoch, steps * schedule.batch_size),
         )
         done = tf.where(epoch == first_epoch, first_step, 0)
         rows = rows.skip(tf.cast(done, tf.int64) * schedule.batch_size)
@@ -169,7 +169,7 @@ def _shuffled_records(shards, seed, epoch, buffer) -> tf.data.Dataset:
     return serialized.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
 
 
-def _draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
+def epoch_draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
     """Row n: crop offset (top, left), mirrored or not, colour shift, divisor, of picture n."""
     offsets = dataset.format.image_size - augmentation.crop_size + 1
     groups = -(-count // augmentation.crop_group)

@@ -139,7 +139,11 @@ def test_bad_input_ends_with_one_sentence(model_file, make_dataset, tmp_path, ca
         (["features", model, output], 2, "--data_dir is missing"),
         (["filters", model, output], 1, "ends in .png or .svg"),
         (["features", model, data, f"{output}.npy", "--layer=fc9"], 1, "it has input_layer, conv1"),
-        (["features", model, data, f"{output}.npz", "--layer=colours"], 1, "should end in .npy"),
+        (
+            ["features", model, data, f"{output}.npz", "--layer=colours"],
+            1,
+            "should end in .npy or .tfrecord",
+        ),
         (["neighbours", model, data, f"{output}.png", "--layer=colours"], 1, "at least two"),
         (["curves", f"--workdir={tmp_path}", f"{output}.png"], 1, "There is no"),
         (["summary", "--workdir=none.keras"], 1, "There is no model none.keras"),

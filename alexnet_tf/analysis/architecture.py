@@ -1,0 +1,213 @@
+"""Networks drawn from their specs: what each layer is, and what crosses between the two halves."""
+
+import dataclasses
+
+from alexnet_tf.analysis import plots, summary
+from alexnet_tf.models import build_model, catalog, spec
+
+_WITHIN, _CROSSING = "#7A8B99", "#D55E00"
+_CONV, _DENSE, _INPUT = "#A9C6DE", "#B8DDB0", "#EEEEEE"
+_STEP = 2.0  # from one layer's left edge to the next's
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A layer with weights, or the input.
+
+    Attributes:
+      name: of the layer; "input" for the picture.
+      side: of its maps in pixels; None for a vector.
+      maps: number of maps or units, of all columns together.
+      kernel, stride: of a convolution, in pixels; None for other layers.
+      columns: in how many separate parts it is computed and drawn.
+      crosses: whether its parts read all parts of the layer before, which has several.
+      then: what follows before the next layer with weights, in words.
+      parameters: weights and biases.
+    """
+
+    name: str
+    side: int | None
+    maps: int
+    kernel: int | None
+    stride: int | None
+    columns: int
+    crosses: bool
+    then: tuple[str, ...]
+    parameters: int
+
+
+def blocks(variant: spec.Variant, rows: list[summary.Row]) -> list[Block]:
+    """The layers of a variant, from the input to the last layer with weights.
+
+    Args:
+      variant: the network's description.
+      rows: from `summary.layer_table` of the network.
+
+    A network has two columns when one of its layers is computed in two groups; then every layer but
+    the last is drawn in two, as the paper's Figure 2, and one that is not grouped crosses.
+    """
+    entries = [*variant.features, *variant.top]
+    columns = max(_groups(entry) for entry in entries)
+    table = {row.name: row for row in rows}
+    found = [
+        Block("input", variant.crop_size, variant.channels, None, None, 1, False, (), 0),
+    ]
+    # An entry may add no layer at the published size.
+    entries = [entry for entry in entries if entry.name in table]
+    weighted = [entry for entry in entries if _is_block(table[entry.name])]
+    for entry in entries:
+        row = table[entry.name]
+        if not _is_block(row):
+            words = _words(entry, columns)
+            last = found[-1]
+            found[-1] = dataclasses.replace(last, then=(*last.then, *words))
+            continue
+        shown = 1 if entry is weighted[-1] else columns
+        previous = found[-1].columns
+        found.append(
+            Block(
+                name=entry.name,
+                side=row.shape[0] if len(row.shape) == 3 else None,
+                maps=row.shape[-1],
+                kernel=getattr(entry, "kernel", None),
+                stride=getattr(entry, "stride", None),
+                columns=shown,
+                crosses=previous > 1 and _groups(entry) == 1,
+                then=(),
+                parameters=row.parameters,
+            )
+        )
+    return found
+
+
+def draw_architecture(names: list[str], output: str) -> dict:
+    """Draws networks below one another, on one scale.
+
+    Args:
+      names: of `alexnet_tf.list_models()`, one or more.
+      output: path of the PNG or SVG.
+
+    Returns:
+      name -> {"parameters", "layers": the fields of each `Block`}, JSON-ready.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    from matplotlib.figure import Figure
+
+    variants = [catalog.find_variant(name) for name in names]
+    tables = [summary.layer_table(build_model(name)) for name in names]
+    totals = [sum(row.parameters for row in rows) for rows in tables]
+    drawn = [blocks(variant, rows) for variant, rows in zip(variants, tables, strict=True)]
+    widest = max(len(layers) for layers in drawn)
+    heights = [4.3 if layers[1].columns > 1 else 2.2 for layers in drawn]
+    figure = Figure(figsize=(1.42 * widest + 0.4, sum(heights)), dpi=120, layout="constrained")
+    grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for n, (axes, height) in enumerate(zip(grid, heights, strict=True)):
+        variant = variants[n]
+        axes.set_xlim(-0.3, _STEP * widest)
+        axes.set_ylim(-height / 1.42 * _STEP / 2, height / 1.42 * _STEP / 2)
+        axes.set_axis_off()
+        title = f"{variant.name}: {variant.summary}; {totals[n]:,} parameters"
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+        _draw_network(axes, drawn[n])
+    plots.save_figure(figure, output)
+    return {
+        variant.name: {
+            "parameters": total,
+            "layers": [dataclasses.asdict(layer) for layer in layers],
+        }
+        for variant, layers, total in zip(variants, drawn, totals, strict=True)
+    }
+
+
+def _groups(entry) -> int:
+    return getattr(entry, "columns" if isinstance(entry, spec.Dense) else "groups", 1)
+
+
+def _is_block(row: summary.Row) -> bool:
+    """Whether a layer has weights worth a box of its own; LeNet-5's subsampling has two per map."""
+    return row.kind != "Subsampling" and (row.parameters > 0 or row.kind == "RadialBasis")
+
+
+def _words(entry, columns: int) -> tuple[str, ...]:
+    """An entry without a box, as the reader should see it; () for what goes without saying."""
+    if isinstance(entry, spec.Norm):
+        across = columns > 1 and entry.groups == 1
+        return ("LRN over\nboth halves" if across else "LRN",)
+    if isinstance(entry, spec.SpatialNorm):
+        return ("spatial norm",)
+    if isinstance(entry, spec.Pool):
+        return (f"max-pool {entry.size}/{entry.stride}",)
+    if isinstance(entry, spec.Drop):
+        return (f"dropout {entry.rate:g}",)
+    return ("subsample 2/2",) if type(entry).__name__ == "Subsample" else ()
+
+
+def _draw_network(axes, layers: list[Block]) -> None:
+    two = any(layer.columns > 1 for layer in layers)
+    boxes = [_boxes(layer, index, two) for index, layer in enumerate(layers)]
+    for before, after, layer in zip(boxes, boxes[1:], layers[1:], strict=False):
+        for i, source in enumerate(before):
+            for j, target in enumerate(after):
+                split = len(before) > 1 and (len(after) > 1 and i != j)
+                if split and not layer.crosses:
+                    continue
+                _arrow(axes, source, target, _CROSSING if split else _WITHIN)
+    for parts, layer in zip(boxes, layers, strict=True):
+        for part in parts:
+            _draw_box(axes, part, layer, len(parts))
+        _caption(axes, parts, layer)
+    if two:
+        crossing = [layer.name for layer in layers[:-1] if layer.crosses]
+        note = "nothing crosses between the halves (two GPUs) before the last layer"
+        if crossing:
+            note = f"orange: crosses between the halves (two GPUs), into {', '.join(crossing)}"
+        axes.text(0, axes.get_ylim()[0], note, fontsize=8.5, color="#444444", va="bottom")
+
+
+def _boxes(layer: Block, index: int, two: bool) -> list[tuple[float, float, float, float]]:
+    """(left, bottom, width, height) of each part; heights follow the side, widths the maps."""
+    height = 0.62 + 0.98 * ((layer.side or 0) / 224) ** 0.5
+    width = 0.76 + 0.42 * (layer.maps / layer.columns / 4096) ** 0.5
+    left = index * _STEP
+    centres = (1.35, -1.05) if layer.columns > 1 else (0.15 if two else 0.2,)
+    return [(left, centre - height / 2, width, height) for centre in centres]
+
+
+def _draw_box(axes, box, layer: Block, parts: int) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    left, bottom, width, height = box
+    colour = _INPUT if layer.name == "input" else _DENSE if layer.side is None else _CONV
+    axes.add_patch(
+        FancyBboxPatch(
+            (left, bottom),
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.06",
+            facecolor=colour,
+            edgecolor="#333333",
+            linewidth=0.8,
+        )
+    )
+    side = "" if layer.side is None else f"\n{layer.side}x{layer.side}"
+    text = f"{layer.maps // parts:,}{side}"
+    axes.text(left + width / 2, bottom + height / 2, text, ha="center", va="center", fontsize=8)
+
+
+def _caption(axes, parts, layer: Block) -> None:
+    """Name and kernel above the topmost part, what follows below the lowest."""
+    left, bottom, _, height = parts[0]
+    kernel = "" if layer.kernel is None else f"\n{layer.kernel}x{layer.kernel}"
+    kernel += f", stride {layer.stride}" if layer.stride and layer.stride > 1 else ""
+    axes.text(left, bottom + height + 0.08, f"{layer.name}{kernel}", fontsize=8.5, va="bottom")
+    lowest = parts[-1][1]
+    axes.text(left, lowest - 0.08, "\n".join(layer.then), fontsize=7.5, va="top", color="#444444")
+
+
+def _arrow(axes, source, target, colour: str) -> None:
+    start = (source[0] + source[2], source[1] + source[3] / 2)
+    end = (target[0], target[1] + target[3] / 2)
+    style = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=style, zorder=0)

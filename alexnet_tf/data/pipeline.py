@@ -108,6 +108,22 @@ def training_batches(
       the range), labels: int64 (b,)), with b = batch_size / replicas: `replicas` consecutive
       elements are one global batch.
     """
+    return training_stages(dataset, augmentation, schedule, split, shuffle_buffer)["augment"]
+
+
+def training_stages(
+    dataset: records.PreparedDataset,
+    augmentation: Augmentation,
+    schedule: Schedule,
+    split: str = "train",
+    shuffle_buffer: int = 4096,
+) -> dict[str, tf.data.Dataset]:
+    """`training_batches`, cut off after each of its stages, to see where the time goes.
+
+    Returns:
+      Name -> dataset: "read" (record, draws) and "decode" (uint8 crop, label, draws) of single
+      pictures, "batch" of uint8 batches, "augment", the whole pipeline.
+    """
     steps = steps_per_epoch(dataset, schedule.batch_size, split)
     if augmentation.crop_size > dataset.format.image_size:
         raise ValueError(
@@ -136,15 +152,12 @@ def training_batches(
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return (
-        tf.data.Dataset.range(first_epoch, schedule.epochs)
-        .flat_map(rows_of)
-        .map(_decoder(dataset.format, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(schedule.batch_size // schedule.replicas, drop_remainder=True)
-        .map(_finisher(augmentation), num_parallel_calls=1)
-        .prefetch(2)
-        .with_options(options)
-    )
+    rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
+    decoded = rows.map(_decoder(dataset.format, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
+    batched = decoded.batch(schedule.batch_size // schedule.replicas, drop_remainder=True)
+    augmented = batched.map(_finisher(augmentation), num_parallel_calls=1).prefetch(2)
+    stages = {"read": rows, "decode": decoded, "batch": batched, "augment": augmented}
+    return {name: stage.with_options(options) for name, stage in stages.items()}
 
 
 def _stream(seed: int, kind: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf.analysis import summary
 from alexnet_tf.models import builder, catalog
 from alexnet_tf.models.spec import Conv, Dense
 from alexnet_tf.models.towers import crossing_values, stages
@@ -151,10 +152,16 @@ def test_convolutions_and_gradients_are_split_and_only_what_the_paper_names_cros
     assert sum(transfer.size for transfer in placed.transfers) == 2 * 4 * 8 * sum(values.values())
 
 
-@pytest.mark.slow
 def test_what_crosses_at_the_published_size():
     """By hand: 13x13x128 and 6x6x128 and 2048 each way, and 2048 to the device that has fc8."""
     model = builder.build(catalog.find_variant("alexnet_145"))
+    values = 2 * (13 * 13 * 128 + 6 * 6 * 128 + 2048) + 2048
+    # There and back as float32; weights and biases, there and back too.
+    expected = {"towers": 100 * 2 * 4 * values, "mirrored": 2 * 4 * 60_965_224}
+    assert summary.crossing_bytes(model, 100) == expected
+    text = summary.crossing_text(model, 128)
+    assert "60.03 MB: 468,992 bytes per picture" in text and "487.72 MB" in text
+    assert "up to 1,039 pictures" in text
     assert crossing_values(catalog.find_variant("alexnet_145"), model) == {
         "pool2": 2 * 13 * 13 * 128,
         "relu5": 2 * 6 * 6 * 128,

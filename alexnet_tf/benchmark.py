@@ -1,0 +1,187 @@
+"""Measures this package on this machine: python -m alexnet_tf.benchmark step|input|train|serve
+
+step    the training step on pictures in memory: images/s by --strategy, --precision and
+        --batch_size, and its share of what large matrix products reach in the same run
+input   records to augmented float32 batches, and which stage takes how much of the time
+train   both together: which share of the slower one is kept
+serve   an exported network: latency and throughput by --batch_size and --clients, in this process
+        and, with --server, of a TF Serving server
+
+Every run is kept in the JSON file that --output names.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import flags as absl_flags
+
+from alexnet_tf import door
+
+_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+_STRATEGIES = ("none", "mirrored")
+# Which flags each mode reads, besides --output.
+_FLAGS = {
+    "step": ("model", "batch_size", "precision", "strategy", "devices", "runs"),
+    "input": ("data_dir", "model", "batch_size", "batches", "runs"),
+    "train": ("data_dir", "model", "batch_size", "precision", "strategy", "devices", "runs"),
+    "serve": ("saved_model", "server", "name", "batch_size", "clients", "requests"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit code."""
+    return door.run(_define, _main, argv, doc=__doc__)
+
+
+def _define(flags: absl_flags.FlagValues) -> None:
+    def define(kind, name, default, text, *limits):
+        modes = [mode for mode, names in _FLAGS.items() if name in names]
+        of = f" ({', '.join(modes)})" if modes and len(modes) < len(_FLAGS) else ""
+        kind(name, default, f"{text}{of}.", *limits, flag_values=flags)
+
+    several = ", several with commas"
+    text, number, words = (
+        absl_flags.DEFINE_string,
+        absl_flags.DEFINE_integer,
+        absl_flags.DEFINE_list,
+    )
+    define(text, "model", "alexnet", "The network's name")
+    define(text, "data_dir", None, "A prepared data set; by default the embedded photographs")
+    define(
+        words,
+        "batch_size",
+        None,
+        f"Pictures of a batch{several} for step and serve; by default 128, for serve 1,8,32",
+    )
+    define(words, "precision", ["float32"], f"Of {', '.join(_PRECISIONS)}{several} for step")
+    define(words, "strategy", ["none"], f"none or mirrored{several} for step")
+    define(number, "devices", None, "Replicas of mirrored", 1)
+    define(number, "runs", 5, "Timed runs of each form", 1)
+    define(number, "batches", 16, "Batches of a run", 1)
+    define(text, "saved_model", None, "A version's directory; by default AlexNet, random weights")
+    define(text, "server", None, "http://HOST:8501 or grpc://HOST:8500, to measure it too")
+    define(text, "name", "alexnet", "The model's name at the server")
+    define(words, "clients", ["1", "2", "4"], "Requests under way at a time, with commas")
+    define(number, "requests", 10, "Timed requests of each client", 1)
+    define(text, "output", None, "JSON file for every single time")
+
+
+def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
+    if len(args) != 1 or args[0] not in _FLAGS:
+        raise door.UsageError(
+            f"Found {' '.join(args) or 'nothing'}: expected what to measure: {', '.join(_FLAGS)}."
+        )
+    (mode,) = args
+    for name in flags:
+        if flags[name].present and name not in (*_FLAGS[mode], "output"):
+            raise door.UsageError(f"--{name} means nothing to {mode}: leave it out.")
+    result, text = {"step": _step, "input": _input, "train": _train, "serve": _serve}[mode](flags)
+
+    from alexnet_tf import evaluation
+    from alexnet_tf.benchmarking import timing
+
+    print(timing.describe(result["machine"]))
+    print(text)
+    if flags.output:
+        evaluation.write_results(flags.output, {"benchmark": mode, **result})
+        print(f"Every single time is in {flags.output}")
+    return door.EXIT_OK
+
+
+def _step(flags):
+    from alexnet_tf.benchmarking import report, steps
+
+    settings = steps.StepSettings(
+        model=flags.model,
+        batch_sizes=_numbers(flags, "batch_size", (128,)),
+        precisions=_words(flags, "precision", _PRECISIONS),
+        strategies=_words(flags, "strategy", _STRATEGIES),
+        devices=flags.devices,
+        runs=flags.runs,
+    )
+    result = steps.measure_step(settings)
+    return result, report.step_text(result)
+
+
+def _input(flags):
+    from alexnet_tf.benchmarking import inputs, report
+
+    settings = inputs.InputSettings(
+        data_dir=flags.data_dir or _photographs(),
+        model=flags.model,
+        batch_size=_one(_numbers(flags, "batch_size", (128,)), "batch_size"),
+        batches=flags.batches,
+        runs=flags.runs,
+    )
+    result = inputs.measure_input(settings)
+    return result, report.input_text(result)
+
+
+def _train(flags):
+    from alexnet_tf.benchmarking import report, together
+
+    settings = together.TrainSettings(
+        model=flags.model,
+        batch_size=_one(_numbers(flags, "batch_size", (128,)), "batch_size"),
+        precision=_one(_words(flags, "precision", _PRECISIONS), "precision"),
+        strategy=_one(_words(flags, "strategy", _STRATEGIES), "strategy"),
+        devices=flags.devices,
+        runs=flags.runs,
+        data_dir=flags.data_dir or _photographs(),
+    )
+    result = together.measure_train(settings)
+    return result, report.train_text(result)
+
+
+def _serve(flags):
+    from alexnet_tf.benchmarking import report, serve
+
+    settings = serve.ServeSettings(
+        saved_model=flags.saved_model,
+        server=flags.server,
+        name=flags.name,
+        batch_sizes=_numbers(flags, "batch_size", (1, 8, 32)),
+        clients=_numbers(flags, "clients", ()),
+        requests=flags.requests,
+    )
+    result = serve.measure_serve(settings)
+    return result, report.serve_text(result)
+
+
+def _numbers(flags, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    found = flags[name].value
+    if found is None:
+        return default
+    if not found or not all(word.isdigit() and int(word) > 0 for word in found):
+        raise door.UsageError(
+            f"--{name}={','.join(found)}: expected positive numbers with commas between them."
+        )
+    return tuple(int(word) for word in found)
+
+
+def _words(flags, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    found = flags[name].value
+    if not found or not set(found) <= set(known):
+        raise door.UsageError(f"--{name}={','.join(found)}: expected {', '.join(known)}.")
+    return tuple(found)
+
+
+def _one(values: tuple, name: str):
+    if len(values) != 1:
+        raise door.UsageError(f"--{name} has {len(values)} values: expected one here.")
+    return values[0]
+
+
+def _photographs() -> str:
+    """Where the embedded photographs lie as records; prepared on first use."""
+    from data_prep import photos
+
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    directory = os.path.join(cache, "alexnet_tf", "photographs")
+    photos.prepare_photos(directory)
+    return directory
+
+
+if __name__ == "__main__":
+    sys.exit(main())

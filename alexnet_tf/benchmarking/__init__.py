@@ -1,0 +1,1 @@
+"""How fast this package is on this machine: step, input, both together, serving."""

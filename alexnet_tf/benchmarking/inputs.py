@@ -1,0 +1,135 @@
+"""Pictures per second of the input pipeline, and which of its stages takes how much of that."""
+
+import dataclasses
+import time
+
+from alexnet_tf.benchmarking import timing
+
+_FOREVER = 1_000_000  # epochs
+_WARM_BATCHES = 3  # fill the buffers before the clock starts
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSettings:
+    """What to measure.
+
+    Attributes:
+      data_dir: a prepared data set.
+      model: the variant whose crop size is taken.
+      batch_size: pictures of a batch.
+      batches: batches of a timed run.
+      runs: timed runs of each stage.
+    """
+
+    data_dir: str
+    model: str = "alexnet"
+    batch_size: int = 128
+    batches: int = 16
+    runs: int = 5
+
+
+def measure_input(settings: InputSettings) -> dict:
+    """Times the training pipeline cut off after each stage, the last being all of it.
+
+    Crop, mirror and colour noise are on, as in the original program; grey pictures get no noise.
+    The clock starts when the buffers are full.
+
+    Returns:
+      {"machine", "settings", "data", "rows": one per stage}. A row has "images_per_second" of the
+      pipeline up to there, and "cpu_milliseconds_per_image" of that stage alone: processor time,
+      which does not shrink when several cores share the work.
+
+    Raises:
+      FileNotFoundError, ValueError: no prepared data set, or one that is too small.
+    """
+    dataset = _open(settings.data_dir)
+    stages = _stages(dataset, settings)
+    seconds = {name: [] for name in stages}
+    cpu = {name: [] for name in stages}
+    for _ in range(settings.runs):
+        for name, stage in stages.items():
+            wall, busy = _drain(stage, name, settings)
+            seconds[name].append(wall)
+            cpu[name].append(busy)
+    images = settings.batches * settings.batch_size
+    rows, before = [], 0.0
+    for name in stages:
+        busy = 1e3 * timing.summary(cpu[name])["median"] / images
+        rates = timing.summary([images / wall for wall in seconds[name]])
+        rows.append(
+            {
+                "stage": name,
+                "images_per_second": rates,
+                "cpu_milliseconds_per_image": busy - before,
+                "cpu_seconds": cpu[name],
+            }
+        )
+        before = busy
+    return {
+        "machine": timing.machine(),
+        "settings": dataclasses.asdict(settings),
+        "data": describe_data(dataset),
+        "rows": rows,
+    }
+
+
+def describe_data(dataset) -> dict:
+    """Pictures, size, encoding and bytes per record of the training split."""
+    import os
+
+    return {
+        "pictures": dataset.counts["train"],
+        "image_size": dataset.format.image_size,
+        "channels": dataset.format.channels,
+        "encoding": dataset.format.encoding,
+        "bytes_per_record": sum(os.path.getsize(file) for file in dataset.shards["train"])
+        / dataset.counts["train"],
+    }
+
+
+def augmentation(dataset, model: str):
+    """The original program's augmentation, at the size that the network takes."""
+    from alexnet_tf.data.pipeline import Augmentation
+    from alexnet_tf.data.preprocessing import ColourNoise
+    from alexnet_tf.models import crop_size
+
+    noise = None
+    if dataset.format.channels == 3:
+        statistics = dataset.statistics()
+        noise = ColourNoise.from_statistics(statistics, "source", statistics["rgb_mean"])
+    return Augmentation(crop_size=crop_size(model), noise=noise)
+
+
+def _open(data_dir: str):
+    from alexnet_tf.data import records
+
+    dataset = records.open_dataset(data_dir)
+    dataset.require_split("train")
+    return dataset
+
+
+def _stages(dataset, settings: InputSettings) -> dict:
+    from alexnet_tf.data.pipeline import Schedule, training_stages
+
+    schedule = Schedule(settings.batch_size, epochs=_FOREVER)
+    return training_stages(dataset, augmentation(dataset, settings.model), schedule)
+
+
+def _drain(stage, name: str, settings: InputSettings) -> tuple[float, float]:
+    """Seconds and processor seconds of a run, from a stage whose buffers are full."""
+    import tensorflow as tf
+
+    single = name in ("read", "decode")  # the elements are pictures, not batches
+    per_batch = settings.batch_size if single else 1
+
+    @tf.function
+    def take(iterator, count):
+        # Inside the graph: the elements are not handed to Python, one by one.
+        for _ in tf.range(count):
+            next(iterator)
+
+    iterator = iter(stage)
+    take(iterator, tf.constant(_WARM_BATCHES * per_batch))
+    started, busy = time.perf_counter(), time.process_time()
+    take(iterator, tf.constant(settings.batches * per_batch))
+    return time.perf_counter() - started, time.process_time() - busy

@@ -1,0 +1,114 @@
+"""Pictures per second of training from records: what the step leaves of the slower of the two."""
+
+import dataclasses
+import time
+
+from alexnet_tf.benchmarking import inputs, steps, timing
+
+_FOREVER = 1_000_000  # epochs
+_WARM_BATCHES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """What to measure.
+
+    Attributes:
+      data_dir: a prepared data set.
+      model: a variant.
+      batch_size: pictures of a global batch.
+      precision: a Keras policy, see `steps.PRECISIONS`.
+      strategy: "none" or "mirrored"; devices: its replicas.
+      runs: timed runs of each form.
+    """
+
+    data_dir: str
+    model: str = "alexnet"
+    batch_size: int = 128
+    precision: str = "float32"
+    strategy: str = "none"
+    devices: int | None = None
+    runs: int = 5
+
+
+def measure_train(settings: TrainSettings) -> dict:
+    """Times the input pipeline alone, the step alone, and training, which is both together.
+
+    Returns:
+      {"machine", "settings", "data", "rows": one per form with "images_per_second",
+      "share_of_slower": training's rate over the lesser of the other two}.
+
+    Raises:
+      FileNotFoundError, ValueError: no prepared data set, or one that does not fit.
+    """
+    from alexnet_tf.data.pipeline import Schedule, training_batches
+    from alexnet_tf.data.records import open_dataset
+    from alexnet_tf.training import distribution
+
+    strategy = distribution.make_strategy(settings.strategy, settings.devices)
+    dataset = open_dataset(settings.data_dir)
+    dataset.require_split("train")
+    step, network = steps.trainer(
+        strategy, settings.model, settings.precision, settings.batch_size, dataset.classes
+    )
+    replicas = strategy.num_replicas_in_sync
+    _require_channels(network, dataset)
+
+    def of_worker(context):
+        schedule = Schedule(settings.batch_size, epochs=_FOREVER, replicas=replicas)
+        return training_batches(dataset, inputs.augmentation(dataset, settings.model), schedule)
+
+    batches = strategy.distribute_datasets_from_function(of_worker)
+
+    def input_alone(times: int) -> float:
+        iterator = _warm(batches)
+        started = time.perf_counter()
+        for _ in range(times):
+            next(iterator)
+        return time.perf_counter() - started
+
+    def training(times: int) -> float:
+        iterator = _warm(batches)
+        step(next(iterator)).numpy()
+        started = time.perf_counter()
+        for _ in range(times):
+            sums = step(next(iterator))
+        sums.numpy()
+        return time.perf_counter() - started
+
+    size = settings.batch_size
+    forms = {
+        "input": timing.Form(input_alone, size),
+        "step": timing.Form(steps.step_clock(step, next(iter(batches))), size),
+        "training": timing.Form(training, size),
+    }
+    # Long enough for the buffers, full at the start, to be a small part of what is counted.
+    rates = timing.take_turns(forms, settings.runs, at_least=3.0)
+    rows = [
+        {"form": name, "images_per_second": timing.summary(values)}
+        for name, values in rates.items()
+    ]
+    median = {row["form"]: row["images_per_second"]["median"] for row in rows}
+    return {
+        "machine": timing.machine(),
+        "settings": dataclasses.asdict(settings),
+        "data": inputs.describe_data(dataset),
+        "rows": rows,
+        "share_of_slower": median["training"] / min(median["input"], median["step"]),
+    }
+
+
+def _warm(batches):
+    iterator = iter(batches)
+    for _ in range(_WARM_BATCHES):
+        next(iterator)
+    return iterator
+
+
+def _require_channels(network, dataset) -> None:
+    wanted, found = network.input_shape[-1], dataset.format.channels
+    if wanted != found:
+        raise ValueError(
+            f"{dataset.path} has pictures of {found} channel(s), but {network.name} takes "
+            f"{wanted}: name another --model or --data_dir."
+        )

@@ -1,29 +1,29 @@
 """How fast an exported SavedModel answers: python benchmarks/serving.py [--workdir=RUN]
 
-Latency and throughput of a network exported by `python -m alexnet_tf.export`, in this process, by
-batch size and by number of concurrent clients, beside the bare Keras model and (where PyTorch is
-installed) the same layers in PyTorch. Forms take turns within one run, after a warm-up that is not
-counted. Without --workdir an AlexNet with random weights and 1000 classes is measured; time does
-not depend on the weights. --server=http://HOST:8501 or grpc://HOST:8500 measures a server too.
+Requests to a network that `python -m alexnet_tf.export` writes, in float32 and bfloat16, in this
+process, beside the bare Keras model and the same layers in PyTorch (in a process of its own). Forms
+take turns, after a warm-up that is not counted; decoding is measured alone too. Without --workdir
+an AlexNet with random weights and 1000 classes is measured: time does not depend on the weights.
+With --workdir and --data_dir the top-1 errors of both precisions on the validation pictures are
+compared. Several clients at once, and a server: `python -m alexnet_tf.benchmark serve`.
 """
 
-import concurrent.futures
-import io
 import os
 import pathlib
-import platform
-import statistics
 import sys
 import tempfile
 import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "serving.json"
-BATCHES = (1, 8, 32)
-CLIENTS = (1, 2, 4)
+from alexnet_tf import door  # noqa: E402
+
+BARE, PYTORCH = "bare Keras model", "PyTorch, same layers"
+_WARM_TURNS = 2
+_PAUSE = 0.1
 
 
 def main(argv=None) -> int:
@@ -33,175 +33,178 @@ def main(argv=None) -> int:
 
 def _define(flags):
     absl_flags.DEFINE_string("workdir", None, "A run with a model.keras.", flag_values=flags)
-    absl_flags.DEFINE_string("server", None, "A TF Serving server.", flag_values=flags)
-    absl_flags.DEFINE_integer("runs", 10, "Timed runs of each form.", 3, flag_values=flags)
-    absl_flags.DEFINE_string("output", str(RESULTS), "JSON file.", flag_values=flags)
+    absl_flags.DEFINE_string("data_dir", None, "A prepared data set.", flag_values=flags)
+    absl_flags.DEFINE_list(
+        "precision", ["float32", "bfloat16"], "Of float32, bfloat16.", flag_values=flags
+    )
+    absl_flags.DEFINE_list("batch_size", ["1", "8", "32"], "Pictures.", flag_values=flags)
+    absl_flags.DEFINE_integer("runs", 15, "Timed requests of each form.", 2, flag_values=flags)
+    results = ROOT / "benchmarks" / "results" / "serving.json"
+    absl_flags.DEFINE_string("output", str(results), "JSON file.", flag_values=flags)
 
 
 def _main(flags, args) -> int:
     if args:
         raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    from alexnet_tf import evaluation, models
-    from alexnet_tf.models import trained
-    from alexnet_tf.serving import client, export, labels, precision
-
-    if flags.workdir:
-        network = trained.open_model(flags.workdir)
-    else:
-        model = models.build_model("alexnet", initializer="he")
-        network = trained.TrainedModel("alexnet", model, None, 256)
-    machine = {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    picture = _photograph()
-    rng = np.random.default_rng(0)
-    side = network.crop_size
-    crops = {n: rng.uniform(0, 255, (n, side, side, 3)).astype(np.float32) for n in BATCHES}
-    with tempfile.TemporaryDirectory() as directory:
-        names = labels.class_names(network)
-        loaded = {}
-        for kind in precision.PRECISIONS:
-            base = os.path.join(directory, kind, "alexnet")
-            other = precision.in_precision(network, kind)
-            loaded[kind] = tf.saved_model.load(export.export_saved_model(other, names, base))
-        bare = tf.function(lambda x: network.model(x, training=False))
-        rows = []
-        torch_forward = _torch_network()
-        for batch in BATCHES:
-            tensor = tf.constant(crops[batch])
-            files = tf.constant([picture] * batch)
-            forms = {"bare Keras model": lambda x=tensor: bare(x)}
-            for kind, one in loaded.items():
-                forms[f"SavedModel {kind}, crops"] = lambda x=tensor, one=one: one.signatures[
-                    "crops"
-                ](crops=x)
-                forms[f"SavedModel {kind}, JPEG files"] = lambda x=files, one=one: one.signatures[
-                    "serving_default"
-                ](image_bytes=x)
-            if torch_forward is not None:
-                forms["PyTorch, same layers"] = lambda x=crops[batch]: torch_forward(x)
-            if flags.server:
-                ask = client.open_server(client.Server(flags.server))
-                forms["server, JPEG files"] = lambda ask=ask, n=batch: ask([picture] * n)
-            rows += _timed(forms, batch, flags.runs)
-        serve = loaded["float32"].signatures["serving_default"]
-        one_file = tf.constant([picture])
-        for clients in CLIENTS:
-            rows.append(_concurrent(lambda: serve(image_bytes=one_file), clients, 4 * flags.runs))
-    print(f"{'form':36}{'batch':>6}{'clients':>8}{'p50 ms':>9}{'p95':>9}{'p99':>9}{'images/s':>10}")
-    for row in rows:
-        print(
-            f"{row['form']:36}{row['batch']:6}{row['clients']:8}{row['p50_ms']:9.1f}"
-            f"{row['p95_ms']:9.1f}{row['p99_ms']:9.1f}{row['images_per_second']:10.1f}"
+    if flags.data_dir and not flags.workdir:
+        raise door.UsageError(
+            "--data_dir needs --workdir: random weights have no errors to compare."
         )
-    evaluation.write_results(flags.output, {"machine": machine, "runs": flags.runs, "rows": rows})
-    print(f"every time is in {flags.output}")
+    if not all(word.isdigit() and int(word) for word in flags.batch_size):
+        raise door.UsageError(f"--batch_size={','.join(flags.batch_size)}: expected 1,8,32.")
+
+    import contestants
+
+    from alexnet_tf import evaluation
+    from alexnet_tf.benchmarking import serve, timing
+    from alexnet_tf.models import trained
+    from alexnet_tf.serving import precision as precisions
+
+    network = trained.open_model(flags.workdir) if flags.workdir else serve.random_alexnet()
+    networks = {kind: precisions.in_precision(network, kind) for kind in flags.precision}
+    rows, absent = [], {}
+    with tempfile.TemporaryDirectory() as directory:
+        loaded = {kind: _exported(one, f"{directory}/{kind}") for kind, one in networks.items()}
+        for batch_size in map(int, flags.batch_size):
+            forms = _forms(network, loaded, batch_size)
+            peer = None
+            try:
+                peer = contestants.Contestant(
+                    contestants.Entry(PYTORCH, [sys.executable, __file__, PYTORCH, str(batch_size)])
+                )
+                forms[PYTORCH] = peer.run
+            except contestants.Absent as why:
+                absent[PYTORCH] = str(why)
+            rows += _take_turns(forms, batch_size, flags.runs)
+            if peer:
+                peer.close()
+    result = {
+        "benchmark": "serving",
+        "machine": timing.machine(),
+        "runs": flags.runs,
+        "picture": {"bytes": len(serve.photograph()), "size": [512, 512]},
+        "rows": rows,
+        "absent": absent,
+    }
+    if flags.data_dir:
+        result["top1_error"] = _errors(networks, flags.data_dir)
+    _print(result)
+    evaluation.write_results(flags.output, result)
+    print(f"every time is in {os.path.relpath(flags.output)}")
     return door.EXIT_OK
 
 
-def _timed(forms, batch: int, runs: int) -> list[dict]:
+def _exported(network, output: str):
+    import tensorflow as tf
+
+    from alexnet_tf.serving import export, labels
+
+    names = labels.class_names(network)
+    return tf.saved_model.load(export.export_saved_model(network, names, f"{output}/alexnet"))
+
+
+def _forms(network, loaded: dict, batch_size: int) -> dict:
+    """Name -> a function that makes one request and waits for the answer."""
+    import tensorflow as tf
+
+    from alexnet_tf.benchmarking import serve
+
+    shape = (batch_size, *network.model.input_shape[1:])
+    crops = tf.random.stateless_uniform(shape, (7, 8), maxval=255.0)
+    bare = tf.function(lambda x: network.model(x, training=False))
+    forms = {BARE: lambda: bare(crops).numpy()}
+    picture = serve.photograph()
+    for kind, saved_model in loaded.items():
+        of_file, of_crops, decoding = serve.request_forms(saved_model, picture, batch_size).values()
+        forms[f"SavedModel {kind}, crops"] = of_crops
+        forms[f"SavedModel {kind}, JPEG files"] = of_file
+        forms["decode and crop"] = decoding
+    return forms
+
+
+def _take_turns(forms: dict, batch_size: int, runs: int) -> list[dict]:
     """Each form `runs` times, in turn, so that a busy moment hits all alike."""
+    from alexnet_tf.benchmarking import serve
+
     seconds = {name: [] for name in forms}
-    for run in range(-2, runs):
+    for run in range(-_WARM_TURNS, runs):
         for name, form in forms.items():
+            if name == PYTORCH:
+                time.sleep(_PAUSE)  # the other framework's threads come to rest
             started = time.perf_counter()
-            form()
+            answer = form()
+            took = time.perf_counter() - started
+            if name == PYTORCH:
+                ((_, took),) = answer  # by its own clock, without the way there
+                time.sleep(_PAUSE)
             if run >= 0:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(took)
     return [
-        _row(name, batch, 1, times, batch / statistics.median(times))
-        for name, times in seconds.items()
+        {
+            "form": name,
+            "batch_size": batch_size,
+            **serve.percentiles(values),
+            "images_per_second": batch_size / (serve.percentiles(values)["p50_ms"] / 1e3),
+            "seconds": values,
+        }
+        for name, values in seconds.items()
     ]
 
 
-def _concurrent(form, clients: int, requests: int) -> dict:
-    """Requests of one picture from several threads."""
+def _errors(networks: dict, data_dir: str) -> dict:
+    """Top-1 error of each precision on every validation picture."""
+    from alexnet_tf import evaluation
+    from alexnet_tf.data import records
 
-    def timed(_):
-        started = time.perf_counter()
-        form()
-        return time.perf_counter() - started
-
-    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        list(pool.map(timed, range(2 * clients)))
-        started = time.perf_counter()
-        times = list(pool.map(timed, range(requests)))
-        rate = requests / (time.perf_counter() - started)
-    return _row("SavedModel float32, JPEG files", 1, clients, times, rate)
+    dataset = records.open_dataset(data_dir)
+    dataset.require_split("validation")
+    view = evaluation.View("validation", crops=1, batch_size=32)
+    errors = {}
+    for kind, network in networks.items():
+        found = evaluation.split_probabilities(network.model, dataset, view)
+        errors[kind] = evaluation.score(*found).top1_error
+    return errors
 
 
-def _row(form: str, batch: int, clients: int, seconds: list[float], rate: float) -> dict:
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    return {
-        "form": form,
-        "batch": batch,
-        "clients": clients,
-        "p50_ms": 1e3 * cuts[49],
-        "p95_ms": 1e3 * cuts[94],
-        "p99_ms": 1e3 * cuts[98],
-        "images_per_second": rate,
-        "seconds": seconds,
+def _print(result: dict) -> None:
+    from alexnet_tf.benchmarking import timing
+
+    print(timing.describe(result["machine"]))
+    bare = {
+        row["batch_size"]: row["images_per_second"] for row in result["rows"] if row["form"] == BARE
     }
+    print(f"{'form':34}{'batch':>6}{'p50 ms':>9}{'p95':>9}{'p99':>9}{'images/s':>10}{'of bare':>9}")
+    for row in result["rows"]:
+        print(
+            f"{row['form']:34}{row['batch_size']:6}{row['p50_ms']:9.1f}{row['p95_ms']:9.1f}"
+            f"{row['p99_ms']:9.1f}{row['images_per_second']:10.1f}"
+            f"{row['images_per_second'] / bare[row['batch_size']]:9.0%}"
+        )
+    for name, why in result["absent"].items():
+        print(f"{name} absent: {why}")
+    for kind, error in result.get("top1_error", {}).items():
+        print(f"top-1 error in {kind}: {error:.2%}")
 
 
-def _photograph() -> bytes:
-    """A photograph of 512 x 512 as a JPEG file."""
-    import skimage.data
-    from PIL import Image
+def _pytorch(batch_size: int):
+    """PyTorch's side of the comparison, as a contestant."""
+    import networks
+    import torch
 
-    buffer = io.BytesIO()
-    Image.fromarray(skimage.data.astronaut()).save(buffer, format="JPEG", quality=90)
-    return buffer.getvalue()
+    forward = networks.torch_forward(batch_size)
 
+    def turn():
+        started = time.perf_counter()
+        forward()
+        return [(batch_size, time.perf_counter() - started)]
 
-def _torch_network():
-    """The paper's layers in PyTorch, channels last: NumPy (b, h, w, 3) -> (b, 1000); or None."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    nn = torch.nn
-
-    def norm():
-        # PyTorch divides alpha by the window.
-        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
-
-    network = nn.Sequential(
-        *[nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm()],
-        *[nn.MaxPool2d(3, 2), nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm()],
-        *[nn.MaxPool2d(3, 2), nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()],
-        *[nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU()],
-        *[nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2)],
-        *[nn.Flatten(), nn.Linear(9216, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU()],
-        *[nn.Linear(4096, 1000), nn.Softmax(dim=1)],
-    ).eval()
-    network = network.to(memory_format=torch.channels_last)
-
-    def forward(pixels):
-        with torch.inference_mode():
-            images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-            return network(images.contiguous(memory_format=torch.channels_last))
-
-    return forward
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = [line for line in file if line.startswith("model name")]
-        return lines[0].split(":", 1)[1].strip()
-    except (OSError, IndexError):
-        return platform.processor() or "unknown"
+    return {"torch": torch.__version__}, turn
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == [PYTORCH]:
+        import contestants
+
+        contestants.serve(lambda: _pytorch(int(sys.argv[2])))
+    else:
+        sys.exit(main())

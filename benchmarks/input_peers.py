@@ -1,0 +1,334 @@
+"""One input pipeline as a contestant: input_peers.py NAME DIRECTORY BATCH_SIZE (see
+input_pipeline.py, which starts it and says what is measured)."""
+
+import multiprocessing
+import os
+import pathlib
+import sys
+import time
+
+import contestants
+import numpy as np
+
+WARM, TIMED = 3, 14  # batches; as in input_pipeline.py
+SIZE, CROP = 256, 224
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def epoch_turn(batches, batch_size: int):
+    """A turn that takes one epoch's batches from the iterable that `batches()` gives."""
+
+    def turn():
+        iterator = iter(batches())
+        for _ in range(WARM):
+            next(iterator)
+        started = time.perf_counter()
+        for _ in range(TIMED):
+            images = next(iterator)
+        seconds = time.perf_counter() - started
+        _check(images, batch_size)
+        for _ in iterator:  # nobody else's turn begins before this epoch has ended
+            pass
+        return [(TIMED * batch_size, seconds)]
+
+    return turn
+
+
+def _check(images, batch_size: int) -> None:
+    """Everybody must really make what is counted."""
+    images = np.asarray(images)
+    found = (images.shape, images.dtype.name, bool(images.std() > 10))
+    if found != ((batch_size, CROP, CROP, 3), "float32", True):
+        raise SystemExit(
+            f"expected {batch_size} float32 crops of {CROP} with contrast, got {found}"
+        )
+
+
+def ours(directory: pathlib.Path, batch_size: int, encoding: str = "jpeg", fast: bool = False):
+    """`alexnet_tf.data.pipeline`, as training uses it."""
+    sys.path.insert(0, str(contestants.ROOT))
+    import tensorflow as tf
+
+    from alexnet_tf.benchmarking import inputs
+    from alexnet_tf.data import pipeline, records
+
+    if fast:
+        accurate = tf.image.decode_and_crop_jpeg
+
+        def decode(*args, dct_method, **keywords):
+            return accurate(*args, dct_method="INTEGER_FAST", **keywords)
+
+        tf.image.decode_and_crop_jpeg = decode
+    dataset = records.open_dataset(str(directory / f"records_{encoding}"))
+    augmentation = inputs.augmentation(dataset, "alexnet")
+
+    steps = pipeline.steps_per_epoch(dataset, batch_size)
+    # Two epochs, of which one is taken: there is still work ahead when the clock stops.
+    schedule = pipeline.Schedule(batch_size, epochs=2)
+    run = pipeline.training_batches(dataset, augmentation, schedule).take(steps)
+
+    def batches():
+        return (images for images, _ in run)
+
+    return {"tensorflow": tf.__version__}, epoch_turn(batches, batch_size)
+
+
+def torchvision(directory: pathlib.Path, batch_size: int):
+    """torchvision's transforms on PIL pictures in as many worker processes as there are cores."""
+    import torch
+    from PIL import Image
+
+    transforms, version = _torchvision_transforms(torch)
+    axes = torch.from_numpy(np.load(directory / "noise.npy"))
+
+    def noise(image):  # (3, h, w) in 0..1
+        return 255.0 * image + (axes @ torch.randn(3))[:, None, None]
+
+    augment = transforms.Compose(
+        [
+            transforms.RandomCrop(CROP),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            noise,
+        ]
+    )
+    files = sorted((directory / "files").iterdir())
+
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, number):
+            with Image.open(files[number]) as picture:
+                return augment(picture.convert("RGB"))
+
+    torch.set_num_threads(1)
+    loader = torch.utils.data.DataLoader(
+        Pictures(),
+        batch_size,
+        shuffle=True,
+        num_workers=CORES,
+        persistent_workers=True,
+        drop_last=True,
+        multiprocessing_context="fork",
+    )
+    # The peer's own layout is channels first; turning it is not its work.
+    batches = lambda: (_Turned(batch) for batch in loader)  # noqa: E731
+    return {"torchvision": version, "torch": torch.__version__}, epoch_turn(batches, batch_size)
+
+
+class _Turned:
+    """A channels-first batch that is only turned when somebody looks at it."""
+
+    def __init__(self, batch):
+        self._batch = batch
+
+    def __array__(self, dtype=None, copy=None):
+        return np.moveaxis(self._batch.numpy(), 1, 3)
+
+
+def _torchvision_transforms(torch):
+    """torchvision.transforms, also where its compiled operators do not fit this PyTorch."""
+    try:
+        import torchvision
+    except RuntimeError:
+        # The wheel on PyPI is built for PyTorch with CUDA. The transforms of PIL pictures need none
+        # of its operators, only that two of them have been declared.
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+        _torchvision_transforms.kept = library
+        import torchvision
+    from torchvision import transforms
+
+    return transforms, torchvision.__version__
+
+
+def dali(directory: pathlib.Path, batch_size: int):
+    """NVIDIA DALI on the processor, decoding no more than the crop."""
+    from nvidia import dali
+    from nvidia.dali import fn, types
+
+    files = [str(file) for file in sorted((directory / "files").iterdir())]
+    axes = np.load(directory / "noise.npy")
+
+    @dali.pipeline_def(batch_size=batch_size, num_threads=CORES, device_id=None, seed=1)
+    def pipeline():
+        encoded, _ = fn.readers.file(files=files, random_shuffle=True, initial_fill=4096)
+        images = fn.decoders.image_crop(
+            encoded,
+            device="cpu",
+            crop=(CROP, CROP),
+            crop_pos_x=fn.random.uniform(range=(0.0, 1.0)),
+            crop_pos_y=fn.random.uniform(range=(0.0, 1.0)),
+        )
+        images = fn.crop_mirror_normalize(
+            images, dtype=types.FLOAT, output_layout="HWC", mirror=fn.random.coin_flip()
+        )
+        normal = fn.random.normal(shape=[3])
+        shift = sum(normal[k] * types.Constant(axes[:, k]) for k in range(3))
+        return images + shift
+
+    pipe = pipeline()
+    pipe.build()
+    steps = len(files) // batch_size
+
+    def batches():
+        for _ in range(steps):
+            (images,) = pipe.run()
+            yield _OfDali(images)
+
+    return {"nvidia-dali": dali.__version__}, epoch_turn(batches, batch_size)
+
+
+class _OfDali:
+    """DALI's batch, copied only when somebody looks at it."""
+
+    def __init__(self, batch):
+        self._batch = batch
+
+    def __array__(self, dtype=None, copy=None):
+        return self._batch.as_array()
+
+
+def ffcv(directory: pathlib.Path, batch_size: int, mode: str = "jpg"):
+    """FFCV, with crop, mirror and noise as one compiled operation of our own."""
+    from importlib import metadata
+
+    import ffcv.fields.rgb_image as rgb
+    import numba
+    from ffcv.fields.decoders import SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import ToTensor
+    from ffcv.writer import DatasetWriter
+    from PIL import Image
+
+    files = sorted((directory / "files").iterdir())
+
+    class Pictures:
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, number):
+            with Image.open(files[number]) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+            current.append(files[number])
+            return (pixels,)
+
+    current = []
+    # The bytes as they are, instead of a second compression.
+    rgb.encode_jpeg = lambda pixels, quality: np.frombuffer(current[-1].read_bytes(), np.uint8)
+    path = str(directory / f"{mode}.beton")
+    fields = {"image": rgb.RGBImageField(write_mode=mode)}
+    DatasetWriter(path, fields, num_workers=1).from_indexed_dataset(Pictures(), chunksize=64)
+    loader = Loader(
+        path,
+        batch_size=batch_size,
+        num_workers=CORES,
+        order=OrderOption.RANDOM,
+        pipelines={
+            "image": [
+                SimpleRGBImageDecoder(),
+                _ffcv_operation(np.load(directory / "noise.npy")),
+                ToTensor(),
+            ]
+        },
+    )
+    about = {"ffcv": metadata.version("ffcv"), "numba": numba.__version__}
+    return about, epoch_turn(lambda: (batch[0] for batch in loader), batch_size)
+
+
+def _ffcv_operation(axes):
+    from dataclasses import replace
+
+    from ffcv.pipeline.allocation_query import AllocationQuery
+    from ffcv.pipeline.compiler import Compiler
+    from ffcv.pipeline.operation import Operation
+
+    class CropMirrorNoise(Operation):
+        def generate_code(self):
+            each, size, room = Compiler.get_iterator(), CROP, SIZE - CROP + 1
+
+            def augment(images, out):
+                for i in each(images.shape[0]):
+                    top, left = np.random.randint(room), np.random.randint(room)
+                    draw = np.random.normal(0.0, 1.0, 3).astype(np.float32)
+                    red = axes[0, 0] * draw[0] + axes[0, 1] * draw[1] + axes[0, 2] * draw[2]
+                    green = axes[1, 0] * draw[0] + axes[1, 1] * draw[1] + axes[1, 2] * draw[2]
+                    blue = axes[2, 0] * draw[0] + axes[2, 1] * draw[1] + axes[2, 2] * draw[2]
+                    first, step = left, 1
+                    if np.random.rand() < 0.5:
+                        first, step = left + size - 1, -1
+                    for y in range(size):
+                        for x in range(size):
+                            column = first + step * x
+                            out[i, y, x, 0] = images[i, top + y, column, 0] + red
+                            out[i, y, x, 1] = images[i, top + y, column, 1] + green
+                            out[i, y, x, 2] = images[i, top + y, column, 2] + blue
+                return out[: images.shape[0]]
+
+            augment.is_parallel = True
+            return augment
+
+        def declare_state_and_memory(self, previous_state):
+            shape, kind = (CROP, CROP, 3), np.dtype("float32")
+            state = replace(previous_state, shape=shape, dtype=kind, jit_mode=True)
+            return state, AllocationQuery(shape, kind)
+
+    return CropMirrorNoise()
+
+
+def libjpeg(directory: pathlib.Path, batch_size: int, fast: bool = False):
+    """libjpeg-turbo in one process for each core; whole pictures, which stay where they are."""
+    import simplejpeg
+
+    files = [file.read_bytes() for file in sorted((directory / "files").iterdir())]
+    wanted = [files[n % len(files)] for n in range(TIMED * batch_size)]
+    pieces = 8 * CORES
+    chunks = [(fast, wanted[begin::pieces]) for begin in range(pieces)]
+    pool = multiprocessing.get_context("fork").Pool(CORES, _keep, (chunks,))
+    pool.map(_decode, range(pieces), 1)
+
+    def turn():
+        started = time.perf_counter()
+        counts = pool.map(_decode, range(pieces), 1)
+        return [(sum(counts), time.perf_counter() - started)]
+
+    return {"simplejpeg": simplejpeg.__version__}, turn
+
+
+_KEPT = []
+
+
+def _keep(chunks) -> None:
+    _KEPT.extend(chunks)
+
+
+def _decode(number: int) -> int:
+    import simplejpeg
+
+    fast, contents = _KEPT[number]
+    return sum(
+        simplejpeg.decode_jpeg(content, fastdct=fast).shape == (SIZE, SIZE, 3)
+        for content in contents
+    )
+
+
+FORMS = {
+    "ours": ours,
+    "ours_fast": lambda *args: ours(*args, fast=True),
+    "ours_raw": lambda *args: ours(*args, encoding="raw"),
+    "ffcv": ffcv,
+    "ffcv_raw": lambda *args: ffcv(*args, mode="raw"),
+    "dali": dali,
+    "torchvision": torchvision,
+    "libjpeg": libjpeg,
+    "libjpeg_fast": lambda *args: libjpeg(*args, fast=True),
+}
+
+
+if __name__ == "__main__":
+    name, directory, batch_size = sys.argv[1:]
+    contestants.serve(lambda: FORMS[name](pathlib.Path(directory), int(batch_size)))

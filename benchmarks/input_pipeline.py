@@ -1,0 +1,113 @@
+"""Records to augmented batches, beside other input pipelines in one run.
+
+    python benchmarks/input_pipeline.py [--peers_python=OTHER/bin/python]
+
+All see the same pictures: 256 x 256 JPEGs of quality 95 that `data_prep` made of photographs, and
+the same as raw pixels. All but libjpeg-turbo give batches of 128 float32 crops of 224 x 224,
+mirrored or not, with colour noise, in random order, from as many threads or processes as there are
+cores. libjpeg-turbo alone (simplejpeg, one process for each core) only decodes: a ceiling.
+
+The clock runs from the fourth batch of an epoch to the third last, so that everybody's buffers are
+as full at its start as at its end. Contestants are processes of their own that take turns. FFCV and
+DALI need packages that this project does not; --peers_python names a Python that has them, and
+what is missing is said and left out. --dct adds this package's pipeline with TensorFlow's fast DCT,
+to see what the accurate one costs.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl import flags as absl_flags
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
+
+from alexnet_tf import door  # noqa: E402
+
+WARM, TIMED, COLD = 3, 14, 3  # batches of an epoch: before, on and after the clock
+OURS = "alexnet_tf"
+# Form -> (contestant of input_peers.py, whether it needs --peers_python's packages).
+FORMS = {
+    OURS: ("ours", False),
+    "FFCV": ("ffcv", True),
+    "NVIDIA DALI, CPU": ("dali", True),
+    "torchvision, PIL workers": ("torchvision", True),
+    "libjpeg-turbo alone": ("libjpeg", False),
+    "libjpeg-turbo alone, fast DCT": ("libjpeg_fast", False),
+    "alexnet_tf, raw records": ("ours_raw", False),
+    "FFCV, raw records": ("ffcv_raw", True),
+}
+
+
+def main(argv=None) -> int:
+    """The front door; returns the exit code."""
+    return door.run(_define, _main, argv, doc=__doc__)
+
+
+def _define(flags):
+    absl_flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("batch_size", 128, "Pictures of a batch.", 8, flag_values=flags)
+    absl_flags.DEFINE_bool("dct", True, "Also with TensorFlow's fast DCT.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "peers_python", sys.executable, "A Python that has the peers.", flag_values=flags
+    )
+    absl_flags.DEFINE_list("only", [], "Forms to measure; by default all.", flag_values=flags)
+    results = ROOT / "benchmarks" / "results" / "input_pipeline.json"
+    absl_flags.DEFINE_string("output", str(results), "JSON file.", flag_values=flags)
+
+
+def _main(flags, args) -> int:
+    if args:
+        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+    forms = dict(FORMS)
+    if flags.dct:
+        forms["alexnet_tf, fast DCT"] = ("ours_fast", False)
+    unknown = set(flags.only) - set(forms)
+    if unknown:
+        raise door.UsageError(f"--only={sorted(unknown)[0]}: expected {', '.join(forms)}.")
+    import contestants
+    import pictures
+
+    from alexnet_tf import evaluation
+    from alexnet_tf.benchmarking import timing
+
+    count = (WARM + TIMED + COLD) * flags.batch_size
+    with tempfile.TemporaryDirectory() as directory:
+        facts = pictures.prepare(pathlib.Path(directory), count)
+        print(f"{count} pictures of {facts['bytes_per_picture'] / 1e3:.0f} KB")
+        entries = []
+        for name, (contestant, foreign) in forms.items():
+            if flags.only and name not in flags.only:
+                continue
+            python = flags.peers_python if foreign else sys.executable
+            script = str(ROOT / "benchmarks" / "input_peers.py")
+            command = [python, script, contestant, directory, str(flags.batch_size)]
+            entries.append(contestants.Entry(name, command))
+        result = contestants.compete(entries, flags.rounds)
+    contestants.print_rates(result, OURS, "pictures/s")
+    machine = {**timing.machine(), "peers_python": _version(flags.peers_python)}
+    evaluation.write_results(
+        flags.output,
+        {
+            "benchmark": "input_pipeline",
+            "machine": machine,
+            "rounds": flags.rounds,
+            "batch_size": flags.batch_size,
+            "pictures": facts,
+            **result,
+        },
+    )
+    print(f"every time is in {os.path.relpath(flags.output)}")
+    return door.EXIT_OK
+
+
+def _version(python: str) -> str:
+    done = subprocess.run([python, "-V"], capture_output=True, text=True, check=True)
+    return done.stdout.split()[-1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""One training step as a contestant: train_peers.py NAME PRECISION BATCH_SIZE (see train_step.py,
+which starts it and says what is measured)."""
+
+import math
+import sys
+
+import contestants
+import networks
+
+_AT_LEAST = 1.0  # seconds of a turn
+_POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
+
+def turn_of(seconds, amount: float):
+    """A turn that repeats short work, so that it lasts long enough to be timed."""
+    seconds(1)  # tracing, compiling, and the memory to be there
+    times = max(1, math.ceil(_AT_LEAST / max(seconds(1), 1e-6)))
+    return lambda: [(times * amount, seconds(times))]
+
+
+def ours(precision: str, batch_size: int, model: str = "alexnet"):
+    """This package's training step, as `train` runs it."""
+    sys.path.insert(0, str(contestants.ROOT))
+    import tensorflow as tf
+
+    from alexnet_tf.benchmarking import steps
+    from alexnet_tf.training import distribution
+
+    strategy = distribution.make_strategy("none")
+    form, operations = steps.training_form(strategy, model, _POLICIES[precision], batch_size)
+    about = {"tensorflow": tf.__version__, "operations_per_image": operations}
+    return about, turn_of(form.seconds, batch_size)
+
+
+def stock_keras(precision: str, batch_size: int):
+    """The same network of Keras' own layers."""
+    import keras
+
+    seconds = networks.keras_step_seconds(_POLICIES[precision], batch_size)
+    return {"keras": keras.__version__}, turn_of(seconds, batch_size)
+
+
+def pytorch(build):
+    """A network in PyTorch."""
+
+    def prepare(precision: str, batch_size: int):
+        import torch
+
+        seconds = networks.torch_step_seconds(build, precision, batch_size)
+        about = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        return about, turn_of(seconds, batch_size)
+
+    return prepare
+
+
+def matrices(precision: str, batch_size: int):
+    """The ceiling: products of large square matrices in TensorFlow, counted in operations."""
+    sys.path.insert(0, str(contestants.ROOT))
+    import tensorflow as tf
+
+    from alexnet_tf.benchmarking import timing
+
+    form = timing.matrix_product(precision)
+    return {"tensorflow": tf.__version__}, turn_of(form.seconds, form.amount)
+
+
+FORMS = {
+    "ours": ours,
+    "ours_owt": lambda *args: ours(*args, model="alexnet_owt"),
+    "keras": stock_keras,
+    "torch": pytorch(networks.torch_same_network),
+    "torch_owt": pytorch(networks.torch_torchvision_network),
+    "matrices": matrices,
+}
+
+
+if __name__ == "__main__":
+    name, precision, batch_size = sys.argv[1:]
+    contestants.serve(lambda: FORMS[name](precision, int(batch_size)))

@@ -1,0 +1,115 @@
+"""The training step beside PyTorch's and stock Keras layers', in one run.
+
+    python benchmarks/train_step.py [--precision=float32,bfloat16] [--batch_size=128]
+
+Whole steps on pictures in memory, on the same cores (or the same GPU, where all have one): forward,
+dropout, cross-entropy, backward, momentum and weight decay. Contestants are processes of their own
+that take turns:
+
+- this package's AlexNet, the paper's with response normalisation and groups;
+- the same network in PyTorch, channels last, and of stock Keras layers;
+- torchvision's AlexNet (no normalisation, no groups) here and in PyTorch;
+- products of large matrices in TensorFlow, the ceiling of what a processor can do.
+
+Lower precisions are Keras' mixed policies and PyTorch's autocast. They pay where a processor
+multiplies them in hardware (AMX, AVX512-BF16, GPUs); elsewhere they are slow: measure them there
+with a small --batch_size, in an --output of their own.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import flags as absl_flags
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
+
+from alexnet_tf import door  # noqa: E402
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+OURS, CEILING = "alexnet_tf", "matrix products"
+FORMS = {
+    OURS: "ours",
+    "PyTorch, same network": "torch",
+    "stock Keras layers": "keras",
+    "alexnet_tf, torchvision's network": "ours_owt",
+    "PyTorch, torchvision's network": "torch_owt",
+    CEILING: "matrices",
+}
+
+
+def main(argv=None) -> int:
+    """The front door; returns the exit code."""
+    return door.run(_define, _main, argv, doc=__doc__)
+
+
+def _define(flags):
+    absl_flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("batch_size", 128, "Pictures of a batch.", 1, flag_values=flags)
+    absl_flags.DEFINE_list("precision", ["float32"], ", ".join(PRECISIONS), flag_values=flags)
+    absl_flags.DEFINE_list("only", [], "Forms to measure; by default all.", flag_values=flags)
+    results = ROOT / "benchmarks" / "results" / "train_step.json"
+    absl_flags.DEFINE_string("output", str(results), "JSON file.", flag_values=flags)
+
+
+def _main(flags, args) -> int:
+    if args:
+        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+    for name, given, known in (
+        ("precision", flags.precision, PRECISIONS),
+        ("only", flags.only, FORMS),
+    ):
+        unknown = set(given) - set(known)
+        if unknown:
+            raise door.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
+    import contestants
+
+    from alexnet_tf import evaluation
+    from alexnet_tf.benchmarking import timing
+
+    script = str(ROOT / "benchmarks" / "train_peers.py")
+    parts = []
+    for precision in flags.precision:
+        entries = [
+            contestants.Entry(
+                name, [sys.executable, script, contestant, precision, str(flags.batch_size)]
+            )
+            for name, contestant in FORMS.items()
+            if name in (flags.only or FORMS)
+        ]
+        print(f"{precision}, batches of {flags.batch_size}")
+        result = contestants.compete(entries, flags.rounds)
+        contestants.print_rates(result, OURS, "images/s")
+        parts.append({"precision": precision, **result, **_share(result)})
+    evaluation.write_results(
+        flags.output,
+        {
+            "benchmark": "train_step",
+            "machine": timing.machine(),
+            "rounds": flags.rounds,
+            "batch_size": flags.batch_size,
+            "precisions": parts,
+        },
+    )
+    print(f"every time is in {os.path.relpath(flags.output)}")
+    return door.EXIT_OK
+
+
+def _share(result: dict) -> dict:
+    """Our share of the ceiling, where both were measured."""
+    rows = {row["form"]: row for row in result["rows"]}
+    if OURS not in rows or CEILING not in rows:
+        return {}
+    ours, ceiling = rows[OURS], rows[CEILING]["rate"]["median"]
+    operations = ours["about"]["operations_per_image"]
+    share = ours["rate"]["median"] * operations / ceiling
+    print(
+        f"{operations / 1e9:.2f} GFLOP per picture and step: {OURS} reaches {share:.0%} of the "
+        f"matrix products' {ceiling / 1e9:.0f} GFLOP/s"
+    )
+    return {"share_of_ceiling": share}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

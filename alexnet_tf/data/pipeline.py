@@ -121,8 +121,8 @@ def training_stages(
     """`training_batches`, cut off after each of its stages, to see where the time goes.
 
     Returns:
-      Name -> dataset: "read" (record, draws) and "decode" (uint8 crop, label, draws) of single
-      pictures, "batch" of uint8 batches, "augment", the whole pipeline.
+      Name -> dataset of batches: "read" (records, draws), "decode" (uint8 crops, labels, draws) and
+      "augment", the whole pipeline.
     """
     steps = steps_per_epoch(dataset, schedule.batch_size, split)
     if augmentation.crop_size > dataset.format.image_size:
@@ -152,11 +152,13 @@ def training_stages(
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    size = schedule.batch_size // schedule.replicas
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
     decoded = rows.map(_decoder(dataset.format, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
-    batched = decoded.batch(schedule.batch_size // schedule.replicas, drop_remainder=True)
+    batched = decoded.batch(size, drop_remainder=True)
     augmented = batched.map(_finisher(augmentation), num_parallel_calls=1).prefetch(2)
-    stages = {"read": rows, "decode": decoded, "batch": batched, "augment": augmented}
+    read = rows.batch(size, drop_remainder=True)
+    stages = {"read": read, "decode": batched, "augment": augmented}
     return {name: stage.with_options(options) for name, stage in stages.items()}
 
 

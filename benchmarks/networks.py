@@ -65,7 +65,7 @@ def torch_step_seconds(build, precision: str, batch_size: int):
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
-        float(loss)
+        loss.item()
         if device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started

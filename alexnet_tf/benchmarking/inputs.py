@@ -48,7 +48,7 @@ def measure_input(settings: InputSettings) -> dict:
     cpu = {name: [] for name in stages}
     for _ in range(settings.runs):
         for name, stage in stages.items():
-            wall, busy = _drain(stage, name, settings)
+            wall, busy = _drain(stage, settings.batches)
             seconds[name].append(wall)
             cpu[name].append(busy)
     images = settings.batches * settings.batch_size
@@ -115,21 +115,12 @@ def _stages(dataset, settings: InputSettings) -> dict:
     return training_stages(dataset, augmentation(dataset, settings.model), schedule)
 
 
-def _drain(stage, name: str, settings: InputSettings) -> tuple[float, float]:
-    """Seconds and processor seconds of a run, from a stage whose buffers are full."""
-    import tensorflow as tf
-
-    single = name in ("read", "decode")  # the elements are pictures, not batches
-    per_batch = settings.batch_size if single else 1
-
-    @tf.function
-    def take(iterator, count):
-        # Inside the graph: the elements are not handed to Python, one by one.
-        for _ in tf.range(count):
-            next(iterator)
-
+def _drain(stage, batches: int) -> tuple[float, float]:
+    """Seconds and processor seconds of some batches of a stage whose buffers are full."""
     iterator = iter(stage)
-    take(iterator, tf.constant(_WARM_BATCHES * per_batch))
+    for _ in range(_WARM_BATCHES):
+        next(iterator)
     started, busy = time.perf_counter(), time.process_time()
-    take(iterator, tf.constant(settings.batches * per_batch))
+    for _ in range(batches):
+        next(iterator)
     return time.perf_counter() - started, time.process_time() - busy

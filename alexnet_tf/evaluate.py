@@ -26,7 +26,18 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "Model file (.keras) or workdir of a run; several, separated by commas, are averaged.",
         flag_values=flags,
     )
-    absl_flags.DEFINE_string("data_dir", None, "A prepared data set.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "data_dir",
+        None,
+        "A prepared data set; or TFRecords or a TFDS data set of others, tfds:NAME too.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_integer(
+        "first_label",
+        None,
+        "Number of the first class in TFRecords without metadata, 0 or 1. Default: the smallest.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_string("split", "validation", "Its split to evaluate.", flag_values=flags)
     absl_flags.DEFINE_enum(
         "crops", "1", ["1", "10"], "Views of each picture that are averaged.", flag_values=flags
@@ -75,7 +86,9 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         files = [trained.find_model_file(path) for path in flags.model]
         output = os.path.join(os.path.dirname(files[0]) if len(files) == 1 else "", "results.json")
     view = evaluation.View(flags.split, int(flags.crops), flags.batch_size)
-    results = evaluation.evaluate(flags.model, flags.data_dir, view, flags.label_order, strategy)
+    results = evaluation.evaluate(
+        flags.model, flags.data_dir, view, flags.label_order, strategy, flags.first_label
+    )
     evaluation.write_results(output, results)
     print(_text(results))
     print(f"Written to {output}")

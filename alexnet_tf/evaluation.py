@@ -62,18 +62,24 @@ class Score:
 
 
 def evaluate(
-    models: Sequence[str], data_dir: str, view: View, label_order: str | None = None, strategy=None
+    models: Sequence[str],
+    data_dir: str,
+    view: View,
+    label_order: str | None = None,
+    strategy=None,
+    first_label: int | None = None,
 ) -> dict:
     """Scores a network, or several whose predictions are averaged, on a prepared data set.
 
     Args:
       models: paths of `.keras` files or workdirs.
-      data_dir: a prepared data set.
+      data_dir: a data set, see `records.open_dataset`.
       view: which split, how many crops.
       label_order: a file with the data set's class names (synsets), one per line, in the order of
         the models' outputs, for models whose order differs. Without it a model's own `class_names`
         (its run's config.json) are used, and without those the data set's order.
       strategy: a `tf.distribute` strategy, or None for one device.
+      first_label: see `records.open_dataset`.
 
     Returns:
       A dictionary that can be written as JSON (see `write_results`).
@@ -82,7 +88,7 @@ def evaluate(
       FileNotFoundError: a model or the data is not there.
       ValueError: a model and the data do not fit, or the data is damaged.
     """
-    dataset = records.open_dataset(data_dir)
+    dataset = records.open_dataset(data_dir, first_label)
     dataset.require_split(view.split)
     strategy = strategy or tf.distribute.get_strategy()
     total, labels, files = None, None, []
@@ -90,7 +96,8 @@ def evaluate(
         with strategy.scope():
             network = trained.open_model(path)
         order = output_order(network, dataset, label_order)
-        probabilities, labels = split_probabilities(network.model, dataset, view, strategy)
+        seen = dataset.viewed(network.image_size, network.channels)
+        probabilities, labels = split_probabilities(network.model, seen, view, strategy)
         probabilities = probabilities[:, order]
         total = probabilities if total is None else total + probabilities
         files.append(network.path)

@@ -29,13 +29,27 @@ def _define(flags: absl_flags.FlagValues) -> None:
         absl_flags.DEFINE_string(name, default, help_text, flag_values=flags)
 
     text(
-        "strategy", "none", "none, mirrored (all GPUs, else the CPU split in two) or multi_worker."
+        "strategy",
+        "none",
+        "none, mirrored (all GPUs, else the CPU split in two), multi_worker, or towers (half of "
+        "the network on each of two devices; its own default model is alexnet_145).",
     )
     absl_flags.DEFINE_integer(
         "devices", None, "Replicas of --strategy=mirrored.", lower_bound=1, flag_values=flags
     )
     text("recipe", None, f"One of {', '.join(RECIPES)}. Default: paper; quickstart without data.")
-    text("data_dir", None, "A data set that data_prep.convert wrote. Default: photographs.")
+    text(
+        "data_dir",
+        None,
+        "A data set that data_prep.convert wrote; or TFRecords or a TFDS data set of others, "
+        "tfds:NAME too. Default: photographs.",
+    )
+    absl_flags.DEFINE_integer(
+        "first_label",
+        None,
+        "Number of the first class in TFRecords without metadata, 0 or 1. Default: the smallest.",
+        flag_values=flags,
+    )
     text("workdir", None, "Where the run lies. Default: runs/RECIPE.")
     text("checkpoint_every", "10m", "Save inside an epoch too: 500 (steps) or 10m (minutes).")
     absl_flags.DEFINE_integer("seed", 0, "Of weights, order, crops, dropout.", flag_values=flags)
@@ -65,6 +79,8 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if name not in RECIPES:
         raise door.UsageError(f"There is no recipe {name!r}: use one of {', '.join(RECIPES)}.")
     recipe = _override(RECIPES[name], flags)
+    if flags.strategy == "towers":
+        recipe = _with_columns(recipe, flags.model)
     every = _checkpoint_every(flags.checkpoint_every)
 
     import tensorflow as tf
@@ -88,6 +104,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         data_dir=flags.data_dir or _photographs(),
         workdir=flags.workdir or os.path.join("runs", name),
         seed=flags.seed,
+        first_label=flags.first_label,
         checkpoint_every=loop.CheckpointEvery(*every),
         flags={key: flags[key].value for key in flags if flags[key].present},
     )
@@ -125,6 +142,20 @@ def _override(recipe: Recipe, flags) -> Recipe:
         return changed
     except ValueError as error:
         raise door.UsageError(f"--{error}") from error
+
+
+def _with_columns(recipe: Recipe, model: str | None) -> Recipe:
+    """The recipe, of a network that can be cut in two."""
+    # The network of the paper's text normalises across its halves; what ran on two GPUs is #145.
+    if model is None and recipe.model == "alexnet":
+        recipe = dataclasses.replace(recipe, model="alexnet_145")
+    from alexnet_tf.models import catalog, towers
+
+    try:
+        towers.stages(catalog.find_variant(recipe.model))
+    except ValueError as error:
+        raise door.UsageError(f"--strategy=towers: {error}") from error
+    return recipe
 
 
 def _pairs(name: str, text: str, kind: type, form: str, example: str):

@@ -9,6 +9,8 @@ import dataclasses
 import cv2
 import numpy as np
 
+from alexnet_tf.data import statistics
+
 # float32 counts without gaps up to 2**24: so many pictures of value 255 fit into one accumulator.
 _FLUSH = 2**24 // 255
 
@@ -39,33 +41,8 @@ class PixelSums:
         self.products += other.products
 
     def finish(self) -> dict[str, np.ndarray]:
-        """The arrays of `statistics.npz`.
-
-        Returns:
-          mean_image float32 (h, w, c) in 0..255; rgb_mean float64 (c,); rgb_covariance float64
-          (c, c), over all pixels, divided by their number; principal_components float64 (c, c),
-          unit axes as columns in descending order of variance; principal_stddevs float64 (c,);
-          count and pixels int64. The sign of an axis is arbitrary: its largest entry is made
-          positive, so that equal data gives equal files.
-        """
-        if self.count == 0:
-            raise ValueError("Statistics need a training picture: found none.")
-        height, width, channels = self.image.shape
-        pixels = self.count * height * width
-        mean = self.image.sum(axis=(0, 1)) / pixels
-        covariance = self.products / pixels - np.outer(mean, mean)
-        variances, axes = np.linalg.eigh(covariance)
-        variances, axes = variances[::-1], axes[:, ::-1]
-        largest = axes[np.abs(axes).argmax(axis=0), np.arange(channels)]
-        return {
-            "mean_image": (self.image / self.count).astype(np.float32),
-            "rgb_mean": mean,
-            "rgb_covariance": covariance,
-            "principal_components": axes * np.where(largest < 0, -1.0, 1.0),
-            "principal_stddevs": np.sqrt(np.maximum(variances, 0.0)),
-            "count": np.int64(self.count),
-            "pixels": np.int64(pixels),
-        }
+        """The arrays of `statistics.npz`, as `alexnet_tf.data.statistics.finish` gives them."""
+        return statistics.finish(self.count, self.image, self.products)
 
 
 class Accumulator:

@@ -43,7 +43,7 @@ def evaluation_batches(
     image_size = max(dataset.format.image_size, crop_size)
 
     def to_example(index, serialized):
-        encoded, label = records.parse_example(serialized)
+        encoded, label = records.parse_example(serialized, dataset.keys)
         picture = stored_picture(encoded, dataset.format)
         views = evaluation_views(picture, crop_size, crops, image_size)
         return views, tf.cast(label, tf.int32), index
@@ -65,10 +65,16 @@ def evaluation_batches(
 
 
 def stored_picture(encoded: tf.Tensor, record_format: records.RecordFormat) -> tf.Tensor:
-    """The uint8 (height, width, channels) picture of a record's image bytes (string scalar)."""
+    """The (height, width, channels) picture of a record's image bytes (string scalar).
+
+    uint8; float32, 0..255, where pictures of any size are brought to the format's.
+    """
     if record_format.encoding == "raw":
         return tf.reshape(tf.io.decode_raw(encoded, tf.uint8), record_format.shape)
-    return preprocessing.decode(encoded, record_format.channels)
+    picture = preprocessing.decode(encoded, record_format.channels)
+    if record_format.encoding == "any":
+        return preprocessing.central_square(picture, record_format.image_size)
+    return picture
 
 
 def evaluation_views(picture: tf.Tensor, crop_size: int, crops: int, image_size: int) -> tf.Tensor:

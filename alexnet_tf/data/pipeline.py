@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import records
+from alexnet_tf.data.evaluation_data import stored_picture
 from alexnet_tf.data.preprocessing import ColourNoise
 
 _INTERLEAVED_SHARDS = 16
@@ -154,7 +155,7 @@ def training_stages(
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     size = schedule.batch_size // schedule.replicas
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
-    decoded = rows.map(_decoder(dataset.format, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
+    decoded = rows.map(_decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
     batched = decoded.batch(size, drop_remainder=True)
     augmented = batched.map(_finisher(augmentation), num_parallel_calls=1).prefetch(2)
     read = rows.batch(size, drop_remainder=True)
@@ -210,11 +211,12 @@ def epoch_draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(draws)
 
 
-def _decoder(record_format: records.RecordFormat, augmentation: Augmentation):
+def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
+    record_format = dataset.format
     size, channels = augmentation.crop_size, record_format.channels
 
     def decode(serialized, draws):
-        encoded, label = records.parse_example(serialized)
+        encoded, label = records.parse_example(serialized, dataset.keys)
         top, left = draws["crop"][0], draws["crop"][1]
         if record_format.encoding == "jpeg":
             # The accurate transform, as in evaluation: TensorFlow's default one darkens red and
@@ -224,7 +226,7 @@ def _decoder(record_format: records.RecordFormat, augmentation: Augmentation):
                 encoded, window, channels=channels, dct_method="INTEGER_ACCURATE"
             )
         else:
-            pixels = tf.reshape(tf.io.decode_raw(encoded, tf.uint8), record_format.shape)
+            pixels = stored_picture(encoded, record_format)
             image = tf.slice(pixels, tf.stack([top, left, 0]), [size, size, channels])
         image.set_shape((size, size, channels))
         return image, label, {name: draws[name] for name in draws if name != "crop"}

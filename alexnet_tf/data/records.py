@@ -15,9 +15,13 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data import foreign
+from alexnet_tf.data.foreign import RecordKeys
+
 DATASET_NAME = "imagenet"
 DATASET_VERSION = "1.0.0"
-ENCODINGS = ("jpeg", "raw")
+ENCODINGS = ("jpeg", "raw", "any")
+_OWN_KEYS = RecordKeys()
 STATISTICS_FILE = "statistics.npz"
 MANIFEST_FILE = "manifest.json"
 
@@ -27,9 +31,11 @@ class RecordFormat:
     """What the image bytes of a data set are.
 
     Attributes:
-      image_size: height and width of every stored picture, in pixels.
+      image_size: height and width of every stored picture, in pixels; with the encoding "any", of
+        what is made of it when it is read.
       channels: 3 (RGB) or 1 (grey).
-      encoding: "jpeg" or "raw" (uint8, height x width x channels, C order).
+      encoding: "jpeg" or "raw" (uint8, height x width x channels, C order); in data sets that
+        others wrote also "any": JPEG, PNG, GIF or BMP of any size.
     """
 
     image_size: int = 256
@@ -70,15 +76,17 @@ def encode_example(image: bytes, label: int, file_name: str, synset: str) -> byt
     return example.SerializeToString(deterministic=True)
 
 
-def parse_example(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Parses one record or a batch of them into (image bytes: string, label: int64)."""
+def parse_example(
+    serialized: tf.Tensor, keys: RecordKeys = _OWN_KEYS
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Parses one record or a batch of them into (image bytes: string, label: int64, from 0)."""
     specs = {
-        "image": tf.io.FixedLenFeature([], tf.string),
-        "label": tf.io.FixedLenFeature([], tf.int64),
+        keys.image: tf.io.FixedLenFeature([], tf.string),
+        keys.label: tf.io.FixedLenFeature([], tf.int64),
     }
     parse = tf.io.parse_single_example if serialized.shape.rank == 0 else tf.io.parse_example
     features = parse(serialized, specs)
-    return features["image"], features["label"]
+    return features[keys.image], features[keys.label] - keys.first_label
 
 
 def tfds_features(record_format: RecordFormat, synsets: list[str]):
@@ -102,7 +110,7 @@ def tfds_features(record_format: RecordFormat, synsets: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared data set on disk, as its metadata describes it.
+    """A data set on disk: a prepared one, or one that others wrote.
 
     Attributes:
       path: the directory.
@@ -110,6 +118,9 @@ class PreparedDataset:
       synsets: class names in label order.
       shards: split name -> file paths in shard order.
       counts: split name -> number of pictures.
+      keys: where a record's picture and label are.
+      one_size: whether format.image_size is the size of the pictures; if not, it is only what they
+        are brought to, and `viewed` chooses it.
     """
 
     path: str
@@ -117,10 +128,24 @@ class PreparedDataset:
     synsets: tuple[str, ...]
     shards: dict[str, tuple[str, ...]]
     counts: dict[str, int]
+    keys: RecordKeys = _OWN_KEYS
+    one_size: bool = True
 
     @property
     def classes(self) -> int:
         return len(self.synsets)
+
+    def viewed(self, image_size: int, channels: int) -> "PreparedDataset":
+        """The data set as a network wants to see it: what is stored in one way stays so.
+
+        Args:
+          image_size: side to which pictures of any size are brought.
+          channels: 1 or 3, to which pictures are decoded that stand in encoded files.
+        """
+        if self.format.encoding != "any":
+            return self
+        size = self.format.image_size if self.one_size else image_size
+        return dataclasses.replace(self, format=RecordFormat(size, channels, "any"))
 
     def require_split(self, split: str) -> None:
         """Raises ValueError unless the data set has pictures in `split`."""
@@ -132,9 +157,18 @@ class PreparedDataset:
             )
 
     def statistics(self) -> dict[str, np.ndarray]:
-        """Mean image, RGB mean, principal components and the rest of `statistics.npz`."""
+        """Mean image, RGB mean, principal components and the rest of `statistics.npz`.
+
+        A data set that others wrote has no such file: there they are those of up to 10,000 training
+        pictures, as `format` brings them to one size.
+        """
         path = f"{self.path}/{STATISTICS_FILE}"
         if not tf.io.gfile.exists(path):
+            form = self.format
+            if form.encoding != "raw" and not _is_own(self.path):
+                self.require_split("train")
+                files = self.shards["train"]
+                return foreign.sample_statistics(files, self.keys, form.image_size, form.channels)
             raise FileNotFoundError(
                 f"{path} is missing: prepare the data again with `python -m data_prep.convert`."
             )
@@ -142,34 +176,76 @@ class PreparedDataset:
             return {name: arrays[name] for name in arrays.files}
 
 
-def open_dataset(path: str) -> PreparedDataset:
-    """Reads the metadata of a prepared data set.
+def open_dataset(path: str, first_label: int | None = None) -> PreparedDataset:
+    """Finds out what a data set is.
+
+    Args:
+      path: a directory that `data_prep.convert` or TFDS wrote, one of TFRecords with
+        image/encoded and image/class/label, or tfds:NAME.
+      first_label: for TFRecords without metadata, the number of their first class: 0 or 1. None
+        takes the smallest that occurs.
+
+    A data set that others wrote and that has a test split but no validation split is given the one
+    for the other, as MNIST and CIFAR-10 are everywhere.
 
     Raises:
       FileNotFoundError: the directory, its metadata or one of its shards is not there.
       ValueError: the directory holds something else.
     """
-    path = str(path).rstrip("/")
+    path = str(path)
+    if path.startswith(foreign.TFDS_PREFIX):
+        path = foreign.tfds_directory(path.removeprefix(foreign.TFDS_PREFIX))
+    path = path.rstrip("/")
     missing = "Name a directory that `python -m data_prep.convert` wrote."
     if not tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"There is no directory {path}. {missing}")
     info_path, features_path = f"{path}/dataset_info.json", f"{path}/features.json"
+    if not tf.io.gfile.exists(info_path) and foreign.record_files(path):
+        return _without_metadata(path, first_label)
+    if first_label is not None:
+        raise ValueError(
+            f"The labels of {path} are described by its metadata: leave out --first_label."
+        )
     for needed in (info_path, features_path):
         if not tf.io.gfile.exists(needed):
             raise FileNotFoundError(
                 f"{path} is no prepared data set: {needed} is missing. {missing}"
             )
+    return _with_metadata(path)
 
+
+def _without_metadata(path: str, first_label: int | None) -> PreparedDataset:
+    index = foreign.read_index(path, first_label)
+    return PreparedDataset(
+        path=path,
+        format=RecordFormat(encoding="any"),
+        synsets=index.class_names,
+        shards=_test_as_validation(index.shards),
+        counts=_test_as_validation(index.counts),
+        keys=index.keys,
+        one_size=False,
+    )
+
+
+def _with_metadata(path: str) -> PreparedDataset:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(path)
-    features = builder.info.features
-    if not isinstance(features, tfds.features.FeaturesDict) or not {"image", "label"} <= set(
-        features
+    features, kinds = builder.info.features, tfds.features
+    if (
+        not isinstance(features, kinds.FeaturesDict)
+        or not {"image", "label"} <= set(features)
+        or not isinstance(features["label"], kinds.ClassLabel)
     ):
+        found = " ".join(str(features).split())
         raise ValueError(
-            f"{path} is a TFDS data set of another kind: found features {sorted(features)}, "
-            f"expected image and label. {missing}"
+            f"{path} is a TFDS data set of another kind: found features {found}, expected image "
+            "and a ClassLabel called label. Name one for classification."
+        )
+    if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
+        raise ValueError(
+            f"{path} is stored as {builder.info.file_format.value}, expected tfrecord: prepare it "
+            "again with `tfds build --file_format=tfrecord`."
         )
     shards = {
         name: tuple(str(file) for file in split.filepaths)
@@ -182,16 +258,47 @@ def open_dataset(path: str) -> PreparedDataset:
                     f"The shard {file} is missing. Run `python -m data_prep.verify "
                     f"--data_dir={path}` to see what else is."
                 )
-    image = features["image"]
-    height, _, channels = image.shape
-    encoding = "jpeg" if isinstance(image, tfds.features.Image) else "raw"
+    counts = {name: split.num_examples for name, split in builder.info.splits.items()}
+    record_format, one_size = _stored_format(path, features["image"])
+    own = _is_own(path)
     return PreparedDataset(
         path=path,
-        format=RecordFormat(height, channels, encoding),
+        format=record_format,
         synsets=tuple(features["label"].names),
-        shards=shards,
-        counts={name: split.num_examples for name, split in builder.info.splits.items()},
+        shards=shards if own else _test_as_validation(shards),
+        counts=counts if own else _test_as_validation(counts),
+        one_size=one_size,
     )
+
+
+def _is_own(path: str) -> bool:
+    """Whether data_prep wrote it."""
+    return tf.io.gfile.exists(f"{path}/{MANIFEST_FILE}")
+
+
+def _stored_format(path: str, image) -> tuple[RecordFormat, bool]:
+    """What a TFDS feature stores, and whether at one size."""
+    import tensorflow_datasets as tfds
+
+    height, width, channels = image.shape
+    square = height is not None and height == width
+    if isinstance(image, tfds.features.Image):
+        if square and image.encoding_format == "jpeg" and channels in (1, 3):
+            return RecordFormat(height, channels, "jpeg"), True
+        size = height if square else RecordFormat().image_size
+        return RecordFormat(size, 1 if channels == 1 else 3, "any"), square
+    if not square or image.np_dtype != np.uint8 or channels not in (1, 3):
+        raise ValueError(
+            f"{path} stores pictures as {image.np_dtype.__name__} of shape {image.shape}: expected "
+            "encoded pictures, or uint8 of one square size."
+        )
+    return RecordFormat(height, channels, "raw"), True
+
+
+def _test_as_validation(by_split: dict) -> dict:
+    if "test" not in by_split or "validation" in by_split:
+        return by_split
+    return {**by_split, "validation": by_split["test"]}
 
 
 def read_manifest(path: str) -> dict:

@@ -7,8 +7,10 @@ import numpy as np
 
 from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import crop_size, preprocessing_layer
+from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.models.trained import TrainedModel, open_model
 from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.training.step import training_mean
 
 
 def open_source(recipe: Recipe) -> TrainedModel | None:
@@ -21,6 +23,11 @@ def open_source(recipe: Recipe) -> TrainedModel | None:
     return open_model(recipe.weights) if recipe.weights else None
 
 
+def as_network_sees(recipe: Recipe, dataset: PreparedDataset) -> PreparedDataset:
+    """The data set with pictures of any size brought to the recipe's."""
+    return dataset.viewed(recipe.image_size, find_variant(recipe.model).channels)
+
+
 def with_crop_size(
     recipe: Recipe, dataset: PreparedDataset, source: TrainedModel | None = None
 ) -> Recipe:
@@ -31,12 +38,16 @@ def with_crop_size(
     return dataclasses.replace(recipe, crop_size=size)
 
 
-def source_mean(recipe: Recipe, source: TrainedModel) -> np.ndarray:
-    """What a trained network subtracts: its body knows no other pixels.
+def network_mean(
+    recipe: Recipe, dataset: PreparedDataset, source: TrainedModel | None = None
+) -> np.ndarray:
+    """What the network subtracts. A trained one goes on with its own: its body knows no other.
 
     Raises:
-      ValueError: its first layer is not the one of the recipe's variant.
+      ValueError: the source's first layer is not the one of the recipe's variant.
     """
+    if source is None:
+        return training_mean(recipe, dataset)
     try:
         first = source.model.get_layer("preprocessing")
     except ValueError:

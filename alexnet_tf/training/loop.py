@@ -27,8 +27,8 @@ from alexnet_tf.training.step import (
     input_size,
     make_network,
     make_train_step,
-    training_mean,
 )
+from alexnet_tf.training.towers import make_towers
 
 _FETCH_EVERY = 16  # steps whose losses may wait on the device before they are looked at
 
@@ -55,7 +55,7 @@ class Run:
 
     Attributes:
       recipe: see `alexnet_tf.training.recipes`.
-      data_dir: a prepared data set.
+      data_dir, first_label: see `records.open_dataset`.
       workdir: where checkpoints, metrics, the model and the results go.
       seed: of weights, order, augmentation and dropout.
       checkpoint_every: when to save inside an epoch.
@@ -68,6 +68,7 @@ class Run:
     seed: int = 0
     checkpoint_every: CheckpointEvery = CheckpointEvery()
     flags: dict = dataclasses.field(default_factory=dict)
+    first_label: int | None = None
 
 
 def train(
@@ -93,7 +94,7 @@ def train(
       Interrupted: SIGTERM or SIGINT; a checkpoint was saved.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    dataset = open_dataset(run.data_dir)
+    dataset = finetuning.as_network_sees(run.recipe, open_dataset(run.data_dir, run.first_label))
     several = cluster.workers(strategy) > 1
     with cluster.lost_workers() if several else contextlib.nullcontext():
         trainer = _Trainer(run, strategy, dataset, callbacks)
@@ -128,10 +129,7 @@ class _Trainer:
             seed=run.seed,
             replicas=strategy.num_replicas_in_sync,
         )
-        if self.source:
-            self.mean = finetuning.source_mean(recipe, self.source)
-        else:
-            self.mean = training_mean(recipe, dataset)
+        self.mean = finetuning.network_mean(recipe, dataset, self.source)
         self.augmentation = self._augmentation()
         with strategy.scope():
             self.model = make_network(
@@ -148,7 +146,12 @@ class _Trainer:
             tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),
             chief=self.is_chief,
         )
-        self.train_step = make_train_step(strategy, self.model, self.optimizer, recipe.batch_size)
+        self.towers = make_towers(strategy, recipe, self.model, self.optimizer)
+        self.train_step = (
+            self.towers.step
+            if self.towers
+            else make_train_step(strategy, self.model, self.optimizer, recipe.batch_size)
+        )
         told = list(callbacks) if self.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(told, model=self.model)
         self.has_validation = bool(dataset.counts.get("validation"))
@@ -223,6 +226,8 @@ class _Trainer:
         if progress.step >= total:
             return
         batches = self.batches(progress.step)
+        if self.towers:
+            self.towers.scatter()
         self.callbacks.on_train_begin()
         with tqdm(
             total=total * recipe.batch_size,
@@ -263,6 +268,8 @@ class _Trainer:
             if len(pending) >= _FETCH_EVERY or ends_epoch or due or stopping:
                 started = self._collect(progress, pending, started, bar, epoch)
                 pending = []
+            if self.towers and (ends_epoch or due or stopping):
+                self.towers.gather()  # what follows looks at the network in one piece
             if ends_epoch:
                 break
             if due or stopping:

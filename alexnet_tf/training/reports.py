@@ -79,7 +79,7 @@ def write_config(run, dataset, strategy) -> None:
     content = {
         "recipe": dataclasses.asdict(run.recipe),
         "seed": run.seed,
-        "data_dir": str(pathlib.Path(run.data_dir).resolve()),
+        "data_dir": os.path.abspath(dataset.path) if os.path.exists(dataset.path) else dataset.path,
         "class_names": list(dataset.synsets),
         "image_size": dataset.format.image_size,
         "counts": dataset.counts,

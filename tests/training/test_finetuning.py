@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(source, small_photo_records,
         finetuning.prepare_body(lenet, Recipe(model="lenet5", weights="x", body_learning_rate=0.0))
     caffe = Recipe(model="caffenet", weights=source)
     with pytest.raises(ValueError, match=r"in rgb, but caffenet takes them .* in bgr"):
-        finetuning.source_mean(caffe, open_model(source))
+        finetuning.network_mean(caffe, dataset, open_model(source))
     assert finetuning.with_crop_size(caffe, dataset, open_model(source)).crop_size == 24
     assert train.main(["--recipe=finetune", f"--data_dir={small_photo_records}"]) == 2
     assert "--weights is missing" in capsys.readouterr().err

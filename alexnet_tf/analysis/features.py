@@ -208,6 +208,6 @@ def _pictures(dataset, split, wanted: set[int]) -> dict[int, np.ndarray]:
     files = tf.data.TFRecordDataset(list(dataset.shards[split]))
     for number, serialized in enumerate(files):
         if number in wanted:
-            encoded, _ = records.parse_example(serialized)
+            encoded, _ = records.parse_example(serialized, dataset.keys)
             found[number] = evaluation_data.stored_picture(encoded, dataset.format).numpy()
     return found

@@ -52,7 +52,7 @@ def _one_of_each_class(dataset: records.PreparedDataset, count: int):
     """Pictures and labels of validation: the first of each class in the records' order."""
     seen: set[int] = set()
     for serialized in tf.data.TFRecordDataset(list(dataset.shards["validation"])):
-        encoded, label = records.parse_example(serialized)
+        encoded, label = records.parse_example(serialized, dataset.keys)
         if int(label) not in seen:
             seen.add(int(label))
             yield evaluation_data.stored_picture(encoded, dataset.format), int(label)

@@ -30,7 +30,7 @@ def of_split(dataset: records.PreparedDataset, split: str, number: int) -> tuple
         )
     files = tf.data.TFRecordDataset(list(dataset.shards[split]))
     for serialized in files.skip(number).take(1):
-        encoded, label = records.parse_example(serialized)
+        encoded, label = records.parse_example(serialized, dataset.keys)
         picture = evaluation_data.stored_picture(encoded, dataset.format).numpy()
         return picture, dataset.synsets[int(label)]
     raise ValueError(

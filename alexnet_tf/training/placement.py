@@ -49,9 +49,14 @@ def placement(function, *arguments) -> Placement:
     eager.enable_run_metadata()
     try:
         function(*arguments)
-        graphs = eager.export_run_metadata().partition_graphs
+        compiled = eager.export_run_metadata().function_graphs
     finally:
         eager.disable_run_metadata()
+    # An input pipeline may have been compiled meanwhile; it is small beside a training step.
+    graphs = max(
+        (found.partition_graphs for found in compiled),
+        key=lambda parts: sum(len(part.node) for part in parts),
+    )
     graph = function.get_concrete_function(*arguments).graph
     operations, transfers = {}, []
     for nodes in (partition.node for partition in graphs):

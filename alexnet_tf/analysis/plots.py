@@ -156,7 +156,7 @@ def draw_curve(axes, metrics: dict[str, np.ndarray]) -> None:
 def _finish_curve(axes) -> None:
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")
     axes.set_ylabel("top-1 error")
     axes.grid(color="#DDDDDD", linewidth=0.6)

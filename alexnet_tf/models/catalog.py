@@ -15,9 +15,31 @@ _VARIANTS = {
 }
 
 
+# Variants that a program described itself; they are no part of the published list.
+_ADDED: dict[str, Variant] = {}
+
+
 def list_models() -> list[str]:
-    """The names that `build_model` knows."""
+    """The names of the published variants."""
     return list(_VARIANTS)
+
+
+def add_variant(variant: Variant) -> None:
+    """Makes a variant of one's own known by its name, to `build_model`, recipes and training.
+
+    Args:
+      variant: a description, such as `dataclasses.replace(find_variant("alexnet"), name=...)`.
+
+    Raises:
+      ValueError: another variant has that name.
+    """
+    known = {**_VARIANTS, **_ADDED}.setdefault(variant.name, variant)
+    if known != variant:
+        raise ValueError(
+            f"There is another model {variant.name!r} already: give this variant another name."
+        )
+    if variant.name not in _VARIANTS:
+        _ADDED[variant.name] = variant
 
 
 def find_variant(name: str) -> Variant:
@@ -26,6 +48,8 @@ def find_variant(name: str) -> Variant:
     Raises:
       ValueError: no variant has this name.
     """
+    if name in _ADDED:
+        return _ADDED[name]
     if name not in _VARIANTS:
         raise ValueError(f"There is no model {name!r}: expected one of {', '.join(_VARIANTS)}.")
     return _VARIANTS[name]

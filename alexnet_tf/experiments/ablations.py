@@ -1,0 +1,28 @@
+"""What each of the network's features is worth: the authors' network with one of them changed."""
+
+from alexnet_tf.experiments import comparison, networks, published
+from alexnet_tf.experiments.findings import Finding, Setting
+from alexnet_tf.models import catalog
+
+# Those of the catalogue are the authors' own layer files; a removed layer is made from the spec.
+_VARIANTS = {
+    "alexnet_145_half": published.ONE_COLUMN,
+    "alexnet_145_no_norm": published.NO_NORM,
+    "alexnet_145_pool2": published.NO_OVERLAP,
+    "alexnet_145_no_cross": published.NO_CROSSING,
+}
+_REMOVED = {"conv3": published.NO_CONV3, "conv4": published.NO_CONV4}
+
+
+def run(setting: Setting) -> Finding:
+    """Trains each ablation as the whole network is trained, and compares seed by seed."""
+    whole = catalog.find_variant("alexnet_145")
+    changed = [(catalog.find_variant(name), claim) for name, claim in _VARIANTS.items()]
+    changed += [(networks.without(whole, layer), claim) for layer, claim in _REMOVED.items()]
+    baseline = networks.networks(setting, whole)
+    rows, numbers = [], {}
+    for variant, claim in changed:
+        workdirs = networks.networks(setting, variant)
+        row, numbers[variant.name] = comparison.difference(setting, claim, baseline, workdirs)
+        rows.append(row)
+    return Finding(tuple(rows), numbers)

@@ -1,0 +1,80 @@
+"""A training step on the CPU and on a GPU."""
+
+import statistics
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.experiments import networks, published
+from alexnet_tf.experiments.findings import ILSVRC_2012_TRAIN, Finding, Row, Setting, not_run
+from alexnet_tf.models import catalog
+from alexnet_tf.training import loop
+from alexnet_tf.training.schedules import make_optimizer
+from alexnet_tf.training.step import input_size, make_network, make_train_step
+
+_WARM_UP, _STEPS = 3, 10
+EPOCHS = 90
+
+
+def run(setting: Setting) -> Finding:
+    """Times whole steps (forward, backward, update) on one batch that lies ready."""
+    rates = {"CPU": setting.remembered("speed-cpu", lambda: _images_per_second(setting, "CPU:0"))}
+    if tf.config.list_logical_devices("GPU"):
+        measured = setting.remembered("speed-gpu", lambda: _images_per_second(setting, "GPU:0"))
+        rates["GPU"] = measured
+    else:
+        why = f"this machine has no GPU; its CPU trains {rates['CPU']['median']:.0f} images/s"
+        if not setting.scale.measures:
+            why = "this machine has no GPU"
+        return Finding((not_run(published.TRAINING_TIME, why),), rates)
+    cpu, gpu = rates["CPU"]["median"], rates["GPU"]["median"]
+    days = EPOCHS * ILSVRC_2012_TRAIN / gpu / 86400
+    row = Row(
+        published.TRAINING_TIME,
+        f"{days:.2g} days at {gpu:.0f} images/s on one GPU, {gpu / cpu:.0f} times the CPU's "
+        f"{cpu:.0f}",
+        "random pixels, 1.2 million pictures assumed: steps alone, without input",
+        (0,),
+        f"GPU {rates['GPU']['low']:.0f} to {rates['GPU']['high']:.0f} images/s in {_STEPS} steps",
+        f"one {rates['GPU']['device']}",
+    )
+    return Finding((row,), rates)
+
+
+def _images_per_second(setting: Setting, device: str) -> dict:
+    variant = networks.narrowed(catalog.find_variant("alexnet_145"), setting.scale.narrowing)
+    catalog.add_variant(variant)
+    recipe = networks.recipe(setting, variant)
+    size, random = input_size(recipe), np.random.default_rng(0)
+    strategy = tf.distribute.OneDeviceStrategy(f"/{device}")
+    with strategy.scope():
+        model = make_network(recipe, 1000, 3, np.full(3, 127.0, np.float32), 0)
+        optimizer = make_optimizer(recipe, 1000)
+        optimizer.build(model.trainable_variables)
+    step = make_train_step(strategy, model, optimizer, recipe.batch_size)
+    images = random.uniform(0, 255, (recipe.batch_size, size, size, 3)).astype(np.float32)
+    labels = random.integers(0, 1000, recipe.batch_size)
+    with tf.device(f"/{device}"):
+        batch = (tf.constant(images), tf.constant(labels))
+    rates = []
+    for number in range(_WARM_UP + _STEPS):
+        started = time.perf_counter()
+        loss = step(batch, 0.0).numpy()[0]  # waits for the device
+        if not np.isfinite(loss):
+            raise loop.Diverged("The loss of the timed steps is not a number.")
+        if number >= _WARM_UP:
+            rates.append(recipe.batch_size / (time.perf_counter() - started))
+    return {
+        "device": _device_name(device),
+        "median": statistics.median(rates),
+        "low": min(rates),
+        "high": max(rates),
+        "batch_size": recipe.batch_size,
+    }
+
+
+def _device_name(device: str) -> str:
+    kind = device.split(":")[0]
+    physical = tf.config.list_physical_devices(kind)[0]
+    return tf.config.experimental.get_device_details(physical).get("device_name", kind)

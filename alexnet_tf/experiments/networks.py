@@ -1,0 +1,110 @@
+"""Networks of the experiments: variants made from variants, trained once and scored once."""
+
+import dataclasses
+import os
+import shutil
+
+from alexnet_tf import evaluation
+from alexnet_tf.experiments.findings import Setting
+from alexnet_tf.models import catalog, spec
+from alexnet_tf.training import loop, recipes
+
+
+def without(variant: spec.Variant, layer: str) -> spec.Variant:
+    """The variant without a convolution and its ReLU ("conv3": conv3 and relu3).
+
+    Raises:
+      ValueError: it has no such layer.
+    """
+    gone = {layer, layer.replace("conv", "relu")}
+    features = tuple(entry for entry in variant.features if entry.name not in gone)
+    if len(variant.features) - len(features) != 2:
+        have = ", ".join(e.name for e in variant.features if isinstance(e, spec.Conv))
+        raise ValueError(f"{variant.name} has no layer {layer!r} to remove: it has {have}.")
+    return dataclasses.replace(
+        variant,
+        name=f"{variant.name}_no_{layer}",
+        summary=f"{variant.summary}, without {layer}",
+        features=features,
+    )
+
+
+def narrowed(variant: spec.Variant, divisor: int) -> spec.Variant:
+    """The variant with a `divisor`-th of each layer's maps and units; the classes stay."""
+    if divisor == 1:
+        return variant
+
+    def narrow(entry):
+        if isinstance(entry, spec.Conv):
+            return dataclasses.replace(entry, filters=_share(entry.filters, divisor, entry.groups))
+        if isinstance(entry, spec.Dense) and entry.units is not None:
+            return dataclasses.replace(entry, units=_share(entry.units, divisor, entry.columns))
+        return entry
+
+    return dataclasses.replace(
+        variant,
+        name=f"{variant.name}_narrow{divisor}",
+        summary=f"{variant.summary}, maps and units divided by {divisor}",
+        features=tuple(narrow(entry) for entry in variant.features),
+        top=tuple(narrow(entry) for entry in variant.top),
+    )
+
+
+def _share(count: int, divisor: int, groups: int) -> int:
+    # Two per group at least: columns that read each other's maps are split again further up.
+    step = 2 * groups
+    return max(step, count // divisor // step * step)
+
+
+def recipe(setting: Setting, variant: spec.Variant, **changes) -> recipes.Recipe:
+    """The authors' recipe at the setting's scale, with an experiment's own changes."""
+    fields = {**setting.scale.recipe, "model": variant.name, **changes}
+    return dataclasses.replace(recipes.SOURCE_145, **fields)
+
+
+def network(setting: Setting, variant: spec.Variant, seed: int, **changes) -> str:
+    """Trains a network at the setting's scale, unless that was done; returns its workdir.
+
+    Args:
+      setting: data, scale, workdir.
+      variant: the published network; the scale may narrow it.
+      seed: of weights, order, crops and dropout.
+      **changes: recipe fields that differ from the authors'.
+    """
+    variant = narrowed(variant, setting.scale.narrowing)
+    tag = "".join(f"-{name}-{value}" for name, value in sorted(changes.items()))
+    workdir = setting.path("networks", f"{variant.name}{tag}-seed{seed}")
+    done = [os.path.join(workdir, name) for name in ("model.keras", "results.json")]
+    if not all(os.path.exists(path) for path in done):
+        catalog.add_variant(variant)
+        run = loop.Run(recipe(setting, variant, **changes), setting.data_dir, workdir, seed)
+        loop.train(run)
+    # The finished network is there: its checkpoints are three times its size and of no more use.
+    shutil.rmtree(os.path.join(workdir, "checkpoints"), ignore_errors=True)
+    return workdir
+
+
+def errors(setting: Setting, workdirs: list[str], crops: int) -> dict:
+    """`evaluation.evaluate` on validation, of one network or of an average; done once."""
+    names = "+".join(os.path.basename(path) for path in workdirs)
+    view = evaluation.View("validation", crops, min(128, 16 * crops))
+    return setting.remembered(
+        f"errors-{crops}-crops-{names}",
+        lambda: evaluation.evaluate(workdirs, setting.data_dir, view),
+    )
+
+
+def both(scored: dict) -> tuple[float, float]:
+    """(top-1, top-5) error of what `errors` returned, fractions."""
+    return scored["top1_error"], scored["top5_error"]
+
+
+def mean_errors(setting: Setting, workdirs: list[str], crops: int) -> tuple[float, float]:
+    """Errors of each network by itself, averaged over the networks."""
+    pairs = [both(errors(setting, [path], crops)) for path in workdirs]
+    return tuple(sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+
+
+def networks(setting: Setting, variant: spec.Variant, **changes) -> list[str]:
+    """One trained network for each of the setting's seeds."""
+    return [network(setting, variant, seed, **changes) for seed in setting.seeds]

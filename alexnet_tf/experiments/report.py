@@ -1,0 +1,132 @@
+"""The report: a row per claim, as Markdown and as one HTML file with its pictures inside."""
+
+import base64
+import html
+import os
+from collections.abc import Mapping
+
+from alexnet_tf.experiments.findings import Finding, Row, Setting
+from alexnet_tf.training import reports
+
+NOT_RUN = "not run"
+_COLUMNS = ("Claim", "Published", "Source", "Measured here", "Seeds", "Spread", "Remark")
+_STYLE = """
+body { font-family: sans-serif; margin: 2em auto; max-width: 75em; color: #222; }
+table { border-collapse: collapse; font-size: 0.9em; }
+th, td { border: 1px solid #ccc; padding: 0.4em 0.6em; text-align: left; vertical-align: top; }
+th { background: #f2f2f2; }
+td.none { color: #888; }
+figure { margin: 1.5em 0; }
+img { max-width: 100%; border: 1px solid #ddd; }
+code { background: #f4f4f4; padding: 0.1em 0.3em; }
+"""
+
+
+def write_report(
+    findings: Mapping[str, Finding],
+    commands: Mapping[str, str],
+    setting: Setting,
+    machine: Mapping[str, str],
+) -> tuple[str, str]:
+    """Writes report.md and report.html into the workdir.
+
+    Args:
+      findings: experiment -> what it found.
+      commands: experiment -> the command that runs it.
+      setting: workdir, data and scale.
+      machine: what it ran on, name -> value.
+
+    Returns:
+      The two paths.
+    """
+    paths = setting.path("report.md"), setting.path("report.html")
+    reports.write_text(paths[0], _markdown(findings, commands, setting, machine))
+    reports.write_text(paths[1], _html(findings, commands, setting, machine))
+    return paths
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row's texts, in the order of the columns.
+
+    A measured value never stands without the data that it was measured on.
+    """
+    claim = row.claim
+    measured = NOT_RUN
+    if row.measured is not None:
+        measured = f"{row.measured} on {row.data}"
+        if row.data != claim.data:
+            measured += " (not the paper's data)"
+    seeds = ", ".join(map(str, row.seeds))
+    published = f"{claim.value} on {claim.data}" if claim.data != "-" else claim.value
+    return (claim.text, published, claim.source, measured, seeds, row.spread, row.note)
+
+
+def _introduction(setting: Setting) -> list[str]:
+    scale = setting.scale
+    text = [f"Data: {setting.data}. Scale: {scale.name}."]
+    if not scale.measures:
+        text.append(
+            "This was a smoke run: it shows that everything runs, and measures nothing, so the "
+            "measured column stays empty."
+        )
+    elif scale.narrowing > 1:
+        text.append(
+            f"The networks were narrowed: a {scale.narrowing}th of the maps and units of each "
+            "layer, trained by a short recipe of ours instead of the authors'. Differences say "
+            "something about the idea, errors nothing about the published network."
+        )
+    text.append("[P] is the paper of 2012, [S] the authors' program and its notes.")
+    return text
+
+
+def _markdown(findings, commands, setting: Setting, machine) -> str:
+    lines = ["# Measured beside published", ""]
+    for text in _introduction(setting):
+        lines += [text, ""]
+    for name, finding in findings.items():
+        lines += [f"## {name}", "", f"    {commands[name]}", ""]
+        lines += ["| " + " | ".join(_COLUMNS) + " |", "|" + " --- |" * len(_COLUMNS)]
+        for row in finding.rows:
+            texts = (text.replace("|", "\\|").replace("*", "\\*") for text in cells(row))
+            lines.append("| " + " | ".join(texts) + " |")
+        lines.append("")
+        for caption, path in finding.pictures:
+            lines += [f"![{caption}]({path.replace(os.sep, '/')})", ""]
+    lines += ["## Machine", "", *(f"- {key}: {value}" for key, value in machine.items()), ""]
+    return "\n".join(lines)
+
+
+def _html(findings, commands, setting: Setting, machine) -> str:
+    parts = ["<h1>Measured beside published</h1>"]
+    parts += [f"<p>{html.escape(text)}</p>" for text in _introduction(setting)]
+    for name, finding in findings.items():
+        parts.append(f"<h2>{html.escape(name)}</h2>")
+        parts.append(f"<p><code>{html.escape(commands[name])}</code></p>")
+        parts.append("<table><tr>" + "".join(f"<th>{c}</th>" for c in _COLUMNS) + "</tr>")
+        for row in finding.rows:
+            texts = [
+                f'<td class="none">{text}</td>'
+                if text == NOT_RUN
+                else f"<td>{html.escape(text)}</td>"
+                for text in cells(row)
+            ]
+            parts.append(f"<tr>{''.join(texts)}</tr>")
+        parts.append("</table>")
+        parts += [_embedded(caption, setting.path(path)) for caption, path in finding.pictures]
+    items = "".join(f"<li>{html.escape(f'{key}: {value}')}</li>" for key, value in machine.items())
+    parts.append(f"<h2>Machine</h2><ul>{items}</ul>")
+    head = (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>Measured beside published</title><style>{_STYLE}</style></head><body>"
+    )
+    return head + "\n".join(parts) + "</body></html>\n"
+
+
+def _embedded(caption: str, path: str) -> str:
+    with open(path, "rb") as file:
+        encoded = base64.b64encode(file.read()).decode()
+    text = html.escape(caption)
+    return (
+        f'<figure><img alt="{text}" src="data:image/png;base64,{encoded}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )

@@ -1,0 +1,152 @@
+"""Runs experiments one after the other; what is done stays done."""
+
+import importlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+
+from alexnet_tf.data import records
+from alexnet_tf.experiments import data, report
+from alexnet_tf.experiments.findings import SCALES, Finding, Setting, describe_data
+from alexnet_tf.experiments.registry import EXPERIMENTS
+from alexnet_tf.training import reports
+
+SMOKE = "a smoke run measures nothing"
+_SETTING_FILE = "setting.json"
+
+
+def reproduce(
+    names: Sequence[str],
+    data_dir: str,
+    workdir: str,
+    scale: str = "full",
+    seeds: Sequence[int] = (0,),
+) -> dict[str, Finding]:
+    """Runs experiments, and writes results.json, report.md and report.html.
+
+    A workdir in which some were run keeps what it has: finished networks, scores and findings are
+    not made again, and the report holds all of them.
+
+    Args:
+      names: of `registry.EXPERIMENTS`.
+      data_dir: a prepared data set.
+      workdir: where everything goes.
+      scale: of `findings.SCALES`.
+      seeds: one run for each.
+
+    Returns:
+      Experiment -> finding, of this call.
+
+    Raises:
+      ValueError: unknown names, or a workdir that was begun with other settings.
+      OSError: data that is not there.
+    """
+    unknown = [name for name in names if name not in EXPERIMENTS]
+    if unknown:
+        raise ValueError(
+            f"There is no experiment {unknown[0]!r}: use one of {', '.join(EXPERIMENTS)}."
+        )
+    if scale not in SCALES:
+        raise ValueError(f"There is no scale {scale!r}: use one of {', '.join(SCALES)}.")
+    if not seeds:
+        raise ValueError("There is no seed: name at least one.")
+    dataset = records.open_dataset(data_dir)
+    for split in ("train", "validation"):
+        dataset.require_split(split)
+    _require_same_setting(workdir, data_dir, scale)
+    told = describe_data(dataset)
+    limit = SCALES[scale].pictures
+    if limit is not None:
+        data_dir = data.derive(dataset, os.path.join(workdir, "data", "few"), limit)
+    setting = Setting(data_dir, told, workdir, SCALES[scale], tuple(seeds))
+    found = {name: _one(name, setting) for name in names}
+    _report(setting)
+    return found
+
+
+def _one(name: str, setting: Setting) -> Finding:
+    """What the experiment finds, or found with these seeds before."""
+    path = setting.path("findings", f"{name}.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            known = json.load(file)
+        if known["seeds"] == list(setting.seeds):
+            print(f"{name}: done before", flush=True)
+            return Finding.from_json(known["finding"])
+    print(f"{name}: {EXPERIMENTS[name].summary}", flush=True)
+    finding = importlib.import_module(EXPERIMENTS[name].module).run(setting)
+    if not setting.scale.measures:
+        finding = finding.unmeasured(SMOKE)
+    content = {
+        "seeds": list(setting.seeds),
+        "command": _command(name, setting),
+        "finding": finding.to_json(),
+    }
+    reports.write_json(path, content)
+    return finding
+
+
+def _report(setting: Setting) -> None:
+    """Writes what all experiments of the workdir found, in the registry's order."""
+    contents = {}
+    for name in EXPERIMENTS:
+        path = setting.path("findings", f"{name}.json")
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                contents[name] = json.load(file)
+    machine = describe_machine()
+    results = {"data": setting.data, "scale": setting.scale.name, "machine": machine, **contents}
+    reports.write_json(setting.path("results.json"), results)
+    findings = {name: Finding.from_json(one["finding"]) for name, one in contents.items()}
+    commands = {name: one["command"] for name, one in contents.items()}
+    report.write_report(findings, commands, setting, machine)
+
+
+def _command(name: str, setting: Setting) -> str:
+    seeds = ",".join(map(str, setting.seeds))
+    return (
+        f"python -m alexnet_tf.reproduce {name} --data_dir=DATA --scale={setting.scale.name} "
+        f"--seeds={seeds}"
+    )
+
+
+def _require_same_setting(workdir: str, data_dir: str, scale: str) -> None:
+    path = os.path.join(workdir, _SETTING_FILE)
+    wanted = {"data_dir": os.path.abspath(data_dir), "scale": scale}
+    if not os.path.exists(path):
+        reports.write_json(path, wanted)
+        return
+    with open(path, encoding="utf-8") as file:
+        known = json.load(file)
+    if known != wanted:
+        raise ValueError(
+            f"{workdir} was begun with --data_dir={known['data_dir']} --scale={known['scale']}: "
+            "use the same again to go on, or another --workdir."
+        )
+
+
+def describe_machine() -> dict[str, str]:
+    """Processor, devices and versions."""
+    import keras
+    import tensorflow as tf
+
+    import alexnet_tf
+
+    processor = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+        processor = models[0] if models else processor
+    gpus = [
+        tf.config.experimental.get_device_details(device).get("device_name", device.name)
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+    return {
+        "processor": f"{processor}, {os.cpu_count()} cores",
+        "GPUs": ", ".join(gpus) or "none",
+        "Python": platform.python_version(),
+        "TensorFlow": tf.__version__,
+        "Keras": keras.__version__,
+        "alexnet_tf": alexnet_tf.__version__,
+    }

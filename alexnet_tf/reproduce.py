@@ -1,0 +1,88 @@
+"""Repeats the paper's tables and figures: `python -m alexnet_tf.reproduce NAME|all`.
+
+Without --data_dir it uses the photographs that ship with scikit-image. Published and measured
+numbers stand side by side in WORKDIR/report.html and report.md, with the data that each was
+measured on. The same command given again goes on where it stopped.
+"""
+
+import os
+import sys
+
+from absl import flags as absl_flags
+
+from alexnet_tf import door
+
+# Names only: no experiment and no TensorFlow is imported by it.
+from alexnet_tf.experiments.registry import EXPERIMENTS
+
+_SCALES = ("full", "small", "smoke")
+
+
+def main(argv=None) -> int:
+    """The front door; returns the exit code."""
+    names = "\n".join(f"{name:18}{one.summary}" for name, one in EXPERIMENTS.items())
+    return door.run(_define, _main, argv, doc=f"{__doc__}\n{names}")
+
+
+def _define(flags: absl_flags.FlagValues) -> None:
+    absl_flags.DEFINE_string(
+        "data_dir",
+        None,
+        "A prepared data set with train and validation. Default: photographs.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string(
+        "workdir", None, "Where everything goes. Default: runs/reproduce-SCALE.", flag_values=flags
+    )
+    absl_flags.DEFINE_enum(
+        "scale",
+        "full",
+        list(_SCALES),
+        "full: the published networks and recipes; small: a quarter of the maps and a short "
+        "recipe, for one computer; smoke: seconds, shows that it runs and measures nothing.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_list(
+        "seeds", ["0"], "Seeds, separated by commas: one run for each.", flag_values=flags
+    )
+
+
+def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
+    if len(args) != 1 or args[0] not in ("all", *EXPERIMENTS):
+        raise door.UsageError(
+            f"Found {' '.join(args) or 'nothing'}: expected one of all, {', '.join(EXPERIMENTS)}."
+        )
+    try:
+        seeds = [int(seed) for seed in flags.seeds]
+    except ValueError as error:
+        raise door.UsageError(
+            f"--seeds={','.join(flags.seeds)} is not understood: expected numbers such as 0,1,2."
+        ) from error
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise door.UsageError("--seeds: expected different numbers from 0 on, such as 0,1,2.")
+    from alexnet_tf.experiments import runner
+    from alexnet_tf.training import loop
+
+    names = list(EXPERIMENTS) if args[0] == "all" else args
+    workdir = flags.workdir or os.path.join("runs", f"reproduce-{flags.scale}")
+    try:
+        runner.reproduce(names, flags.data_dir or _photographs(), workdir, flags.scale, seeds)
+    except loop.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 75  # EX_TEMPFAIL: the same command goes on
+    print(f"Written: {os.path.join(workdir, 'report.html')} and report.md beside it")
+    return door.EXIT_OK
+
+
+def _photographs() -> str:
+    """Where the embedded photographs lie as records; prepared on first use, as for train."""
+    from data_prep import photos
+
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    directory = os.path.join(cache, "alexnet_tf", "photographs")
+    photos.prepare_photos(directory)
+    return directory
+
+
+if __name__ == "__main__":
+    sys.exit(main())

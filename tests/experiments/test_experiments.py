@@ -207,6 +207,7 @@ def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
     assert reproduce_door.main(arguments) == 0
     results = json.loads(_text(workdir, "results.json"))
     assert set(registry.EXPERIMENTS) <= set(results)
+    pictures = 0
     for name in registry.EXPERIMENTS:
         finding = results[name]["finding"]
         assert finding["rows"], name
@@ -214,6 +215,7 @@ def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
         assert f"reproduce {name} " in results[name]["command"]
         for _, picture in finding["pictures"]:
             assert os.path.getsize(os.path.join(workdir, picture)) > 1000
+        pictures += len(finding["pictures"])
     ablations = results["ablations"]["finding"]["numbers"]
     assert len(ablations) == 6 and len(results["ablations"]["finding"]["rows"]) == 6
     assert len(results["table2"]["finding"]["numbers"]["single"]) == 2

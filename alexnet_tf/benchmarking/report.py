@@ -17,7 +17,7 @@ def step_text(result: dict) -> str:
             f"{rate['median']:10.1f}{rate['spread']:8.0%}{row['share_of_ceiling']:16.0%}"
         )
     operations = result["rows"][0]["operations_per_image"]
-    lines.append(f"{operations / 1e9:.2f} GFLOP per picture and step")
+    lines.append(f"{operations / 1e9:.3g} GFLOP per picture and step")
     return "\n".join(lines)
 
 

@@ -136,19 +136,19 @@ def test_step_measures_every_combination(tmp_path):
 @pytest.mark.slow
 def test_the_measured_step_trains():
     """The step on the clock is the one that learns, not a forward pass."""
+    import tensorflow as tf
+
     from alexnet_tf.training import distribution
 
     strategy = distribution.make_strategy("none")
     form, _ = steps.training_form(strategy, "lenet5", "float32", 4)
     step, network = steps.trainer(strategy, "lenet5", "float32", 4)
-    before = [np.array(weight) for weight in network.trainable_weights]
-    import tensorflow as tf
-
+    before = [weight.numpy() for weight in network.trainable_weights]
     images = tf.random.stateless_uniform((4, *network.input_shape[1:]), (1, 1), maxval=255.0)
     sums = step((images, tf.constant([1, 2, 3, 4], tf.int64)))
     assert np.isfinite(sums).all()
     moved = [
-        not np.array_equal(old, new)
+        not np.array_equal(old, new.numpy())
         for old, new in zip(before, network.trainable_weights, strict=True)
     ]
     assert any(moved) and form.seconds(2) > 0

@@ -126,6 +126,7 @@ def test_serving_beside_the_bare_model(tables, tmp_path):
     assert "| bare Keras model | 1 |" in table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build, parameters",
     [("torch_same_network", 60_965_224), ("torch_torchvision_network", 61_100_840)],

@@ -20,6 +20,7 @@ from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, tr
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
 from alexnet_tf.training import cluster, finetuning, reports
+from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import make_optimizer, plateau_rate
@@ -152,7 +153,8 @@ class _Trainer:
             if self.towers
             else make_train_step(strategy, self.model, self.optimizer, recipe.batch_size)
         )
-        told = list(callbacks) if self.is_chief else []
+        log = TensorBoardLog(os.path.join(run.workdir, "tensorboard"), self.optimizer)
+        told = [*callbacks, log] if self.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(told, model=self.model)
         self.has_validation = bool(dataset.counts.get("validation"))
         # Each worker looks at the whole split on its own: nothing has to be split evenly, and no
@@ -254,7 +256,9 @@ class _Trainer:
                 rate = float(self.optimizer.learning_rate)  # of the epoch's last step
             # The wish of one worker to stop reaches all of them with the step's sums.
             wish = tf.constant(float(stop.requested))
-            pending.append(self.train_step(next(batches), wish))
+            batch = next(batches)
+            self.callbacks.on_train_batch_begin(progress.step, {"batch": batch})
+            pending.append(self.train_step(batch, wish))
             progress.step += 1
             self.callbacks.on_train_batch_end(progress.step)
             ends_epoch = progress.step % self.steps == 0

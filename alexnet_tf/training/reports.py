@@ -63,6 +63,15 @@ def write_metrics(workdir: str, history: list[dict]) -> None:
     write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
 
 
+def read_metrics(workdir: str | os.PathLike) -> list[dict]:
+    """The rows of a run's metrics.csv as texts; none when there is no such file."""
+    path = pathlib.Path(workdir) / "metrics.csv"
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write_model(workdir: str, model: keras.Model) -> None:
     """model.keras: the whole network, preprocessing included."""
     path = pathlib.Path(workdir) / "model.keras"

@@ -1,0 +1,307 @@
+"""What `alexnet_tf.train` adds to training, as Keras callbacks, for `model.fit` in a notebook too.
+
+    steps = steps_per_epoch(dataset, batch_size=128)
+    optimizer, loss = make_optimizer(recipe, steps), "sparse_categorical_crossentropy"
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    resume = ExactResume("run/checkpoints")
+    done = resume.restore(model)
+    schedule = Schedule(batch_size=128, epochs=90, first_step=done)
+    model.fit(
+        training_batches(dataset, augmentation, schedule),
+        epochs=90, initial_epoch=done // steps, steps_per_epoch=steps,
+        callbacks=[resume, MetricsLog("run"), TensorBoardLog("run/tensorboard")],
+    )
+
+On a CPU compile with `jit_compile=False`: XLA makes convolutions slower there.
+"""
+
+import math
+import os
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.models import Dropout
+from alexnet_tf.training import reports
+from alexnet_tf.training.checkpoints import Checkpoints, Progress
+from alexnet_tf.training.optimizers import PaperSGD
+from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.training.schedules import plateau_rate
+
+_PICTURES = 8  # that are drawn
+
+# What Keras calls it, and whether ours is what is missing to 1.
+_ERRORS = {
+    "accuracy": "top1_error",
+    "sparse_categorical_accuracy": "top1_error",
+    "sparse_top_k_categorical_accuracy": "top5_error",
+}
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Event files for TensorBoard; it works once per epoch and leaves the steps alone.
+
+    Scalars are whatever numbers the epoch's logs hold, the learning rate, and per layer the ratio
+    of the epoch's last update to the weights (with `PaperSGD`, whose velocity is the update); a
+    healthy one is near 1e-3. Pictures are the kernels of the first convolution, and once the
+    first training batch's pictures as the network gets them.
+
+    Args:
+      directory: where the event files go.
+      optimizer: None for the one that the model was compiled with.
+      pictures: (n, h, w, channels) of 0..255 to draw. `alexnet_tf.train` hands its first batch over
+        in on_train_batch_begin's logs, as "batch".
+    """
+
+    def __init__(self, directory: str | os.PathLike, optimizer=None, pictures=None):
+        super().__init__()
+        self.directory = os.fspath(directory)
+        self.optimizer = optimizer
+        self.pictures = pictures
+        self.writer = None
+
+    def on_train_begin(self, logs=None):
+        self.writer = tf.summary.create_file_writer(self.directory)
+        if self.pictures is not None:
+            self._draw_pictures(self.pictures)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.pictures is None and logs and "batch" in logs:
+            images = logs["batch"][0]
+            # Under a strategy the batch comes in one part per replica; one of them is enough.
+            self.pictures = getattr(images, "values", (images,))[0][:_PICTURES]
+            self._draw_pictures(self.pictures)
+
+    def on_epoch_end(self, epoch, logs=None):
+        optimizer = inner_optimizer(self.optimizer or self.model.optimizer)
+        scalars = {"learning_rate": float(optimizer.learning_rate), **(logs or {})}
+        step = int(optimizer.iterations)
+        with self.writer.as_default(step=step):
+            for name, value in scalars.items():
+                if isinstance(value, (int, float)):
+                    _write_scalar(name, value)
+            if isinstance(optimizer, PaperSGD):
+                for path, ratio in update_ratios(optimizer, self.model.trainable_variables).items():
+                    _write_scalar(f"update_to_weight/{path}", ratio)
+            kernels = first_kernels(self.model)
+            if kernels is not None:
+                _write_pictures("first_kernels", kernel_grid(kernels)[None])
+        self.writer.flush()
+
+    def on_train_end(self, logs=None):
+        self.writer.close()
+
+    def _draw_pictures(self, pictures):
+        with self.writer.as_default(step=0):
+            _write_pictures("input", tf.cast(pictures[:_PICTURES], tf.float32) / 255.0)
+
+
+class ExactResume(keras.callbacks.Callback):
+    """Checkpoints from which `model.fit` goes on to the same bits as if it had never stopped.
+
+    Weights, velocities, the optimiser's step and the dropout layers' come back; with
+    `Schedule(first_step=...)` so does the place in the data. A checkpoint is atomic, and a damaged
+    one falls back to the one before.
+
+    Stopped inside an epoch (with `every_steps`), finish that epoch first with
+    `steps_per_epoch=steps - done % steps`, then go on with whole epochs.
+
+    Args:
+      directory: of the checkpoints.
+      every_steps: save inside an epoch too, every so many steps; 0 saves at its end only.
+    """
+
+    def __init__(self, directory: str | os.PathLike, every_steps: int = 0):
+        super().__init__()
+        self.directory = directory
+        self.every_steps = every_steps
+        self.progress = Progress()
+        self._checkpoints = None
+
+    def restore(self, model: keras.Model) -> int:
+        """Brings a compiled model to where its run stopped; returns the steps done, 0 if none.
+
+        Raises:
+          ValueError: the checkpoints do not fit the model, or all of them are damaged.
+        """
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        # The model itself would bring Keras' metrics along, which exist only once fit has begun.
+        state = tf.train.Checkpoint(
+            weights=[weight.value for weight in model.weights],
+            optimizer=[variable.value for variable in model.optimizer.variables],
+            dropout=[layer.step for layer in model.layers if isinstance(layer, Dropout)],
+        )
+        self._checkpoints = Checkpoints(self.directory, state)
+        self.progress = self._checkpoints.restore(model.name) or Progress(model=model.name)
+        return self.progress.step
+
+    def on_train_begin(self, logs=None):
+        if self._checkpoints is None:
+            raise ValueError(
+                "ExactResume does not know where the run stands: call its restore(model) before "
+                "model.fit, and give the pipeline the step that it returns."
+            )
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.every_steps and self._step() % self.every_steps == 0:
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.progress.history.append({"epoch": epoch + 1, **(logs or {})})
+        self._save()
+
+    def _step(self) -> int:
+        return int(inner_optimizer(self.model.optimizer).iterations)
+
+    def _save(self):
+        self.progress.step = self._step()
+        self._checkpoints.save(self.progress)
+
+
+class MetricsLog(keras.callbacks.Callback):
+    """metrics.csv as `alexnet_tf.train` writes it, so that `alexnet_tf.analyze curves` draws it.
+
+    Keras' accuracies become errors: `accuracy` top-1, `sparse_top_k_categorical_accuracy` top-5.
+
+    Args:
+      workdir: where metrics.csv goes; rows of epochs that it has already are kept.
+    """
+
+    def __init__(self, workdir: str | os.PathLike):
+        super().__init__()
+        self.workdir = workdir
+        self._history, self._images, self._began = [], 0, 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if not self._history:
+            self._history = reports.read_metrics(self.workdir)[:epoch]
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        optimizer = inner_optimizer(self.model.optimizer)
+        row = dict.fromkeys(reports.METRICS)
+        row.update(
+            epoch=epoch + 1,
+            step=int(optimizer.iterations),
+            learning_rate=float(optimizer.learning_rate),
+            seconds=time.monotonic() - self._began,
+        )
+        for name, value in (logs or {}).items():
+            prefix, name = ("validation_", name[4:]) if name.startswith("val_") else ("", name)
+            if name in _ERRORS:
+                row[prefix + _ERRORS[name]] = 1.0 - value
+            elif prefix + name in row:
+                row[prefix + name] = value
+        self._history.append(row)
+        reports.write_metrics(self.workdir, self._history)
+
+
+class PlateauRate(keras.callbacks.Callback):
+    """The paper's schedule: a tenth of the rate whenever the validation error stops improving.
+
+    Args:
+      recipe: its learning_rate and patience.
+      monitor: a log that gets smaller, such as "val_loss".
+      errors: those of the epochs before, in a run that goes on.
+    """
+
+    def __init__(self, recipe: Recipe, monitor: str = "val_loss", errors=()):
+        super().__init__()
+        self.recipe = recipe
+        self.monitor = monitor
+        self.errors = list(errors)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = plateau_rate(self.recipe, self.errors)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.monitor not in (logs or {}):
+            raise ValueError(
+                f"PlateauRate looks at {self.monitor!r}, but the epoch's logs have {sorted(logs)}: "
+                "give model.fit validation_data, or PlateauRate another monitor."
+            )
+        self.errors.append(float(logs[self.monitor]))
+
+
+# tf.summary.scalar and image need the package tensorboard, which TensorFlow does not bring along.
+# What they write is a tensor and the name of the plugin that shows it.
+def _write_scalar(name: str, value: float) -> None:
+    tf.summary.write(name, tf.constant(value, tf.float32), metadata=_metadata("scalars", 1))
+
+
+def _write_pictures(name: str, pictures) -> None:
+    """Draws (n, h, w, channels) of 0..1."""
+    pixels = tf.cast(tf.clip_by_value(pictures, 0.0, 1.0) * 255.0 + 0.5, tf.uint8)
+    height, width = pixels.shape[1:3]
+    # The plugin wants width and height, as texts, before the pictures.
+    content = [str(width).encode(), str(height).encode()]
+    content += [tf.io.encode_png(picture).numpy() for picture in pixels]
+    tf.summary.write(name, tf.constant(content), metadata=_metadata("images", 3))
+
+
+def _metadata(plugin: str, data_class: int):
+    metadata = tf.compat.v1.SummaryMetadata(data_class=data_class)
+    metadata.plugin_data.plugin_name = plugin
+    return metadata
+
+
+def inner_optimizer(optimizer):
+    """The optimiser itself, without the loss scaling around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def update_ratios(optimizer: PaperSGD, variables) -> dict[str, float]:
+    """Variable path -> norm of the last update / norm of the variable, for kernels.
+
+    Args:
+      optimizer: after at least one step.
+      variables: those that it was built with, in their order.
+    """
+    found = {}
+    for variable, velocity in zip(variables, optimizer.velocities, strict=True):
+        if variable.path.endswith("bias"):
+            continue
+        factor = optimizer.layer_learning_rates.get(variable.path.split("/")[-2], 1.0)
+        if not isinstance(factor, float):
+            factor = float(factor(optimizer.iterations - 1))
+        # A zero rate leaves the velocity as it was, and the weights too.
+        moved = float(tf.norm(velocity.value)) if factor else 0.0
+        size = float(tf.norm(tf.cast(variable.value, tf.float32)))
+        found[variable.path] = moved / size if size else math.inf
+    return found
+
+
+def first_kernels(model: keras.Model) -> np.ndarray | None:
+    """(h, w, 1 or 3, n) kernels that look at pixels, or None where there are none such."""
+    for layer in model.layers:
+        for weight in layer.weights[:1]:
+            shape = weight.shape
+            return np.asarray(weight) if len(shape) == 4 and shape[2] in (1, 3) else None
+    return None
+
+
+def kernel_grid(kernels: np.ndarray, zoom: int = 4) -> np.ndarray:
+    """Kernels side by side, as a picture of 0..1 in which 0.5 is a weight of 0.
+
+    Args:
+      kernels: (h, w, channels, n).
+      zoom: pixels per weight.
+
+    Returns:
+      float32 (height, width, channels): as nearly square as n allows, a dark line between kernels.
+    """
+    height, width, channels, count = kernels.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    largest = np.abs(kernels).max() or 1.0
+    cells = 0.5 + kernels.transpose(3, 0, 1, 2) / (2 * largest)
+    cells = cells.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    grid = np.zeros((rows * (height * zoom + 1), columns * (width * zoom + 1), channels), "float32")
+    for number, cell in enumerate(cells):
+        top = number // columns * (height * zoom + 1)
+        left = number % columns * (width * zoom + 1)
+        grid[top : top + height * zoom, left : left + width * zoom] = cell
+    return grid

@@ -7,7 +7,7 @@ DEMO := demo
 READY := $(VENV)/.ready
 TESTING := $(VENV)/.testing
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow lint format types docs bench buildifier clean
 
 # The whole road: photographs, records, training on two replicas, evaluation, a SavedModel, predictions.
 # Each step skips what is already there, so a second `make demo` is quick.
@@ -41,12 +41,29 @@ format: $(TESTING)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+types: $(TESTING)
+	$(BIN)/python -m mypy
+
+# The pages of docs/ and the reference from the docstrings, in site/; a warning is an error.
+docs: $(TESTING)
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+# BUILD and MODULE.bazel as Bazel's own formatter wants them; needs npm.
+buildifier:
+	npx --yes @bazel/buildifier@8.2.1 --lint=warn BUILD MODULE.bazel
+
+# What Bazel installs: the versions that .[dev] comes to in an empty environment.
+requirements_lock.txt: setup.py
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --editable ".[dev]"
+	(echo "# What .[dev] was installed as on Python 3.11, for Bazel; made by \`make requirements_lock.txt\`."; build/lock/bin/python -m pip freeze --exclude-editable) > $@
+
 bench: $(TESTING)
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/data_prep.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(DEMO) build dist site *.egg-info
 
 # Written last, so that an interrupted installation starts again.
 $(READY): setup.py pyproject.toml

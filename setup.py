@@ -22,7 +22,24 @@ TORCH = ["torch>=2.3", "safetensors>=0.4"]
 BEAM = ["apache-beam>=2.60"]
 # Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
 TEST = [*DEMO, *DATA, *SERVING, *ONNX, "openvino>=2024.4", "pytest>=8", "psutil>=5.9"]
-DEV = [*TEST, "ruff>=0.6", "build>=1.2"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
+NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29", *PLOTS]
+DEV = [*TEST, *DOCS, *NOTEBOOK, "ruff>=0.6", "mypy>=1.11", "build>=1.2", "pre-commit>=3.8"]
+
+# The same front doors as `python -m alexnet_tf.X`, under names that collide with nobody's.
+DOORS = {
+    "analyze": "alexnet_tf.analyze",
+    "benchmark": "alexnet_tf.benchmark",
+    "convert": "data_prep.convert",
+    "evaluate": "alexnet_tf.evaluate",
+    "export": "alexnet_tf.export",
+    "import-weights": "alexnet_tf.import_weights",
+    "photos": "data_prep.photos",
+    "predict": "alexnet_tf.predict",
+    "reproduce": "alexnet_tf.reproduce",
+    "train": "alexnet_tf.train",
+    "verify": "data_prep.verify",
+}
 
 setup(
     name="alexnet-tf",
@@ -33,7 +50,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["alexnet_tf", "alexnet_tf.*", "data_prep", "data_prep.*"]),
-    package_data={"alexnet_tf": ["py.typed", "data/*.txt"]},
+    # Nothing but these: MANIFEST.in says what the source archive holds, not what is installed.
+    include_package_data=False,
+    package_data={"alexnet_tf": ["py.typed", "data/*.txt"], "data_prep": ["py.typed"]},
+    entry_points={
+        "console_scripts": [f"alexnet-tf-{name} = {home}:main" for name, home in DOORS.items()]
+    },
     install_requires=[
         "tensorflow>=2.18",
         "keras>=3.8",
@@ -56,6 +78,8 @@ setup(
         "torch": TORCH,
         "beam": BEAM,
         "test": TEST,
+        "docs": DOCS,
+        "notebook": NOTEBOOK,
         "dev": DEV,
     },
 )

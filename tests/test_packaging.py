@@ -1,0 +1,139 @@
+"""What `pip install` gives a user: the archives, the commands, and a run from the installed wheel.
+
+Everything is built from a copy of the tree, from which git's ignored files are left out.
+"""
+
+import os
+import pathlib
+import runpy
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+
+import pytest
+import setuptools
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGES = ("alexnet_tf", "data_prep")
+# What beside the code a package needs at run time.
+DATA = {"alexnet_tf/data/imagenet_classes.txt", "alexnet_tf/py.typed", "data_prep/py.typed"}
+
+
+def _run(*command, cwd=None, **environment):
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def _tree() -> list[str]:
+    """Files of the working tree that git does not ignore."""
+    listed = _run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    return [name for name in listed.splitlines() if (ROOT / name).is_file()]
+
+
+def _code() -> set[str]:
+    return {
+        name for name in _tree() if name.split("/")[0] in PACKAGES and name.endswith(".py")
+    } | DATA
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """(sdist, wheel), the wheel built from the sdist."""
+    source = tmp_path_factory.mktemp("source")
+    for name in _tree():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, source / name)
+    output = tmp_path_factory.mktemp("archives")
+    _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", output, source)
+    (sdist,) = output.glob("*.tar.gz")
+    (wheel,) = output.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def installed(archives, tmp_path_factory):
+    """bin/ of an environment into which only the wheel was installed.
+
+    The dependencies are looked up in this environment's directory, where the editable installation
+    of this clone is not followed: `.pth` files count only in an environment's own directory.
+    """
+    root = tmp_path_factory.mktemp("installed")
+    _run(sys.executable, "-m", "venv", "--without-pip", root)
+    python = root / "bin" / "python"
+    home = _run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    pathlib.Path(home, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    _run(*pip, "install", "--no-deps", "--no-index", "--ignore-installed", archives[1])
+    where = _run(python, "-c", "import alexnet_tf; print(alexnet_tf.__file__)", cwd=root)
+    assert where.startswith(home)
+    return root / "bin"
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_code_and_its_data_and_nothing_else(archives):
+    with zipfile.ZipFile(archives[1]) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        classes = wheel.read("alexnet_tf/data/imagenet_classes.txt").decode().splitlines()
+    assert names == _code()
+    assert len(classes) == 1000
+
+
+@pytest.mark.slow
+def test_the_source_archive_holds_what_builds_the_wheel_and_nothing_else(archives):
+    with tarfile.open(archives[0]) as sdist:
+        files = {
+            name.name.split("/", 1)[1]
+            for name in sdist.getmembers()
+            if name.isfile() and ".egg-info/" not in name.name
+        }
+    building = {"setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "PKG-INFO"}
+    reading = {"README.md", "LICENSE", "CHANGELOG.md"}
+    assert files == _code() | building | reading
+
+
+@pytest.mark.slow
+def test_the_installed_commands_walk_the_road(installed, tmp_path):
+    """As typed after `pip install alexnet-tf`, in a directory without a clone."""
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    _run(installed / "alexnet-tf-photos", "--output=photos", "--train=28", "--validation=14",
+         cwd=tmp_path, **cache)  # fmt: skip
+    _run(installed / "alexnet-tf-convert", "--source=photos", "--output=data", cwd=tmp_path)
+    _run(
+        installed / "python",
+        *("-m", "alexnet_tf.train", "--strategy=mirrored", "--epochs=1"),
+        *("--recipe=quickstart", "--data_dir=data", "--batch_size=14", "--workdir=run"),
+        cwd=tmp_path,
+        **cache,
+    )
+    picture = next((tmp_path / "photos" / "val").glob("*/*.jpg"))
+    said = _run(installed / "alexnet-tf-predict", "--model=run", picture, cwd=tmp_path)
+    assert picture.name in said
+
+
+def test_every_front_door_is_a_command(monkeypatch):
+    """Under the name `alexnet-tf-` and the door's own."""
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **keywords: given.update(keywords))
+    runpy.run_path(str(ROOT / "setup.py"))
+    homes = set()
+    for script in given["entry_points"]["console_scripts"]:
+        command, module = script.removesuffix(":main").split(" = ")
+        assert command == "alexnet-tf-" + module.split(".")[1].replace("_", "-")
+        homes.add(module)
+    doors = {
+        f"{package}.{path.stem}"
+        for package in PACKAGES
+        for path in (ROOT / package).glob("*.py")
+        if "door.run(" in path.read_text(encoding="utf-8")
+    }
+    assert homes == doors

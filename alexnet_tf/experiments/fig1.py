@@ -175,12 +175,13 @@ def _curve(
         recipe = _recipe(setting, network.name, rate)
         steps = dataset.counts["train"] // recipe.batch_size
         watch = _TrainingError(*_sample(dataset), steps, limit)
-        run = loop.Run(recipe, dataset.path, setting.path("networks", name), own_seed)
+        workdir = setting.path("networks", name)
+        run = loop.Run(recipe=recipe, data_dir=dataset.path, workdir=workdir, seed=own_seed)
         # What an interrupted curve left behind lacks its first looks.
-        shutil.rmtree(run.workdir, ignore_errors=True)
+        shutil.rmtree(workdir, ignore_errors=True)
         with contextlib.suppress(_Done, loop.Diverged):
             loop.train(run, callbacks=[watch])
-        shutil.rmtree(run.workdir, ignore_errors=True)
+        shutil.rmtree(workdir, ignore_errors=True)
         return {"epoch": watch.epochs, "training_error": watch.errors}
 
     return setting.remembered(name, compute)

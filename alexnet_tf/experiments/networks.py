@@ -1,6 +1,7 @@
 """Networks of the experiments: variants made from variants, trained once and scored once."""
 
 import dataclasses
+import gc
 import os
 import shutil
 
@@ -77,8 +78,15 @@ def network(setting: Setting, variant: spec.Variant, seed: int, **changes) -> st
     done = [os.path.join(workdir, name) for name in ("model.keras", "results.json")]
     if not all(os.path.exists(path) for path in done):
         catalog.add_variant(variant)
-        run = loop.Run(recipe(setting, variant, **changes), setting.data_dir, workdir, seed)
+        run = loop.Run(
+            recipe=recipe(setting, variant, **changes),
+            data_dir=setting.data_dir,
+            workdir=workdir,
+            seed=seed,
+        )
         loop.train(run)
+        # A network and its graphs refer to each other: without this the next one comes on top.
+        gc.collect()
     # The finished network is there: its checkpoints are three times its size and of no more use.
     shutil.rmtree(os.path.join(workdir, "checkpoints"), ignore_errors=True)
     return workdir

@@ -22,7 +22,6 @@ EXPERIMENTS = {
     "ten_crop": _of("ten_crop", "what ten crops gain over one"),
     "ablations": _of("ablations", "without LRN, overlap, a column, communication, a middle layer"),
     "two_gpus": _of("two_gpus", "two halves against one column, and both halves' first kernels"),
-    "two_gpus": _of("two_gpus", "two halves against one column, and the kernels of each half"),
     "pca_color": _of("pca_color", "with and without colour noise"),
     "fig1": _of("fig1", "ReLU against tanh: epochs to 25 % training error"),
     "fig3": _of("fig3", "the first kernels, and how much of each group is colour"),

@@ -103,8 +103,8 @@ def serve(prepare: Callable[[], tuple[dict, Callable[[], list]]]) -> None:
         say({"work": turn()})
 
 
-def compete(entries: list[Entry], rounds: int) -> dict:
-    """Starts all contestants and lets them take turns.
+def compete(entries: list[Entry], rounds: int, warm: int = 1) -> dict:
+    """Starts all contestants and lets them take turns, `warm` times before any that counts.
 
     Returns:
       {"rows": [{"form", "about", "rate": {"median", "least", "greatest", "spread", "runs"},
@@ -120,7 +120,7 @@ def compete(entries: list[Entry], rounds: int) -> dict:
                 absent[entry.name] = str(why)
                 print(f"absent: {entry.name}: {why}", flush=True)
         work = {contestant.name: [] for contestant in contestants}
-        for number in range(-1, rounds):
+        for number in range(-warm, rounds):
             for contestant in contestants:
                 time.sleep(_PAUSE)
                 turn = contestant.run()

@@ -1,7 +1,6 @@
 """One training step as a contestant: train_peers.py NAME PRECISION BATCH_SIZE (see train_step.py,
 which starts it and says what is measured)."""
 
-import math
 import sys
 
 import contestants
@@ -16,10 +15,17 @@ _POLICIES = {
 
 
 def turn_of(seconds, amount: float):
-    """A turn that repeats short work, so that it lasts long enough to be timed."""
+    """A turn that repeats short work, more and more, so that it lasts long enough to be timed."""
     seconds(1)  # tracing, compiling, and the memory to be there
-    times = max(1, math.ceil(_AT_LEAST / max(seconds(1), 1e-6)))
-    return lambda: [(times * amount, seconds(times))]
+
+    def turn():
+        work, times = [], 1
+        while sum(took for _, took in work) < _AT_LEAST:
+            work.append((times * amount, seconds(times)))
+            times *= 2
+        return work
+
+    return turn
 
 
 def ours(precision: str, batch_size: int, model: str = "alexnet"):

@@ -51,10 +51,17 @@ def _define(flags: absl_flags.FlagValues) -> None:
         flag_values=flags,
     )
     text("workdir", None, "Where the run lies. Default: runs/RECIPE.")
+    text("data_service", None, "grpc://HOST:PORT of a tf.data service that reads and decodes.")
     text("checkpoint_every", "10m", "Save inside an epoch too: 500 (steps) or 10m (minutes).")
     absl_flags.DEFINE_integer("seed", 0, "Of weights, order, crops, dropout.", flag_values=flags)
     absl_flags.DEFINE_bool(
         "deterministic", True, "Only ops that give the same bits each time.", flag_values=flags
+    )
+    absl_flags.DEFINE_bool(
+        "debug_numerics", False, "Stop at the first operation with NaN (slow).", flag_values=flags
+    )
+    absl_flags.DEFINE_integer(
+        "profile", None, "Profile so many steps for TensorBoard.", lower_bound=1, flag_values=flags
     )
     for field in dataclasses.fields(Recipe):
         _define_field(flags, field)
@@ -82,10 +89,12 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if flags.strategy == "towers":
         recipe = _with_columns(recipe, flags.model)
     every = _checkpoint_every(flags.checkpoint_every)
+    if flags.debug_numerics and flags.data_service:
+        raise door.UsageError("--debug_numerics does not work with --data_service: leave one out.")
 
     import tensorflow as tf
 
-    from alexnet_tf.training import cluster, distribution, loop
+    from alexnet_tf.training import cluster, debugging, distribution, loop
 
     if flags.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -106,14 +115,25 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         seed=flags.seed,
         first_label=flags.first_label,
         checkpoint_every=loop.CheckpointEvery(*every),
+        data_service=flags.data_service or "",
         flags={key: flags[key].value for key in flags if flags[key].present},
     )
     print(f"Recipe {name}: {recipe}", flush=True)
     print(
         f"{strategy.num_replicas_in_sync} replica(s), {run.data_dir} -> {run.workdir}", flush=True
     )
+    if run.data_service:
+        print(
+            "Data service: the order of an epoch's batches is not kept, so the run saves at the "
+            "end of each epoch, and one that was stopped begins its epoch again.",
+            flush=True,
+        )
+    callbacks = [debugging.CheckNumerics()] if flags.debug_numerics else []
+    if flags.profile:
+        log = os.path.join(run.workdir, "tensorboard")
+        callbacks.append(debugging.Profile(log, flags.profile))
     try:
-        results = loop.train(run, strategy)
+        results = loop.train(run, strategy, callbacks)
     except loop.Interrupted as stop:
         print(stop, file=sys.stderr)
         return EXIT_INTERRUPTED

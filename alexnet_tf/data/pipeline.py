@@ -125,6 +125,34 @@ def training_stages(
       Name -> dataset of batches: "read" (records, draws), "decode" (uint8 crops, labels, draws) and
       "augment", the whole pipeline.
     """
+    rows_of = epoch_rows(dataset, augmentation, schedule, split, shuffle_buffer)
+    first_epoch = schedule.first_step // steps_per_epoch(dataset, schedule.batch_size, split)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    size = schedule.batch_size // schedule.replicas
+    rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
+    decoded = rows.map(decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
+    batched = decoded.batch(size, drop_remainder=True)
+    augmented = batched.map(finisher(augmentation), num_parallel_calls=1).prefetch(2)
+    read = rows.batch(size, drop_remainder=True)
+    stages = {"read": read, "decode": batched, "augment": augmented}
+    return {name: stage.with_options(options) for name, stage in stages.items()}
+
+
+def epoch_rows(
+    dataset: records.PreparedDataset,
+    augmentation: Augmentation,
+    schedule: Schedule,
+    split: str = "train",
+    shuffle_buffer: int = 4096,
+):
+    """A function of an epoch (int64 tensor) that gives its pictures, still encoded, and draws.
+
+    Its dataset holds (record, row of draws) in the epoch's order: whole batches, or the worker's
+    share of each; of schedule.first_step's epoch only what is not done. Arguments as in
+    `training_batches`.
+    """
     steps = steps_per_epoch(dataset, schedule.batch_size, split)
     if augmentation.crop_size > dataset.format.image_size:
         raise ValueError(
@@ -134,7 +162,6 @@ def training_stages(
     first_epoch, first_step = divmod(schedule.first_step, steps)
 
     def rows_of(epoch):
-        """The epoch's (record, draws), from the first wanted one on, this worker's part."""
         rows = tf.data.Dataset.zip(
             _shuffled_records(dataset.shards[split], schedule.seed, epoch, shuffle_buffer),
             epoch_draws(augmentation, dataset, schedule.seed, epoch, steps * schedule.batch_size),
@@ -150,17 +177,7 @@ def training_stages(
 
         return rows.enumerate().filter(is_ours).map(lambda position, row: row)
 
-    options = tf.data.Options()
-    options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    size = schedule.batch_size // schedule.replicas
-    rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
-    decoded = rows.map(_decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
-    batched = decoded.batch(size, drop_remainder=True)
-    augmented = batched.map(_finisher(augmentation), num_parallel_calls=1).prefetch(2)
-    read = rows.batch(size, drop_remainder=True)
-    stages = {"read": read, "decode": batched, "augment": augmented}
-    return {name: stage.with_options(options) for name, stage in stages.items()}
+    return rows_of
 
 
 def _stream(seed: int, kind: int, epoch: tf.Tensor) -> tf.Tensor:
@@ -211,7 +228,8 @@ def epoch_draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(draws)
 
 
-def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
+def decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
+    """A function from (record, draws) to (uint8 crop, label, the draws that are left)."""
     record_format = dataset.format
     size, channels = augmentation.crop_size, record_format.channels
 
@@ -234,7 +252,9 @@ def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
     return decode
 
 
-def _finisher(augmentation: Augmentation):
+def finisher(augmentation: Augmentation):
+    """A function from uint8 batches, labels and draws to (float32 batch, labels)."""
+
     # One XLA program fuses the casts, the mirror and the noise into one pass over the batch. It is
     # part of the input pipeline, which is never exported.
     @tf.function(jit_compile=True)

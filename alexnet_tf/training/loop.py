@@ -5,7 +5,6 @@ import dataclasses
 import math
 import os
 import pathlib
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -16,12 +15,15 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from alexnet_tf import evaluation
-from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, training_batches
+from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
-from alexnet_tf.training import cluster, finetuning, reports
+from alexnet_tf.training import cluster, feeding, finetuning, reports
 from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
+from alexnet_tf.training.failures import Diverged, explained, results_written
+from alexnet_tf.training.interruption import Interrupted, StopRequest, stop_requests
+from alexnet_tf.training.optimizers import SharedLossScale
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import make_optimizer, plateau_rate
 from alexnet_tf.training.step import (
@@ -34,20 +36,17 @@ from alexnet_tf.training.towers import make_towers
 _FETCH_EVERY = 16  # steps whose losses may wait on the device before they are looked at
 
 
-class Interrupted(Exception):
-    """The run was told to stop, and saved itself first."""
-
-
-class Diverged(ValueError):
-    """The loss is not a finite number any more."""
-
-
 @dataclasses.dataclass(frozen=True)
 class CheckpointEvery:
     """When to save inside an epoch; the end of an epoch always saves. 0 turns either off."""
 
     steps: int = 0
     seconds: float = 600.0
+
+    def is_due(self, step: int, saved: float) -> bool:
+        """Whether `step` saves, when the last checkpoint was at monotonic time `saved`."""
+        of_steps = bool(self.steps) and step % self.steps == 0
+        return of_steps or (bool(self.seconds) and time.monotonic() - saved > self.seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +60,8 @@ class Run:
       seed: of weights, order, augmentation and dropout.
       checkpoint_every: when to save inside an epoch.
       flags: what the user asked for, kept in config.json.
+      data_service: grpc://HOST:PORT of a tf.data service that reads and decodes; "" to do it here.
+        It keeps no order, so such a run saves at the end of each epoch only.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class Run:
     seed: int = 0
     checkpoint_every: CheckpointEvery = CheckpointEvery()
     flags: dict = dataclasses.field(default_factory=dict)
+    data_service: str = ""
     first_label: int | None = None
 
 
@@ -97,12 +99,14 @@ def train(
     strategy = strategy or tf.distribute.get_strategy()
     dataset = finetuning.as_network_sees(run.recipe, open_dataset(run.data_dir, run.first_label))
     several = cluster.workers(strategy) > 1
-    with cluster.lost_workers() if several else contextlib.nullcontext():
+    lost_workers = cluster.lost_workers() if several else contextlib.nullcontext()
+    with lost_workers, explained(run.data_dir):
         trainer = _Trainer(run, strategy, dataset, callbacks)
         progress = trainer.resume()
         if trainer.is_chief:
-            reports.write_config(trainer.run, dataset, strategy)
-        with _stop_requests() as stop:
+            with results_written(run.workdir):
+                reports.write_config(trainer.run, dataset, strategy)
+        with stop_requests() as stop:
             trainer.run_epochs(progress, stop)
         return trainer.finish(progress)
 
@@ -139,7 +143,7 @@ class _Trainer:
             slow = finetuning.prepare_body(self.model, recipe)
             self.optimizer = make_optimizer(recipe, self.steps, slow)
             if recipe.precision == "mixed_float16":
-                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+                self.optimizer = SharedLossScale(self.optimizer)
             # Built now: restoring needs the velocities to exist.
             self.optimizer.build(self.model.trainable_variables)
         self.checkpoints = Checkpoints(
@@ -204,30 +208,16 @@ class _Trainer:
             )
         return progress
 
-    def batches(self, first_step: int):
-        """The rest of the run's batches, distributed."""
-        schedule = dataclasses.replace(self.schedule, first_step=first_step)
-
-        def of_worker(context: tf.distribute.InputContext):
-            return training_batches(
-                self.dataset,
-                self.augmentation,
-                dataclasses.replace(
-                    schedule,
-                    workers=context.num_input_pipelines,
-                    worker=context.input_pipeline_id,
-                ),
-            )
-
-        return iter(self.strategy.distribute_datasets_from_function(of_worker))
-
-    def run_epochs(self, progress: Progress, stop: "_StopRequest") -> None:
+    def run_epochs(self, progress: Progress, stop: StopRequest) -> None:
         """Trains until the recipe's last epoch is done."""
         recipe = self.run.recipe
         total = recipe.epochs * self.steps
         if progress.step >= total:
             return
-        batches = self.batches(progress.step)
+        schedule = dataclasses.replace(self.schedule, first_step=progress.step)
+        batches = feeding.batches(
+            self.strategy, self.dataset, self.augmentation, schedule, self.run.data_service
+        )
         if self.towers:
             self.towers.scatter()
         self.callbacks.on_train_begin()
@@ -262,9 +252,7 @@ class _Trainer:
             progress.step += 1
             self.callbacks.on_train_batch_end(progress.step)
             ends_epoch = progress.step % self.steps == 0
-            due = (every.steps and progress.step % every.steps == 0) or (
-                every.seconds and time.monotonic() - saved > every.seconds
-            )
+            due = not self.run.data_service and every.is_due(progress.step, saved)
             # One process stops at once. Several look at each step, so that all stop at the same.
             stopping = stop.requested
             if self.workers > 1:
@@ -276,15 +264,26 @@ class _Trainer:
                 self.towers.gather()  # what follows looks at the network in one piece
             if ends_epoch:
                 break
-            if due or stopping:
+            if (due or stopping) and not self.run.data_service:
                 self._save(progress)
                 saved = time.monotonic()
             if stopping:
-                raise Interrupted(
-                    f"Stopped at step {progress.step} as asked, and saved it in "
-                    f"{self.checkpoints.directory}: the same command goes on from there."
-                )
+                raise Interrupted(self._farewell(progress))
         self._end_epoch(progress, epoch, rate)
+
+    def _farewell(self, progress: Progress) -> str:
+        directory = self.checkpoints.directory
+        if self.run.data_service:
+            newest = (self.checkpoints.steps() or [0])[-1]
+            return (
+                f"Stopped at step {progress.step} as asked: a data service keeps no order within "
+                f"an epoch, so the same command goes on from step {newest}, the newest in "
+                f"{directory}."
+            )
+        return (
+            f"Stopped at step {progress.step} as asked, and saved it in {directory}: the same "
+            "command goes on from there."
+        )
 
     def _collect(self, progress: Progress, pending, started: float, bar, epoch: int) -> float:
         """Adds the waiting steps' sums to the epoch's; looks whether the loss is still a number."""
@@ -342,7 +341,8 @@ class _Trainer:
         progress.sums = {}
         self._save(progress, best)
         if self.is_chief:
-            reports.write_metrics(self.run.workdir, progress.history)
+            with results_written(self.run.workdir):
+                reports.write_metrics(self.run.workdir, progress.history)
         self.callbacks.on_epoch_end(epoch, row)
 
     def _validate(self) -> dict[str, float | None]:
@@ -367,33 +367,8 @@ class _Trainer:
         """Writes the final network and results.json."""
         results = {"steps": progress.step, "epochs": len(progress.history), **progress.history[-1]}
         if self.is_chief:
-            reports.write_metrics(self.run.workdir, progress.history)
-            reports.write_model(self.run.workdir, self.model)
-            reports.write_json(os.path.join(self.run.workdir, "results.json"), results)
+            with results_written(self.run.workdir):
+                reports.write_metrics(self.run.workdir, progress.history)
+                reports.write_model(self.run.workdir, self.model)
+                reports.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results
-
-
-@dataclasses.dataclass
-class _StopRequest:
-    requested: bool = False
-
-
-@contextlib.contextmanager
-def _stop_requests():
-    """SIGTERM and SIGINT ask the loop to save and leave; a second SIGINT leaves at once."""
-    stop = _StopRequest()
-
-    def request(number, frame):
-        if stop.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.requested = True
-
-    try:
-        old = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: a notebook or a server decides about signals
-        old = {}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -134,6 +134,27 @@ class PaperSGD(keras.optimizers.Optimizer):
         return config
 
 
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class SharedLossScale(keras.optimizers.LossScaleOptimizer):
+    """Loss scaling for float16 in which all replicas skip the same steps.
+
+    Keras looks at the first replica's gradients only, before they are summed: an overflow in
+    another one would reach the weights, or, between processes, leave one waiting for the other.
+    """
+
+    def check_finite(self, grads):
+        finite = super().check_finite(grads)
+        if keras.backend.backend() != "tensorflow":
+            return finite
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return finite
+        overflows = tf.cast(tf.logical_not(finite), tf.float32)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, overflows) == 0
+
+
 def _fused_step(variable, velocity, gradient, rate, momentum_and_decay):
     """The same recurrence in two passes that allocate nothing.
 

@@ -1,5 +1,7 @@
 """Small data sets of real pictures, prepared by data_prep's own front door."""
 
+import importlib.util
+import pathlib
 import struct
 
 import numpy as np
@@ -68,3 +70,15 @@ def small_photo_records(small_photo_folders, tmp_path_factory):
     """Those windows as a prepared data set of colour 32-pixel pictures."""
     output = tmp_path_factory.mktemp("prepared") / "windows32"
     return convert(small_photo_folders, output, "--image_size=32", "--encoding=raw")
+
+
+@pytest.fixture
+def tiny_network(monkeypatch):
+    """Adds tiny.py's network to the variants as "tiny"."""
+    from alexnet_tf.models import catalog
+
+    place = pathlib.Path(__file__).with_name("tiny.py")
+    spec = importlib.util.spec_from_file_location("tiny", place)
+    tiny = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tiny)
+    monkeypatch.setitem(catalog._VARIANTS, "tiny", tiny.variant())

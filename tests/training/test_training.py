@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+import resource
 import signal
 
 import keras
@@ -161,12 +162,19 @@ def test_checkpoints_keep_the_newest_and_the_best(tmp_path):
     assert variable.numpy() == 5.0
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
-    """A file where the directory should be written stands for a disk that takes no more."""
-    variable = tf.Variable(1.0)
+def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path):
+    """The system itself refuses to let a file grow, in the middle of TensorFlow's writing."""
+    variable = tf.Variable(tf.ones(100_000))
     checkpoints = Checkpoints(tmp_path / "c", tf.train.Checkpoint(v=variable))
     checkpoints.save(Progress(step=1, model="m"))
-    (tmp_path / "c" / ".writing-000000002").write_text("in the way")
-    with pytest.raises(OSError, match=r"step 2 could not be written.*free some space"):
-        checkpoints.save(Progress(step=2, model="m"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"step 2 could not be written.*free some space"):
+            checkpoints.save(Progress(step=2, model="m"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert checkpoints.steps() == [1]
+    assert not list((tmp_path / "c").glob(".writing*"))
+    checkpoints.save(Progress(step=2, model="m"))
+    assert checkpoints.restore("m").step == 2

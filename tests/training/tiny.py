@@ -2,19 +2,19 @@
 
 "tiny" is made of AlexNet's own entries: grouped convolution, LRN, overlapping pools, dropout. With
 FORKS as its only argument the process imports TensorFlow once, without starting it, and forks a
-child for each line of standard input, which is a JSON list of arguments. It answers the child's
-process id, and its exit code once it has ended. The child's output goes to its workdir's name with
-".log" behind.
+child for each line of standard input, which is a JSON list: where the child's output goes, the
+size in bytes that no file of it may exceed (0 for any), its arguments. It answers the child's
+process id, and its exit code once it has ended.
 """
 
 import json
 import os
+import resource
 import sys
 
 
-def register():
-    """Adds "tiny" to the variants of this process."""
-    from alexnet_tf.models import catalog
+def variant():
+    """The network's description."""
     from alexnet_tf.models.spec import Conv, Dense, Drop, Flatten, Norm, Pool, Relu, Variant
 
     features = (
@@ -37,7 +37,7 @@ def register():
         Dense("fc8"),
     )
     mean = (120.0, 115.0, 100.0)
-    catalog._VARIANTS["tiny"] = Variant("tiny", "for tests", 35, mean, features, top)
+    return Variant("tiny", "for tests", 35, mean, features, top)
 
 
 def serve_forks():
@@ -47,13 +47,14 @@ def serve_forks():
     from alexnet_tf.training import loop  # noqa: F401
 
     for line in sys.stdin:
-        arguments = json.loads(line)
+        output, largest_file, *arguments = json.loads(line)
         child = os.fork()
         if not child:
-            workdir = next(a.split("=", 1)[1] for a in arguments if a.startswith("--workdir="))
-            log = os.open(f"{workdir}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
+            if largest_file:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
             os._exit(train(arguments))
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -61,8 +62,9 @@ def serve_forks():
 
 def train(arguments) -> int:
     from alexnet_tf import train
+    from alexnet_tf.models import catalog
 
-    register()
+    catalog._VARIANTS["tiny"] = variant()
     code = train.main(arguments)
     sys.stdout.flush()
     sys.stderr.flush()

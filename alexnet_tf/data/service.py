@@ -1,0 +1,129 @@
+"""Batches from a tf.data service, for when one machine cannot decode fast enough.
+
+The service's workers read, shuffle, decode and crop; mirror and colour noise, which are cheap, stay
+with the trainer, so that bytes travel instead of floats. A picture of an epoch is the same bits as
+without the service, and so is a batch: what is lost is the order of the batches within an epoch.
+
+A worker gets parts of an epoch, one after the other. To find its part it reads and shuffles all
+records, as every other worker does; it decodes its own only.
+"""
+
+import dataclasses
+import socket
+
+import tensorflow as tf
+
+from alexnet_tf.data import pipeline, records
+
+_PARTS = 8  # of an epoch, dealt to the service's workers on demand
+_PATIENCE = 10.0  # seconds for the dispatcher to answer
+
+
+def require_dispatcher(address: str) -> None:
+    """Looks whether anybody listens there; tf.data itself would try again for a long time.
+
+    Args:
+      address: "grpc://HOST:PORT".
+
+    Raises:
+      ValueError: the address has another form.
+      OSError: nobody listens.
+    """
+    scheme, _, place = address.partition("://")
+    host, _, port = place.rpartition(":")
+    if scheme != "grpc" or not host or not port.isdigit():
+        raise ValueError(
+            f"The data service {address!r} is not understood: expected grpc://HOST:PORT, the "
+            "dispatcher's address."
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise OSError(
+            f"No tf.data service dispatcher answers at {address} ({error}): start one, or train "
+            "without --data_service."
+        ) from error
+
+
+def epoch_from_service(
+    dataset: records.PreparedDataset,
+    augmentation: pipeline.Augmentation,
+    schedule: pipeline.Schedule,
+    epoch: int,
+    address: str,
+) -> tf.data.Dataset:
+    """One epoch's batches, in any order.
+
+    Args:
+      dataset: a data set on a disk that the service's workers see under the same path.
+      augmentation, schedule: as in `pipeline.training_batches`; of the epoch of
+        schedule.first_step, the batches that are done are left out.
+      epoch: which one.
+      address: "grpc://HOST:PORT" of the dispatcher.
+
+    Returns:
+      A dataset like that of `pipeline.training_batches`, of one epoch.
+    """
+    rows_of = pipeline.epoch_rows(dataset, augmentation, schedule)
+    share = schedule.batch_size // schedule.workers
+
+    def rows_of_part(part):
+        numbered = rows_of(tf.constant(epoch, tf.int64)).enumerate()
+        # Whole batches, so that a batch holds the same pictures as without the service.
+        ours = numbered.filter(lambda n, row: (n // share) % _PARTS == part)
+        return ours.map(lambda n, row: row)
+
+    distribute = tf.data.experimental.service.distribute(
+        processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+        service=address,
+        compression=None,  # pixels of photographs hardly shrink
+    )
+    batches = (
+        tf.data.Dataset.range(_PARTS)
+        .flat_map(rows_of_part)
+        .map(pipeline.decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(share, drop_remainder=True)
+        .apply(distribute)
+        .map(pipeline.finisher(augmentation), num_parallel_calls=1)
+    )
+    replicas = schedule.replicas // schedule.workers
+    if replicas > 1:  # consecutive elements are one global batch
+        batches = batches.map(lambda *batch: _split(batch, replicas)).unbatch()
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(2).with_options(options)
+
+
+def _split(batch, replicas: int):
+    return tuple(
+        tf.reshape(values, (replicas, values.shape[0] // replicas, *values.shape[1:]))
+        for values in batch
+    )
+
+
+def all_epochs(schedule: pipeline.Schedule, steps: int, open_epoch):
+    """Yields the batches of a run, epoch after epoch.
+
+    Args:
+      schedule: first_step and epochs of the run.
+      steps: batches of an epoch.
+      open_epoch: makes an iterator of an epoch's batches from (schedule, epoch).
+
+    Raises:
+      OSError: the service gave fewer batches than an epoch has.
+    """
+    first, done = divmod(schedule.first_step, steps)
+    for epoch in range(first, schedule.epochs):
+        batches = open_epoch(schedule, epoch)
+        for step in range(done, steps):
+            try:
+                batch = next(batches)
+            except StopIteration:
+                raise OSError(
+                    f"The data service gave {step - done} of the {steps - done} batches of epoch "
+                    f"{epoch + 1}: it lost a worker. Start the same command again: the run goes on "
+                    "from its last checkpoint."
+                ) from None
+            yield batch
+        done = 0
+        schedule = dataclasses.replace(schedule, first_step=(epoch + 1) * steps)

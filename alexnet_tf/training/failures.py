@@ -1,0 +1,49 @@
+"""What TensorFlow and the disk say when a run cannot go on, as one sentence that helps."""
+
+import contextlib
+
+import tensorflow as tf
+
+
+class Diverged(ValueError):
+    """The loss, a weight or (with numerics checked) any intermediate result is not finite."""
+
+
+@contextlib.contextmanager
+def explained(data_dir: str):
+    """Turns TensorFlow's errors about pictures, numbers and room into sentences."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if "No space left" in str(error.message):
+            raise OSError(
+                "The disk is full: free some space and run the same command again; the "
+                "checkpoints that are there are whole."
+            ) from error
+        raise ValueError(
+            "The device's memory is full: use a smaller --batch_size, or more replicas."
+        ) from error
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
+        found = [line for line in lines if "Infinity or NaN" in line]
+        if found:  # tf.debugging.enable_check_numerics
+            raise Diverged(
+                f"{found[0].lstrip('! ')}: use a lower --learning_rate, in another --workdir; "
+                "ALEXNET_TF_TRACEBACK=1 shows where the operation was made."
+            ) from error
+        raise ValueError(
+            f"TensorFlow cannot go on with the pictures of {data_dir} ({lines[0].rstrip('.')}): "
+            f"run `python -m data_prep.verify --data_dir={data_dir}`."
+        ) from error
+
+
+@contextlib.contextmanager
+def results_written(workdir: str):
+    """Says what to do when the run's last files do not fit on the disk."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"The results could not be written to {workdir}: {error}. The checkpoints are whole: "
+            "free some space and run the same command again."
+        ) from error

@@ -1,0 +1,85 @@
+"""A tf.data service on localhost (a dispatcher, two workers) gives the very batches of the local
+pipeline, in any order."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.data import service
+from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
+from alexnet_tf.data.preprocessing import ColourNoise
+from alexnet_tf.data.records import open_dataset
+
+
+@pytest.fixture(scope="module")
+def address():
+    data_service = tf.data.experimental.service
+    dispatcher = data_service.DispatchServer()
+    place = dispatcher.target.split("://")[1]
+    workers = [
+        data_service.WorkerServer(data_service.WorkerConfig(dispatcher_address=place))
+        for _ in range(2)
+    ]
+    yield dispatcher.target
+    del workers, dispatcher
+
+
+@pytest.fixture(scope="module")
+def dataset(photo_records):
+    return open_dataset(photo_records)
+
+
+@pytest.fixture(scope="module")
+def augmentation(dataset):
+    statistics = dataset.statistics()
+    noise = ColourNoise.from_statistics(statistics, "source", statistics["rgb_mean"])
+    return Augmentation(crop_size=64, noise=noise)
+
+
+def _contents(batches):
+    """Each element's bytes: pictures and labels."""
+    return [images.tobytes() + labels.tobytes() for images, labels in batches.as_numpy_iterator()]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule(batch_size=8, epochs=2, seed=5, first_step=12),
+        # The rest of an epoch that was begun without the service.
+        Schedule(batch_size=8, epochs=2, seed=5, first_step=19),
+        # The second of two training workers: its share of each batch.
+        Schedule(batch_size=8, epochs=2, seed=5, first_step=12, replicas=2, workers=2, worker=1),
+    ],
+)
+def test_the_service_gives_the_same_batches_in_any_order(dataset, augmentation, schedule, address):
+    local = _contents(training_batches(dataset, augmentation, schedule))
+    remote = _contents(
+        service.epoch_from_service(dataset, augmentation, schedule, epoch=1, address=address)
+    )
+    assert len(local) == 24 - schedule.first_step
+    assert sorted(remote) == sorted(local)
+
+
+def test_two_replicas_get_halves_of_one_global_batch(dataset, augmentation, address):
+    whole = Schedule(batch_size=8, epochs=1, seed=5)
+    split = Schedule(batch_size=8, epochs=1, seed=5, replicas=2)
+    batches = training_batches(dataset, augmentation, whole).as_numpy_iterator()
+    expected = {images.tobytes() for images, _ in batches}
+    halves = list(
+        service.epoch_from_service(
+            dataset, augmentation, split, epoch=0, address=address
+        ).as_numpy_iterator()
+    )
+    assert [images.shape for images, _ in halves] == [(4, 64, 64, 3)] * 24
+    joined = {
+        np.concatenate([one[0], two[0]]).tobytes()
+        for one, two in zip(halves[::2], halves[1::2], strict=True)
+    }
+    assert joined == expected
+
+
+def test_an_epoch_that_comes_short_is_an_error():
+    schedule = Schedule(batch_size=8, epochs=3, first_step=14)
+    batches = service.all_epochs(schedule, 12, lambda schedule, epoch: iter(range(9)))
+    with pytest.raises(OSError, match=r"gave 9 of the 10 batches of epoch 2.*lost a worker"):
+        list(batches)

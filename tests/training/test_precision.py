@@ -1,0 +1,102 @@
+"""Mixed precision learns as float32 does, with float32 weights, and float16 survives overflow."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.training import distribution
+from alexnet_tf.training.optimizers import PaperSGD, SharedLossScale
+from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.training.step import make_network, make_train_step
+
+BATCH = 16
+
+
+@pytest.fixture(autouse=True)
+def float32_again(tiny_network):
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Bright and dark pictures in four classes, easy to learn."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(BATCH) % 4
+    images = rng.uniform(0, 60, (BATCH, 35, 35, 3)) + 60 * labels[:, None, None, None]
+    return images.astype(np.float32), labels.astype(np.int64)
+
+
+def _training(precision, strategy=None, initial_scale=2.0**15):
+    strategy = strategy or tf.distribute.get_strategy()
+    recipe = Recipe(model="tiny", precision=precision, initializer="he", dropout=0.1)
+    with strategy.scope():
+        model = make_network(recipe, 4, 3, np.full(3, 128, np.float32), seed=1)
+        optimizer = PaperSGD(learning_rate=0.01)
+        if precision == "mixed_float16":
+            optimizer = SharedLossScale(optimizer, initial_scale=initial_scale)
+        optimizer.build(model.trainable_variables)
+    return model, optimizer, make_train_step(strategy, model, optimizer, BATCH)
+
+
+def _values(variables):
+    return [np.asarray(variable) for variable in variables]
+
+
+def _scale(optimizer):
+    return float(np.asarray(optimizer.dynamic_scale))
+
+
+def test_mixed_precision_learns_as_float32_does(pictures):
+    curves = {}
+    for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+        model, _, step = _training(precision)
+        losses = [float(step(pictures, 0.0)[0]) / BATCH for _ in range(40)]
+        assert losses[-1] < 0.6 * losses[0], (precision, losses)
+        assert {variable.dtype for variable in model.weights} == {"float32"}
+        compute = {"mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
+        assert model.get_layer("fc6").compute_dtype == compute.get(precision, "float32")
+        curves[precision] = losses
+    # 8 and 11 bits of mantissa; before the first update nothing has added up.
+    assert curves["mixed_bfloat16"][0] == pytest.approx(curves["float32"][0], rel=0.03)
+    assert curves["mixed_float16"][0] == pytest.approx(curves["float32"][0], rel=0.004)
+
+
+def test_overflow_skips_the_step_and_goes_on(pictures):
+    model, optimizer, step = _training("mixed_float16", initial_scale=2.0**22)
+    before = _values(model.weights), _values(optimizer.inner_optimizer.variables)
+    step(pictures, 0.0)
+    after = _values(model.weights), _values(optimizer.inner_optimizer.variables)
+    for old, new in zip([*before[0], *before[1]], [*after[0], *after[1]], strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert _scale(optimizer) == 2.0**21
+    losses = [float(step(pictures, 0.0)[0]) for _ in range(50)]
+    assert _scale(optimizer) < 2.0**21
+    assert losses[-1] < 0.6 * losses[0]
+    assert all(np.isfinite(value).all() for value in _values(model.weights))
+
+
+def test_overflow_in_one_replica_skips_the_step_in_all(pictures):
+    strategy = distribution.make_strategy("mirrored", 2)
+    model, optimizer, step = _training("mixed_float16", strategy)
+    before = _values(model.weights)
+
+    def spread(images):
+        def of_replica(context):
+            half = slice(context.replica_id_in_sync_group * 8, None)
+            return tf.constant(images[half][:8]), tf.constant(pictures[1][half][:8])
+
+        return strategy.experimental_distribute_values_from_function(of_replica)
+
+    for broken in (slice(8, 16), slice(0, 8)):
+        images = pictures[0].copy()
+        images[broken] = 1e6  # more than float16 holds
+        scale = _scale(optimizer)
+        step(spread(images), 0.0)
+        for old, new in zip(before, _values(model.weights), strict=True):
+            np.testing.assert_array_equal(old, new)
+        assert _scale(optimizer) == scale / 2
+    step(spread(pictures[0]), 0.0)
+    assert not np.array_equal(before[0], _values(model.weights)[0])
+    assert all(np.isfinite(value).all() for value in _values(model.weights))

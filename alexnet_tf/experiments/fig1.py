@@ -128,9 +128,8 @@ def _row(setting: Setting, epochs, chosen, told: str) -> Row:
             f"{' and '.join(missed)} did not get to 25 % in {setting.scale.fig1_epochs} epochs"
         )
         spread = ""
-    return Row(
-        published.RELU_SPEED, measured, told, setting.seeds, spread, f"learning rates: {rates}"
-    )
+    note = f"learning rates: {rates}"
+    return Row(published.RELU_SPEED, measured, told, setting.seeds, spread, note, narrowed=False)
 
 
 def _recipe(setting: Setting, name: str, rate: float) -> recipes.Recipe:

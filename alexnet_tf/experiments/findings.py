@@ -111,6 +111,7 @@ class Row:
       seeds: of the runs.
       spread: of the value over seeds or pictures.
       note: why it was not run, or what the reader should know.
+      narrowed: whether its networks are those that the scale narrows.
     """
 
     claim: Claim
@@ -119,6 +120,7 @@ class Row:
     seeds: tuple[int, ...] = ()
     spread: str = ""
     note: str = ""
+    narrowed: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,10 +45,11 @@ def write_report(
     return paths
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row, narrowing: int = 1) -> tuple[str, ...]:
     """A row's texts, in the order of the columns.
 
-    A measured value never stands without the data that it was measured on.
+    A measured value never stands without the data that it was measured on, nor without the
+    `narrowing` of its networks.
     """
     claim = row.claim
     measured = NOT_RUN
@@ -56,6 +57,8 @@ def cells(row: Row) -> tuple[str, ...]:
         measured = f"{row.measured} on {row.data}"
         if row.data != claim.data:
             measured += " (not the paper's data)"
+        if narrowing > 1 and row.narrowed:
+            measured += f", networks narrowed {narrowing} times"
     seeds = ", ".join(map(str, row.seeds))
     published = f"{claim.value} on {claim.data}" if claim.data != "-" else claim.value
     return (claim.text, published, claim.source, measured, seeds, row.spread, row.note)
@@ -80,6 +83,7 @@ def _introduction(setting: Setting) -> list[str]:
 
 
 def _markdown(findings, commands, setting: Setting, machine) -> str:
+    narrowing = setting.scale.narrowing
     lines = ["# Measured beside published", ""]
     for text in _introduction(setting):
         lines += [text, ""]
@@ -87,7 +91,7 @@ def _markdown(findings, commands, setting: Setting, machine) -> str:
         lines += [f"## {name}", "", f"    {commands[name]}", ""]
         lines += ["| " + " | ".join(_COLUMNS) + " |", "|" + " --- |" * len(_COLUMNS)]
         for row in finding.rows:
-            texts = (text.replace("|", "\\|").replace("*", "\\*") for text in cells(row))
+            texts = (text.replace("|", "\\|").replace("*", "\\*") for text in cells(row, narrowing))
             lines.append("| " + " | ".join(texts) + " |")
         lines.append("")
         for caption, path in finding.pictures:
@@ -97,6 +101,7 @@ def _markdown(findings, commands, setting: Setting, machine) -> str:
 
 
 def _html(findings, commands, setting: Setting, machine) -> str:
+    narrowing = setting.scale.narrowing
     parts = ["<h1>Measured beside published</h1>"]
     parts += [f"<p>{html.escape(text)}</p>" for text in _introduction(setting)]
     for name, finding in findings.items():
@@ -108,7 +113,7 @@ def _html(findings, commands, setting: Setting, machine) -> str:
                 f'<td class="none">{text}</td>'
                 if text == NOT_RUN
                 else f"<td>{html.escape(text)}</td>"
-                for text in cells(row)
+                for text in cells(row, narrowing)
             ]
             parts.append(f"<tr>{''.join(texts)}</tr>")
         parts.append("</table>")

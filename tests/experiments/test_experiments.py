@@ -142,6 +142,10 @@ def test_no_measured_value_stands_without_its_data():
     assert same[3] == "40.0 % / 17.0 % on ILSVRC-2012 validation"
     assert missing[3] == "not run" and missing[6] == "needs pre-training"
     assert other[1] == "1.4 / 1.2 points on ILSVRC-2012 validation"
+    narrowed = report.cells(ROWS[1], narrowing=4)[3]
+    assert narrowed == "40.0 % / 17.0 % on ILSVRC-2012 validation, networks narrowed 4 times"
+    own = dataclasses.replace(ROWS[1], narrowed=False)
+    assert report.cells(own, narrowing=4)[3] == same[3]
 
 
 def test_reports_hold_every_row_and_the_pictures_themselves(tmp_path):

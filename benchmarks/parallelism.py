@@ -8,19 +8,21 @@ device to the other. Beside each measured time stands what a cost model expects 
 neither mirrored nor towers. Its terms are measured apart:
 
     c   seconds per picture: the slope of none's step over the batch
-    u   seconds per step whatever the batch: its intercept, the update of the weights
+    u   seconds per step whatever the batch: its intercept, mostly the update of the weights
     s   seconds to add the gradients of two replicas
     r   seconds to bring a byte to the other device
+    f   how much longer two devices need at once than one alone for the same convolution, and g for
+        the same update: 1 where each has a processor of its own, 2 where they share all of one
 
-| strategy | one processor in two parts   | two processors               |
-|----------|------------------------------|------------------------------|
-| none     | c B + u                      | c B + u                      |
-| mirrored | c B + 2 u + s + r bytes      | c B / 2 + u + s + r bytes    |
-| towers   | c B + u + r bytes            | c B / 2 + u / 2 + r bytes    |
+| strategy | expected                        |
+|----------|---------------------------------|
+| none     | c B + u                         |
+| mirrored | f c B / 2 + g u + s + r bytes   |
+| towers   | f c B / 2 + g u / 2 + r bytes   |
 
-Logical CPUs share their cores and their memory: nothing can be won there, and a "copy" hands over a
-pointer, so r is near 0. What shows is what each strategy does twice: replicas update every weight
-twice, towers once. On two processors the bytes decide, and the batch decides the bytes.
+Replicas update every weight twice, towers once. On logical CPUs f is near 2, so the arithmetic
+gains nothing, and r is near 0: one memory, a pointer changes hands. On GPUs of their own f and g
+are 1, and the bytes decide: mirrored's are the same for any batch, towers' grow with it.
 """
 
 import dataclasses
@@ -80,7 +82,6 @@ def measure(sizes: list[int], runs: int) -> dict:
 
     # Mirrored first: the CPU can only be split into devices before anything runs.
     strategies = {name: distribution.make_strategy(name) for name in sorted(STRATEGIES)}
-    own_processors = "GPU" in strategies["towers"].devices[0]
     forms, rows = {}, []
     for name in STRATEGIES:
         trained = Trained(strategies[name])
@@ -93,25 +94,22 @@ def measure(sizes: list[int], runs: int) -> dict:
             moved = sum(transfer.size for transfer in transfers)
             rows.append({"key": key, "strategy": name, "batch_size": size, "moved": moved})
     parameters = trained.network.count_params()
-    devices = strategies["towers"].devices
-    forms |= {name: timing.Form(work) for name, work in gradient_forms(devices, parameters).items()}
+    works = term_forms(strategies["towers"].devices, parameters)
+    forms |= {name: timing.Form(work) for name, work in works.items()}
     rates = timing.take_turns(forms, runs)
     seconds = {key: timing.summary([1 / rate for rate in values]) for key, values in rates.items()}
+    alone = {key: value["median"] for key, value in seconds.items()}
     terms = {
-        **slope_and_intercept(sizes, [seconds[f"none {size}"]["median"] for size in sizes]),
-        "s": seconds["add"]["median"],
-        "r": seconds["copy"]["median"] / (4 * parameters),
+        **slope_and_intercept(sizes, [alone[f"none {size}"] for size in sizes]),
+        "s": alone["sum"],
+        "r": alone["copy"] / (4 * parameters),
+        "f": alone["convolution on both"] / alone["convolution"],
+        "g": alone["update on both"] / alone["update"],
     }
     for row in rows:
         row["seconds"] = seconds[row.pop("key")]
-        row["expected"] = expected(row, terms, own_processors)
-    return {
-        "machine": timing.machine(),
-        "model": MODEL,
-        "own_processors": own_processors,
-        "terms": terms,
-        "rows": rows,
-    }
+        row["expected"] = expected(row, terms)
+    return {"machine": timing.machine(), "model": MODEL, "terms": terms, "rows": rows}
 
 
 class Trained:
@@ -180,34 +178,77 @@ def _clock(step, size: int):
     return seconds
 
 
-def gradient_forms(devices: tuple[str, str], parameters: int) -> dict:
-    """The clocks of the terms s and r, on as many numbers as the network has weights."""
+def term_forms(devices: tuple[str, str], parameters: int) -> dict:
+    """The clocks of the model's other terms, on as many numbers as the network has weights."""
     import tensorflow as tf
 
-    with tf.device(devices[0]):
-        here = tf.random.stateless_normal((parameters,), (1, 2))
+    gradients, maps, variables = [], [], []
+    for number, device in enumerate(devices):
+        with tf.device(device):
+            gradients.append(tf.random.stateless_normal((parameters,), (1, number)))
+            maps.append(tf.random.stateless_normal((32, 13, 13, 384), (2, number)))
+            variables.append([tf.Variable(tf.zeros(parameters)) for _ in range(2)])
+
+    def convolution(number):
+        kernel = tf.ones((3, 3, 384, 384))
+        return tf.nn.conv2d(maps[number], kernel, 1, "SAME")[0, 0, 0, 0]
+
+    def update(number):
+        weight, velocity = variables[number]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=weight.handle,
+            accum=velocity.handle,
+            lr=tf.constant(1e-7),
+            grad=gradients[number],
+            momentum=tf.constant(0.9),
+        )
+        return weight[0]
+
+    def on(work, count):
+        @tf.function
+        def run():
+            results = []
+            for number, device in enumerate(devices[:count]):
+                with tf.device(device):
+                    results.append(work(number))
+            return results
+
+        return _waiting(run)
 
     @tf.function
-    def add(a, b):
+    def add():
         with tf.device(devices[0]):
-            return a + b
+            # As many numbers stand for the other replica's gradients.
+            variables[0][1].assign(gradients[0] + variables[0][0])
+            return [variables[0][1][0]]
 
     @tf.function
-    def copy(a):
+    def copy():
         with tf.device(devices[1]):
-            return tf.identity(a)[-2:]
+            return [tf.identity(gradients[0])[0]]
 
-    def clock(work):
-        def seconds(times: int) -> float:
-            started = time.perf_counter()
-            for _ in range(times):
-                result = work()
-            result[-1].numpy()  # waits for the last one
-            return time.perf_counter() - started
+    return {
+        "sum": _waiting(add),
+        "copy": _waiting(copy),
+        "convolution": on(convolution, 1),
+        "convolution on both": on(convolution, 2),
+        "update": on(update, 1),
+        "update on both": on(update, 2),
+    }
 
-        return seconds
 
-    return {"add": clock(lambda: add(here, here)), "copy": clock(lambda: copy(here))}
+def _waiting(run):
+    """A form's `seconds` of a function that gives single numbers."""
+
+    def seconds(times: int) -> float:
+        started = time.perf_counter()
+        for _ in range(times):
+            results = run()
+        for result in results:
+            result.numpy()
+        return time.perf_counter() - started
+
+    return seconds
 
 
 def slope_and_intercept(sizes: list[int], seconds: list[float]) -> dict:
@@ -218,19 +259,15 @@ def slope_and_intercept(sizes: list[int], seconds: list[float]) -> dict:
     return {"c": float(slope), "u": max(float(intercept), 0.0)}
 
 
-def expected(row: dict, terms: dict, own_processors: bool) -> float:
+def expected(row: dict, terms: dict) -> float:
     """Seconds of a step by the cost model in this file's first lines."""
     pictures, update = terms["c"] * row["batch_size"], terms["u"]
     travel = terms["r"] * row["moved"]
     if row["strategy"] == "none":
         return pictures + update
-    if own_processors:
-        if row["strategy"] == "mirrored":
-            return pictures / 2 + update + terms["s"] + travel
-        return pictures / 2 + update / 2 + travel
     if row["strategy"] == "mirrored":
-        return pictures + 2 * update + terms["s"] + travel
-    return pictures + update + travel
+        return terms["f"] * pictures / 2 + terms["g"] * update + terms["s"] + travel
+    return terms["f"] * pictures / 2 + terms["g"] * update / 2 + travel
 
 
 def text(result: dict) -> str:
@@ -241,10 +278,8 @@ def text(result: dict) -> str:
     rate = f"{1e-9 / terms['r']:.1f} GB/s"
     lines = [
         timing.describe(result["machine"]),
-        f"{MODEL}, two devices "
-        + ("with processors of their own" if result["own_processors"] else "of one processor"),
-        f"c {1e3 * terms['c']:.2f} ms per picture, u {1e3 * terms['u']:.0f} ms, "
-        f"s {1e3 * terms['s']:.0f} ms, r {rate}",
+        f"{MODEL}: c {1e3 * terms['c']:.2f} ms per picture, u {1e3 * terms['u']:.0f} ms, "
+        f"s {1e3 * terms['s']:.0f} ms, r {rate}, f {terms['f']:.2f}, g {terms['g']:.2f}",
         f"{'strategy':10}{'batch':>7}{'ms':>10}{'spread':>8}{'model ms':>10}{'off by':>8}"
         f"{'MB moved':>10}{'images/s':>10}",
     ]
@@ -256,22 +291,22 @@ def text(result: dict) -> str:
             f"{row['expected'] / median - 1:8.0%}{row['moved'] / 1e6:10.1f}"
             f"{row['batch_size'] / median:10.1f}"
         )
-    lines.append(_winner(result))
+    lines += _verdict(result)
     return "\n".join(lines)
 
 
-def _winner(result: dict) -> str:
-    """From which batch on the replicas would be faster on two processors, by the model."""
-    terms = result["terms"]
-    moved = {row["strategy"]: row for row in result["rows"]}
-    each = moved["towers"]["moved"] / moved["towers"]["batch_size"]
-    # c B / 2 + u / 2 + r each B = c B / 2 + u + s + r bytes
-    equal = moved["mirrored"]["moved"] / each
-    saved = terms["u"] / 2 + terms["s"]
-    return (
-        f"towers move fewer bytes in batches of up to {int(equal):,} pictures; on two processors "
-        f"each step also saves half of the update and the sum, {1e3 * saved:.0f} ms here"
-    )
+def _verdict(result: dict) -> list[str]:
+    """Which moves less up to which batch, and where the other differences are."""
+    terms, rows = result["terms"], result["rows"]
+    towers = next(row for row in rows if row["strategy"] == "towers")
+    mirrored = next(row for row in rows if row["strategy"] == "mirrored")
+    equal = mirrored["moved"] * towers["batch_size"] // towers["moved"]
+    once = terms["g"] * terms["u"] / 2 + terms["s"]
+    return [
+        f"towers move fewer bytes in batches of up to {equal:,} pictures;",
+        f"whatever the batch they save {1e3 * once:.0f} ms a step by the model, half of the update "
+        "and the sum of gradients",
+    ]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the least that AlexNet can take.
 
 import collections
 import dataclasses
+import json
 import pathlib
 import signal
 
@@ -249,3 +250,54 @@ def test_a_run_goes_on_exactly_and_under_any_strategy(records, tmp_path):
             np.testing.assert_allclose(a, b, atol=2e-5)
         for name in ("loss", "validation_loss"):
             assert other_results[name] == pytest.approx(results[name], rel=1e-5), name
+
+
+@pytest.mark.slow
+def test_under_a_mixed_policy_half_of_the_bytes_cross():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        variant = narrow("alexnet_145")
+        model, optimizer = whole(variant)
+        towers = Towers(variant, model, optimizer, DEVICES)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    images, labels = batch(model, seed=0)
+    placed = placement(towers.compiled_step, towers.on_both(images), labels, NOTHING)
+    moved = sum(transfer.size for transfer in placed.transfers)
+    assert moved == 2 * 2 * 8 * sum(crossing_values(variant, model).values())
+    towers.gather()  # `placement` trained a step
+    step = make_train_step(tf.distribute.get_strategy(), model, optimizer, 8)
+    expected = step(batch(model, 1), NOTHING)[0]
+    np.testing.assert_allclose(towers.step(batch(model, 1), NOTHING)[0], expected, rtol=0.02)
+
+
+@pytest.mark.slow
+def test_the_doors_take_a_network_that_two_towers_trained(photo_records, tmp_path, capsys):
+    from alexnet_tf import analyze, evaluate, export, train
+
+    workdir = str(tmp_path / "run")
+    flags = [f"--data_dir={photo_records}", f"--workdir={workdir}", "--recipe=quickstart"]
+    flags += ["--strategy=towers", "--epochs=1", "--crop_size=67", "--nodeterministic"]
+    assert train.main([*flags, "--model=alexnet"]) == 2
+    assert "norm1 normalises across all maps" in capsys.readouterr().err
+    assert train.main([*flags, "--devices=3"]) == 2
+    assert train.main([*flags, "--precision=mixed_float16"]) == 1
+    assert "use --precision=float32 or mixed_bfloat16" in capsys.readouterr().err
+    keras.config.set_dtype_policy("float32")
+
+    assert train.main(flags) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["recipe"]["model"] == "alexnet_145" and config["strategy"] == "TwoTowers"
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    output = str(tmp_path / "evaluation.json")
+    assert (
+        evaluate.main([f"--model={workdir}", f"--data_dir={photo_records}", f"--output={output}"])
+        == 0
+    )
+    evaluated = json.loads(pathlib.Path(output).read_text())
+    assert evaluated["top1_error"] == pytest.approx(results["validation_top1_error"])
+    saved = str(tmp_path / "saved")
+    assert export.main([f"--model={workdir}", f"--output={saved}"]) == 0
+    capsys.readouterr()
+    assert analyze.main(["summary", f"--workdir={workdir}", "--batch_size=1"]) == 0
+    assert "step of 1 pictures" in capsys.readouterr().out

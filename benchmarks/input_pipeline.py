@@ -7,11 +7,11 @@ the same as raw pixels. All but libjpeg-turbo give batches of 128 float32 crops 
 mirrored or not, with colour noise, in random order, from as many threads or processes as there are
 cores. libjpeg-turbo alone (simplejpeg, one process for each core) only decodes: a ceiling.
 
-The clock runs from the fourth batch of an epoch to the third last, so that everybody's buffers are
-as full at its start as at its end. Contestants are processes of their own that take turns. FFCV and
-DALI need packages that this project does not; --peers_python names a Python that has them, and
-what is missing is said and left out. --dct adds this package's pipeline with TensorFlow's fast DCT,
-to see what the accurate one costs.
+The clock runs from the fourth batch of an epoch to the third last, here to the third of the next,
+so that everybody's buffers are as full at its start as at its end. Contestants are processes of
+their own that take turns. FFCV and DALI need packages that this project does not; --peers_python
+names a Python that has them, and what is missing is said and left out. --dct adds this package's
+pipeline with TensorFlow's fast DCT, to see what the accurate one costs.
 """
 
 import os

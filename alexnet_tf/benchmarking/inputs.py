@@ -1,11 +1,13 @@
 """Pictures per second of the input pipeline, and which of its stages takes how much of that."""
 
 import dataclasses
+import math
 import time
 
 from alexnet_tf.benchmarking import timing
 
 _FOREVER = 1_000_000  # epochs
+_SHUFFLE_BUFFER = 4096  # as in training
 _WARM_BATCHES = 3  # fill the buffers before the clock starts
 
 
@@ -17,7 +19,8 @@ class InputSettings:
       data_dir: a prepared data set.
       model: the variant whose crop size is taken.
       batch_size: pictures of a batch.
-      batches: batches of a timed run.
+      batches: batches of a timed run, at least; an epoch that fits into the shuffle buffer is read
+        in one go, so that of such a data set whole epochs are timed.
       runs: timed runs of each stage.
     """
 
@@ -35,8 +38,8 @@ def measure_input(settings: InputSettings) -> dict:
     The clock starts when the buffers are full.
 
     Returns:
-      {"machine", "settings", "data", "rows": one per stage}. A row has "images_per_second" of the
-      pipeline up to there, and "cpu_milliseconds_per_image" of that stage alone: processor time,
+      {"machine", "settings", "data", "images": of a run, "rows": one per stage}. A row has
+      "images_per_second" of the pipeline up to there, and "cpu_milliseconds_per_image" of that stage alone: processor time,
       which does not shrink when several cores share the work.
 
     Raises:
@@ -44,14 +47,15 @@ def measure_input(settings: InputSettings) -> dict:
     """
     dataset = _open(settings.data_dir)
     stages = _stages(dataset, settings)
+    batches = _timed_batches(dataset, settings)
     seconds = {name: [] for name in stages}
     cpu = {name: [] for name in stages}
     for _ in range(settings.runs):
         for name, stage in stages.items():
-            wall, busy = _drain(stage, settings.batches)
+            wall, busy = _drain(stage, batches)
             seconds[name].append(wall)
             cpu[name].append(busy)
-    images = settings.batches * settings.batch_size
+    images = batches * settings.batch_size
     rows, before = [], 0.0
     for name in stages:
         busy = 1e3 * timing.summary(cpu[name])["median"] / images
@@ -69,6 +73,7 @@ def measure_input(settings: InputSettings) -> dict:
         "machine": timing.machine(),
         "settings": dataclasses.asdict(settings),
         "data": describe_data(dataset),
+        "images": images,
         "rows": rows,
     }
 
@@ -112,7 +117,17 @@ def _stages(dataset, settings: InputSettings) -> dict:
     from alexnet_tf.data.pipeline import Schedule, training_stages
 
     schedule = Schedule(settings.batch_size, epochs=_FOREVER)
-    return training_stages(dataset, augmentation(dataset, settings.model), schedule)
+    augment = augmentation(dataset, settings.model)
+    return training_stages(dataset, augment, schedule, shuffle_buffer=_SHUFFLE_BUFFER)
+
+
+def _timed_batches(dataset, settings: InputSettings) -> int:
+    from alexnet_tf.data.pipeline import steps_per_epoch
+
+    steps = steps_per_epoch(dataset, settings.batch_size)
+    if dataset.counts["train"] > _SHUFFLE_BUFFER:
+        return settings.batches
+    return math.ceil(settings.batches / steps) * steps
 
 
 def _drain(stage, batches: int) -> tuple[float, float]:

@@ -61,6 +61,11 @@ requirements_lock.txt: setup.py
 bench: $(TESTING)
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/data_prep.py
+	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/parallelism.py
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist site *.egg-info

@@ -28,6 +28,8 @@ class Augmentation:
 
     Attributes:
       crop_size: height and width of the random crop, at most the stored size.
+      border: pixels of black around the picture from which the crop may take too: with a crop of
+        the stored size it moves the picture by up to so many.
       mirror: whether half of the pictures are mirrored left to right.
       crop_group: consecutive pictures that share one crop and mirror draw. 1 draws for each; the
         original program's 32 is one draw per chunk (convdata_jpeg.py).
@@ -36,6 +38,7 @@ class Augmentation:
     """
 
     crop_size: int = 224
+    border: int = 0
     mirror: bool = True
     crop_group: int = 1
     noise: ColourNoise | None = None
@@ -204,7 +207,7 @@ def _shuffled_records(shards, seed, epoch, buffer) -> tf.data.Dataset:
 
 def epoch_draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
     """Row n: crop offset (top, left), mirrored or not, colour shift, divisor, of picture n."""
-    offsets = dataset.format.image_size - augmentation.crop_size + 1
+    offsets = dataset.format.image_size + 2 * augmentation.border - augmentation.crop_size + 1
     groups = -(-count // augmentation.crop_group)
 
     def of_groups(values):
@@ -232,11 +235,12 @@ def decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
     """A function from (record, draws) to (uint8 crop, label, the draws that are left)."""
     record_format = dataset.format
     size, channels = augmentation.crop_size, record_format.channels
+    border = augmentation.border
 
     def decode(serialized, draws):
         encoded, label = records.parse_example(serialized, dataset.keys)
         top, left = draws["crop"][0], draws["crop"][1]
-        if record_format.encoding == "jpeg":
+        if record_format.encoding == "jpeg" and not border:
             # The accurate transform, as in evaluation: TensorFlow's default one darkens red and
             # blue by about a grey level.
             window = tf.stack([top, left, size, size])
@@ -245,6 +249,7 @@ def decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
             )
         else:
             pixels = stored_picture(encoded, record_format)
+            pixels = tf.pad(pixels, [[border, border], [border, border], [0, 0]])
             image = tf.slice(pixels, tf.stack([top, left, 0]), [size, size, channels])
         image.set_shape((size, size, channels))
         return image, label, {name: draws[name] for name in draws if name != "crop"}

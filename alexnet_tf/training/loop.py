@@ -178,6 +178,7 @@ class _Trainer:
             )
         return Augmentation(
             crop_size=input_size(recipe),
+            border=recipe.border,
             mirror=recipe.mirror,
             crop_group=recipe.crop_group,
             noise=noise,

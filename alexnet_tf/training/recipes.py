@@ -43,6 +43,8 @@ class Recipe:
         store them at one size, in pixels.
       crop_size: height and width of the random crop, in pixels; None for the variant's own, or with
         weights for what that network takes.
+      border: pixels of black around a picture from which the crop may take too, to move pictures
+        that are not larger than the crop.
       mirror: mirror half of the pictures.
       crop_group: consecutive pictures that share a crop and mirror draw.
       colour_noise: "none", "paper" or "source".
@@ -73,6 +75,7 @@ class Recipe:
     dropout: float = 0.5
     image_size: int = 256
     crop_size: int | None = None
+    border: int = 0
     mirror: bool = True
     crop_group: int = 1
     colour_noise: str = "paper"
@@ -95,6 +98,8 @@ class Recipe:
         for field in ("epochs", "batch_size", "crop_group", "patience", "image_size"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}: expected 1 or more.")
+        if self.border < 0:
+            raise ValueError(f"border is {self.border}: expected 0 or more.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: expected 0 or more, less than 1.")
         if not self.learning_rate > 0:
@@ -187,20 +192,21 @@ QUICKSTART = Recipe(
 )
 
 LENET5 = Recipe(
-    # LeCun et al. 1998, section III: 20 passes over MNIST, online, with the rates 0.0005 for two
-    # passes, 0.0002 for three, 0.0001 for three, 0.00005 for four, then 0.00001: the steps below
-    # are theirs, as parts of the first. The paper's rates are divided by an estimate of each
-    # weight's curvature, which is not done here, so the first rate, the batch and the momentum are
-    # ours, chosen on a part of MNIST's training set. Neither mirrors nor noise: a mirrored digit
-    # is none. No weight decay: the paper has none.
+    # LeCun et al. 1998, section III: 20 passes over MNIST; neither noise nor mirrors (a mirrored
+    # digit is none), no weight decay. There the updates are online, at 0.0005 falling to 0.00001 in
+    # four steps and divided by an estimate of each weight's curvature. Without that division these
+    # steps stop learning far too early, so batch, momentum, rate and its cosine are ours. So is the
+    # move of a picture by up to a pixel each way: the least of the distortions with which the paper
+    # reaches 0.8 instead of 0.95 % test error.
     model="lenet5",
     epochs=20,
-    batch_size=32,
-    learning_rate=0.001,
-    rate_steps=((2, 0.0004), (5, 0.0002), (8, 0.0001), (12, 0.00002)),
+    batch_size=64,
+    learning_rate=0.004,
+    schedule="cosine",
     weight_decay=0.0,
     dropout=0.0,
     image_size=28,
+    border=1,
     mirror=False,
     colour_noise="none",
     mean="published",

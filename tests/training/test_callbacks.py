@@ -24,7 +24,9 @@ LENET = dataclasses.replace(
     model="lenet5_softmax",
     batch_size=BATCH,
     crop_size=28,
+    border=0,
     epochs=2,
+    schedule="steps",
     learning_rate=0.05,
     rate_steps=((1, 0.02),),
 )

@@ -1,14 +1,17 @@
 """LeNet-5 and the CIFAR-10 network through the front doors, on pictures of their own size."""
 
 import csv
+import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import alexnet_tf
 from alexnet_tf import evaluate, models, train
+from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 from alexnet_tf.data.records import open_dataset
 
 
@@ -40,7 +43,7 @@ def test_a_small_picture_goes_into_the_middle_of_lenet_s_32_pixels():
 
 def test_lenet5_learns_digits_of_28_pixels(digit_records, tmp_path):
     """The recipe as it is, but for its length: 46 batches an epoch where MNIST has 1,875."""
-    config = _train(digit_records, tmp_path, "--recipe=lenet5", "--epochs=4", "--rate_steps=4:1e-4")
+    config = _train(digit_records, tmp_path, "--recipe=lenet5", "--epochs=4", "--batch_size=32")
     assert open_dataset(digit_records).format.shape == (28, 28, 1)
     assert config["recipe"]["crop_size"] == 28 and config["recipe"]["mean"] == "published"
     result = _evaluated(digit_records, tmp_path)
@@ -54,6 +57,29 @@ def test_lenet5_learns_digits_of_28_pixels(digit_records, tmp_path):
     np.testing.assert_allclose(network.get_layer("preprocessing").mean, [20.0])
 
 
+def test_a_border_moves_pictures_by_a_pixel_or_two(digit_records):
+    """Found by search: NumPy's padded pictures, cut at each of the nine places."""
+    dataset = open_dataset(digit_records)
+    schedule = Schedule(batch_size=50, epochs=1, seed=1)
+    still = Augmentation(crop_size=28, mirror=False)
+    moved = dataclasses.replace(still, border=1)
+    pictures = next(iter(training_batches(dataset, still, schedule)))[0].numpy()
+    places = []
+    for image, picture in zip(
+        next(iter(training_batches(dataset, moved, schedule)))[0].numpy(), pictures, strict=True
+    ):
+        padded = np.pad(picture, [(1, 1), (1, 1), (0, 0)])
+        fits = [
+            (top, left)
+            for top in range(3)
+            for left in range(3)
+            if np.array_equal(image, padded[top : top + 28, left : left + 28])
+        ]
+        assert len(fits) == 1
+        places += fits
+    assert len(set(places)) == 9
+
+
 @pytest.mark.slow
 def test_lenet5_learns_digits_of_32_pixels(digit_files, tmp_path):
     from alexnet_tf import export, predict
@@ -64,7 +90,7 @@ def test_lenet5_learns_digits_of_32_pixels(digit_files, tmp_path):
         [f"--source={digit_files}", f"--output={data}", "--image_size=32", "--workers=1"]
     )
     workdir = tmp_path / "run"
-    config = _train(data, workdir, "--recipe=lenet5", "--epochs=6", "--rate_steps=5:1e-4")
+    config = _train(data, workdir, "--recipe=lenet5", "--epochs=6", "--batch_size=32")
     assert config["recipe"]["crop_size"] == 32
     assert _evaluated(data, workdir)["top1_error"] < 0.25
     assert not export.main([f"--model={workdir}", f"--output={tmp_path / 'served'}"])
@@ -88,3 +114,33 @@ def test_cifarnet_learns_colour_of_32_pixels(small_photo_records, tmp_path):
     assert config["recipe"]["layer_weight_decay"][-1] == ["fc10", 0.01]
     result = _evaluated(small_photo_records, tmp_path)
     assert result["count"] == 36 and result["top1_error"] < 0.6, "guessing: 5 of 6 wrong"
+
+
+@pytest.mark.slow
+def test_lenet5_learns_from_records_of_others(digit_files, tmp_path, monkeypatch):
+    """Inception's kind of records: labels from 1, PNG, no metadata; the recipe says 28 pixels."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = tmp_path / "records"
+    data.mkdir()
+    for split, name in (("train", "train"), ("t10k", "test")):
+        pictures = np.frombuffer(
+            (digit_files / f"{split}-images-idx3-ubyte").read_bytes(), np.uint8, offset=16
+        ).reshape(-1, 28, 28, 1)
+        labels = (digit_files / f"{split}-labels-idx1-ubyte").read_bytes()[8:]
+        with tf.io.TFRecordWriter(str(data / f"{name}-00000-of-00001")) as writer:
+            for picture, label in zip(pictures, labels, strict=True):
+                example = tf.train.Example()
+                feature = example.features.feature
+                encoded = tf.io.encode_png(picture).numpy()
+                feature["image/encoded"].bytes_list.value.append(encoded)
+                feature["image/class/label"].int64_list.value.append(label + 1)
+                writer.write(example.SerializeToString())
+    workdir = tmp_path / "run"
+    config = _train(data, workdir, "--recipe=lenet5", "--epochs=6", "--batch_size=32")
+    assert config["class_names"] == [str(n) for n in range(1, 11)]
+    assert config["counts"] == {"train": 1500, "test": 297, "validation": 297}
+    result = _evaluated(data, workdir)
+    assert result["count"] == 297 and result["top1_error"] < 0.25
+    output = tmp_path / "wrong.json"
+    flags = [f"--model={workdir}", f"--data_dir={data}", f"--output={output}", "--first_label=0"]
+    assert evaluate.main(flags) == 1, "11 classes are not the network's 10"

@@ -39,8 +39,8 @@ def measure_input(settings: InputSettings) -> dict:
 
     Returns:
       {"machine", "settings", "data", "images": of a run, "rows": one per stage}. A row has
-      "images_per_second" of the pipeline up to there, and "cpu_milliseconds_per_image" of that stage alone: processor time,
-      which does not shrink when several cores share the work.
+      "images_per_second" of the pipeline up to there, and "cpu_milliseconds_per_image" of that
+      stage alone: processor time, which does not shrink when several cores share the work.
 
     Raises:
       FileNotFoundError, ValueError: no prepared data set, or one that is too small.

@@ -52,7 +52,7 @@ setup(
     packages=find_packages(include=["alexnet_tf", "alexnet_tf.*", "data_prep", "data_prep.*"]),
     # Nothing but these: MANIFEST.in says what the source archive holds, not what is installed.
     include_package_data=False,
-    package_data={"alexnet_tf": ["py.typed", "data/*.txt"], "data_prep": ["py.typed"]},
+    package_data={"alexnet_tf": ["py.typed", "*.pyi", "data/*.txt"], "data_prep": ["py.typed"]},
     entry_points={
         "console_scripts": [f"alexnet-tf-{name} = {home}:main" for name, home in DOORS.items()]
     },

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -91,7 +92,9 @@ def evaluate(
     dataset = records.open_dataset(data_dir, first_label)
     dataset.require_split(view.split)
     strategy = strategy or tf.distribute.get_strategy()
-    total, labels, files = None, None, []
+    total: Any = None  # float64 (pictures, classes), as soon as one network has answered
+    labels: Any = None
+    files = []
     for path in models:
         with strategy.scope():
             network = trained.open_model(path)

@@ -1,9 +1,14 @@
 """What is left for a caller to do to pictures: bring them to the network's size."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 
-def preprocess_input(images, variant: str = "alexnet") -> np.ndarray:
+def preprocess_input(
+    images: np.ndarray | Sequence[npt.ArrayLike], variant: str = "alexnet"
+) -> np.ndarray:
     """Resizes and crops pictures to what a network takes. It subtracts nothing: the network does.
 
     Args:
@@ -25,9 +30,8 @@ def preprocess_input(images, variant: str = "alexnet") -> np.ndarray:
     from alexnet_tf.models import crop_size
 
     size = crop_size(variant)
-    if getattr(images, "ndim", None) == 3:
-        images = [images]
-    pictures = [np.asarray(image) for image in images]
+    several = [images] if getattr(images, "ndim", None) == 3 else images
+    pictures = [np.asarray(image) for image in several]
     if not pictures:
         raise ValueError("Found no picture: expected (height, width, 3) or a list of such.")
     for picture in pictures:

@@ -75,7 +75,7 @@ def verify(data_dir: str, workers: int | None = None, progress: Callable | None 
             progress(len(check.hashes))
     for shard in shards:
         problems += checks[shard["file"]].problems
-    labels = {
+    labels: dict[str, Counter] = {
         split: sum((checks[s["file"]].labels for s in shards if s["split"] == split), Counter())
         for split in manifest["counts"]
     }

@@ -191,7 +191,8 @@ def _eight_bits(picture, encoded, channels):
     """(uint8 (height, width, channels), repairs) of a loaded Pillow image of any mode."""
     from PIL import Image
 
-    mode, repairs = picture.mode, ()
+    mode = picture.mode
+    repairs: tuple[str, ...] = ()
     sixteen = mode.startswith("I") or mode == "F"
     if sixteen:
         values = np.asarray(picture)

@@ -109,7 +109,7 @@ def read_photographs() -> dict:
     import cv2
 
     spec = importlib.util.find_spec("skimage")
-    if spec is None:
+    if spec is None or spec.origin is None:
         raise FileNotFoundError(
             "The embedded photographs ship with scikit-image, which is not installed: "
             "`pip install scikit-image`."

@@ -117,7 +117,7 @@ def make_plan(
             synsets[split][picture.synset] = None
     if not files:
         raise ValueError("The source has no pictures.")
-    classes = _classes(synsets, classes)
+    names = _classes(synsets, classes)
     counts = {split: len(offsets[split]) - 1 for split in SPLITS if split in files}
     per_shard = _pictures_per_shard(counts, shards)
     dealt = []
@@ -125,7 +125,7 @@ def make_plan(
         number = max(1, min(MAX_SHARDS if shards is None else count, round(count / per_shard)))
         dealt += _shuffle(folder, split, np.frombuffer(offsets[split], np.int64), (seed, number))
         os.remove(_unshuffled(folder, split))
-    return Plan(tuple(dealt), classes, counts)
+    return Plan(tuple(dealt), names, counts)
 
 
 def read_lines(folder: str, shard: Shard) -> Iterator[Picture]:

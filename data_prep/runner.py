@@ -9,13 +9,13 @@ import multiprocessing.forkserver
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # at run time `warm_up` has to come before TensorFlow is imported
     from data_prep import plan, writer
 
-_job = None  # in a worker: the job, and how it reports progress
-_counter = None
+_job: Any = None  # in a worker: the job, and how it reports progress
+_counter: Any = None
 
 
 def warm_up() -> None:
@@ -79,7 +79,7 @@ def run_local(
     except concurrent.futures.process.BrokenProcessPool:
         raise ChildProcessError(
             "A worker process ended before its work was done, as happens when memory runs out, or "
-            "when a script starts a conversion outside `if __name__ == \"__main__\":`. Start the "
+            'when a script starts a conversion outside `if __name__ == "__main__":`. Start the '
             "same command again, perhaps with fewer --workers; finished shards are kept."
         ) from None
     finally:
@@ -97,7 +97,9 @@ def _start_worker(job, counter):
 
 def _end_with_parent():
     """Ends this worker when the converter is killed, so that no orphan writes on."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this runs in workers only
+    multiprocessing.connection.wait([parent.sentinel])
     os._exit(1)
 
 

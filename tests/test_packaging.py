@@ -19,7 +19,12 @@ import setuptools
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("alexnet_tf", "data_prep")
 # What beside the code a package needs at run time.
-DATA = {"alexnet_tf/data/imagenet_classes.txt", "alexnet_tf/py.typed", "data_prep/py.typed"}
+DATA = {
+    "alexnet_tf/__init__.pyi",
+    "alexnet_tf/data/imagenet_classes.txt",
+    "alexnet_tf/py.typed",
+    "data_prep/py.typed",
+}
 
 
 def _run(*command, cwd=None, **environment):
@@ -85,7 +90,7 @@ def test_the_wheel_holds_the_code_and_its_data_and_nothing_else(archives):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         classes = wheel.read("alexnet_tf/data/imagenet_classes.txt").decode().splitlines()
     assert names == _code()
-    assert len(classes) == 1000
+    assert len([line for line in classes if line[0] == "n"]) == 1000
 
 
 @pytest.mark.slow
@@ -116,8 +121,12 @@ def test_the_installed_commands_walk_the_road(installed, tmp_path):
         **cache,
     )
     picture = next((tmp_path / "photos" / "val").glob("*/*.jpg"))
-    said = _run(installed / "alexnet-tf-predict", "--model=run", picture, cwd=tmp_path)
-    assert picture.name in said
+    # As in a user's shell, where nothing asks TensorFlow to be quiet: its log lines stay out.
+    shell = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    command = [str(installed / "alexnet-tf-predict"), "--model=run", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=shell)
+    assert done.returncode == 0 and picture.name in done.stdout
+    assert done.stderr == ""
 
 
 def test_every_front_door_is_a_command(monkeypatch):
@@ -137,3 +146,13 @@ def test_every_front_door_is_a_command(monkeypatch):
         if "door.run(" in path.read_text(encoding="utf-8")
     }
     assert homes == doors
+
+
+def test_the_forges_ci_tries_the_oldest_versions_that_are_allowed(monkeypatch):
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **keywords: given.update(keywords))
+    runpy.run_path(str(ROOT / "setup.py"))
+    ci = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    for package in ("tensorflow", "keras"):
+        (oldest,) = [line for line in given["install_requires"] if line.startswith(f"{package}>=")]
+        assert f'"{oldest.replace(">=", "==")}.*"' in ci

@@ -88,7 +88,7 @@ def draw_augmentation(
     noises = [kind for kind in _NOISES if kind in found[0]]
     rows = 2 + len(noises)
     figure = Figure(figsize=(4.3 + 1.55 * VIEWS, 1.85 * rows + 0.2), dpi=110, layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[4.1, 1.6 * VIEWS])
+    left, right = figure.subfigures(1, 2, width_ratios=[4.1, 1.6 * VIEWS])  # type: ignore[misc]
     axes = left.subplots()
     pictures.show(axes, picture)
     axes.set_title(f"stored: {picture.shape[1]} x {picture.shape[0]} pixels", fontsize=10)

@@ -65,7 +65,7 @@ def read_metrics(path: str) -> dict[str, np.ndarray]:
 
 def last_errors(metrics: dict[str, np.ndarray]) -> dict[str, float | int | None]:
     """The last known value of each error, and the epochs, JSON-ready; fractions 0..1."""
-    last = {"epochs": int(metrics["epoch"][-1])}
+    last: dict[str, float | int | None] = {"epochs": int(metrics["epoch"][-1])}
     for column in ("top1_error", "validation_top1_error"):
         known = metrics[column][~np.isnan(metrics[column])]
         last[column] = float(known[-1]) if known.size else None
@@ -233,7 +233,8 @@ def save_page(
     columns = max(4, -(-len(shown) // 2))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(11, 4.4 + 3.6 * rows), dpi=120, layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[4.4, max(3.6 * rows, 0.1)])
+    heights = [4.4, max(3.6 * rows, 0.1)]
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)  # type: ignore[misc]
     curve_axes, kernel_axes = top.subplots(1, 2, width_ratios=[1, 1.25])
     curve_axes.set_title("Training", loc="left")
     draw_curve(curve_axes, metrics)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,9 @@ def layer_table(model) -> list[Row]:
     Args:
       model: a built functional Keras model.
     """
-    rows, field, stride = [], 1, 1
+    rows: list[Row] = []
+    field: int | None = 1
+    stride = 1
     for layer in model.layers:
         shape = tuple(layer.output.shape[1:])
         window = _window(layer)
@@ -107,12 +110,12 @@ def crossing_bytes(model, batch_size: int) -> dict[str, int | None]:
 
 def crossing_text(model, batch_size: int) -> str:
     """`crossing_bytes` for people, with the batch from which on data parallelism moves less."""
-    crossing = crossing_bytes(model, batch_size)
+    crossing: dict[str, Any] = crossing_bytes(model, batch_size)
     lines = [f"crossing between two devices in a training step of {batch_size:,} pictures:"]
     if crossing["towers"] is None:
         lines.append("  towers    not with this network: its halves are no columns of their own")
     else:
-        each = crossing_bytes(model, 1)["towers"]
+        each: Any = crossing_bytes(model, 1)["towers"]
         lines.append(
             f"  towers    {crossing['towers'] / 1e6:10.2f} MB: {each:,} bytes per picture, of "
             "activations and their gradients"
@@ -133,7 +136,7 @@ def _window(layer) -> tuple[int, int] | None:
     if size is None or len(layer.output.shape) != 4:
         return None
     stride = getattr(layer, "strides", 1)
-    return tuple(int(np.max(value)) for value in (size, stride))
+    return int(np.max(size)), int(np.max(stride))
 
 
 def _multiply_adds(layer, shape) -> int:

@@ -95,7 +95,7 @@ def tfds_directory(name: str) -> str:
 
 def record_files(path: str) -> dict[str, tuple[str, ...]]:
     """Split -> TFRecord files in `path`, told by names as train-00000-of-01024; may be empty."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for name in sorted(tf.io.gfile.listdir(path)):
         words = re.split(r"[-_.]", name)
         split = next((_SPLITS[word] for word in words if word in _SPLITS), None)
@@ -137,8 +137,9 @@ def read_index(path: str, first_label: int | None = None) -> Index:
         )
     if not names:
         names = [scanned["synsets"].get(str(first + n), str(first + n)) for n in range(classes)]
+    image_key, label_key = scanned["keys"]
     return Index(
-        keys=RecordKeys(*scanned["keys"], first),
+        keys=RecordKeys(image_key, label_key, first),
         class_names=tuple(names),
         shards=shards,
         counts=scanned["counts"],
@@ -175,7 +176,8 @@ def _measure(files, keys, image_size, channels):
         .flat_map(lambda file: tf.data.TFRecordDataset(file).take(share))
         .map(picture, num_parallel_calls=tf.data.AUTOTUNE)
     )
-    image, products, count = np.zeros((image_size, image_size, channels)), 0.0, 0
+    image, count = np.zeros((image_size, image_size, channels)), 0
+    products = np.zeros((channels, channels))
     for values, square in pictures.as_numpy_iterator():
         image += values
         products = products + square
@@ -187,11 +189,17 @@ def _scan(shards) -> dict:
     """Counts, keys, range of labels and synsets of all records."""
     from tqdm import tqdm
 
-    counts, synsets, keys, lowest, highest = {}, {}, None, None, None
+    counts, synsets = {}, {}
+    lowest: int | None = None
+    highest: int | None = None
+    # A shard may be empty, the first one too.
+    every = [file for files in shards.values() for file in files]
+    keys = next(filter(None, map(_keys, every)), None)
+    if keys is None:
+        raise ValueError(f"{os.path.dirname(every[0])} holds no record.")
     with tqdm(unit="record", desc="look") as bar:
         for split, files in shards.items():
             counts[split] = 0
-            keys = keys or _keys(files[0])
             specs = {
                 keys[1]: tf.io.FixedLenFeature([], tf.int64),
                 _SYNSET_KEY: tf.io.FixedLenFeature([], tf.string, ""),
@@ -214,8 +222,6 @@ def _scan(shards) -> dict:
                     f"A record of {os.path.dirname(files[0])} ({split}) is damaged or has no label "
                     f"{keys[1]!r} ({str(error.message).splitlines()[0]}): get the file again."
                 ) from error
-    if lowest is None:
-        raise ValueError(f"{os.path.dirname(next(iter(shards.values()))[0])} holds no record.")
     return {
         "counts": counts,
         "synsets": synsets,

@@ -268,7 +268,7 @@ def finisher(augmentation: Augmentation):
             mirrored = tf.reverse(images, axis=[2])
             images = tf.where(draws["mirror"][:, None, None, None], mirrored, images)
         images = tf.cast(images, tf.float32)
-        if "shift" in draws:
+        if "shift" in draws and augmentation.noise is not None:
             images = augmentation.noise.add(images, draws["shift"], draws["divisor"])
         return images
 

@@ -9,8 +9,13 @@ torchvision/models/alexnet.py, after Krizhevsky, arXiv 1404.5997.
 """
 
 import dataclasses
+import os
+from typing import Any
+
+import keras
 
 from alexnet_tf.models.builder import build
+from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.spec import Conv, Dense, Drop, Flatten, Init, Norm, Pool, Relu, Variant
 
 # The RGB mean of ILSVRC-2012's training set in common use (the VGG networks' "mean pixel"). The
@@ -80,7 +85,7 @@ ALEXNET = Variant(
     top=_paper_top(bias=1.0, fc_std=0.01, scaling="paper"),
 )
 
-_CAFFE_NORM = {"k": 1.0, "convention": "mean"}
+_CAFFE_NORM: dict[str, Any] = {"k": 1.0, "convention": "mean"}
 
 ALEXNET_CAFFE = Variant(
     name="alexnet_caffe",
@@ -177,16 +182,16 @@ VARIANTS = (ALEXNET, ALEXNET_CAFFE, ALEXNET_ONNX, CAFFENET, ALEXNET_OWT)
 
 
 def AlexNet(
-    include_top=True,
-    weights=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name="alexnet",
-    **options,
-):
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    include_preprocessing: bool | PixelNormalization = True,
+    name: str = "alexnet",
+    **options: Any,
+) -> keras.Model:
     """AlexNet as its paper describes it: 60,965,224 parameters.
 
     | layer | kernels          | stride | groups | output, then                    |
@@ -212,16 +217,16 @@ def AlexNet(
 
 
 def CaffeNet(
-    include_top=True,
-    weights=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name="caffenet",
-    **options,
-):
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    include_preprocessing: bool | PixelNormalization = True,
+    name: str = "caffenet",
+    **options: Any,
+) -> keras.Model:
     """Caffe's reference network, bvlc_reference_caffenet: 60,965,224 parameters.
 
     AlexNet's layers (see `AlexNet`), but: 227x227 input without padding, BGR; conv, ReLU, pool, LRN
@@ -236,16 +241,16 @@ def CaffeNet(
 
 
 def AlexNetOWT(
-    include_top=True,
-    weights=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name="alexnet_owt",
-    **options,
-):
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    include_preprocessing: bool | PixelNormalization = True,
+    name: str = "alexnet_owt",
+    **options: Any,
+) -> keras.Model:
     """torchvision's AlexNet, the one tower of "One weird trick": 61,100,840 parameters.
 
     | layer | kernels          | stride, padding | output, then          |

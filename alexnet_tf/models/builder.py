@@ -1,7 +1,10 @@
 """The one builder: a `Variant` and the keywords of `keras.applications` in, a functional model
 out."""
 
+import os
+
 import keras
+import numpy.typing as npt
 
 from alexnet_tf.models import layers
 from alexnet_tf.models.spec import INITIALIZERS, Options, Variant
@@ -9,7 +12,9 @@ from alexnet_tf.models.spec import INITIALIZERS, Options, Variant
 _POOLINGS = (None, "avg", "max")
 
 
-def preprocessing_layer(variant: Variant, mean=None) -> layers.PixelNormalization:
+def preprocessing_layer(
+    variant: Variant, mean: npt.ArrayLike | None = None
+) -> layers.PixelNormalization:
     """The variant's first layer, around its published mean or around `mean`.
 
     Args:
@@ -28,16 +33,16 @@ def preprocessing_layer(variant: Variant, mean=None) -> layers.PixelNormalizatio
 def build(
     variant: Variant,
     *,
-    include_top=True,
-    weights=None,
-    input_shape=None,
-    pooling=None,
-    classes=None,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name=None,
-    initializer="published",
-    dropout_seed=0,
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | None = "softmax",
+    include_preprocessing: bool | layers.PixelNormalization = True,
+    name: str | None = None,
+    initializer: str = "published",
+    dropout_seed: int = 0,
 ) -> keras.Model:
     """Builds a variant; `alexnet_tf.models.build_model` documents the keywords."""
     classes = variant.classes if classes is None else classes

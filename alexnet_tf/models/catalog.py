@@ -2,10 +2,13 @@
 
 import os
 import zipfile
+from typing import Any
 
 import keras
+import numpy.typing as npt
 
 from alexnet_tf.models import alexnet, builder, cifarnet, lenet, original
+from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.spec import Variant
 
 _VARIANTS = {
@@ -69,7 +72,7 @@ def crop_size(variant: str, stored: int | None = None) -> int:
     return found.crop_size
 
 
-def preprocessing_layer(variant: str, mean=None):
+def preprocessing_layer(variant: str, mean: npt.ArrayLike | None = None) -> PixelNormalization:
     """A variant's first layer, around its published mean or around the mean of a data set.
 
     Args:
@@ -83,7 +86,7 @@ def preprocessing_layer(variant: str, mean=None):
     return builder.preprocessing_layer(find_variant(variant), mean)
 
 
-def build_model(variant: str, **keywords) -> keras.Model:
+def build_model(variant: str, **keywords: Any) -> keras.Model:
     """Builds a network by name.
 
     Args:
@@ -117,7 +120,7 @@ def build_model(variant: str, **keywords) -> keras.Model:
     return builder.build(find_variant(variant), **keywords)
 
 
-def load_model(path, compile: bool = False) -> keras.Model:
+def load_model(path: str | os.PathLike, compile: bool = False) -> keras.Model:
     """Loads a `.keras` file of this package, without its optimiser unless `compile`.
 
     `keras.models.load_model` does the same once `alexnet_tf.models` is imported, as it is here.

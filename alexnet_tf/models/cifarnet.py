@@ -19,8 +19,13 @@ at 0. The published runs crop 24 pixels out of 32 and subtract a mean per pixel.
 """
 
 import dataclasses
+import os
+from typing import Any
+
+import keras
 
 from alexnet_tf.models.builder import build
+from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.layers.local import LocallyConnected2D
 from alexnet_tf.models.spec import (
     Conv,
@@ -37,7 +42,7 @@ from alexnet_tf.models.spec import (
 # Mean of CIFAR-10's training pixels, per channel, as in common use (0.4914, 0.4822, 0.4465 of 255).
 CIFAR10_MEAN = (0.4914 * 255, 0.4822 * 255, 0.4465 * 255)
 _PAD2 = ((2, 2), (2, 2))
-_NORM = {"size": 9, "alpha": 1e-3, "k": 1.0, "convention": "mean"}
+_NORM: dict[str, Any] = {"size": 9, "alpha": 1e-3, "k": 1.0, "convention": "mean"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,16 +87,16 @@ VARIANTS = (CIFARNET, CIFARNET_NO_NORM)
 
 
 def CifarNet(
-    include_top=True,
-    weights=None,
-    input_shape=None,
-    pooling=None,
-    classes=10,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name="cifarnet",
-    **options,
-):
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 10,
+    classifier_activation: str | None = "softmax",
+    include_preprocessing: bool | PixelNormalization = True,
+    name: str = "cifarnet",
+    **options: Any,
+) -> keras.Model:
     """The CIFAR-10 network of the paper's section 3.3, with normalisation: 2,112,970 parameters.
 
     Input: RGB pixels of 0..255, 24x24 (the published crop of 32x32). The module's docstring has the

@@ -27,11 +27,14 @@ itself.
 """
 
 import dataclasses
+import os
+from typing import Any
 
 import keras
 import numpy as np
 
 from alexnet_tf.models.builder import build
+from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.layers.lenet import (
     Canvas,
     RadialBasis,
@@ -228,16 +231,16 @@ VARIANTS = (LENET5, LENET5_SOFTMAX)
 
 
 def LeNet5(
-    include_top=True,
-    weights=None,
-    input_shape=None,
-    pooling=None,
-    classes=10,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name="lenet5",
-    **options,
-):
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 10,
+    classifier_activation: str | None = "softmax",
+    include_preprocessing: bool | PixelNormalization = True,
+    name: str = "lenet5",
+    **options: Any,
+) -> keras.Model:
     """LeNet-5 as its paper describes it: 60,000 trained parameters, 840 fixed ones.
 
     Input: grey levels 0..255, 32x32x1. The module's docstring has the layers, the source and the

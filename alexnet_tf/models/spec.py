@@ -6,6 +6,7 @@ AlexNet family; `lenet.py` and `cifarnet.py` add the few of their own.
 
 import dataclasses
 import math
+from typing import Protocol
 
 import keras
 
@@ -24,6 +25,13 @@ class Options:
     classes: int
     initializer: str = "published"
     dropout_seed: int = 0
+
+
+class Start(Protocol):
+    """How a layer's weights begin."""
+
+    def arguments(self, fan_in: int, options: Options) -> dict:
+        """Keyword arguments for a Keras layer with `fan_in` inputs per output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Conv:
     stride: int = 1
     pad: str | tuple = "valid"
     groups: int = 1
-    init: Init = Init()
+    init: Start = Init()
 
     def apply(self, x, options: Options):
         fan_in = self.kernel * self.kernel * x.shape[-1] // self.groups
@@ -176,7 +184,7 @@ class Dense:
     name: str
     units: int | None = None
     columns: int = 1
-    init: Init = Init()
+    init: Start = Init()
 
     def apply(self, x, options: Options):
         units = options.classes if self.units is None else self.units

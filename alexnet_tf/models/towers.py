@@ -41,7 +41,8 @@ def stages(variant: Variant) -> list[Stage]:
       ValueError: the variant has no two columns, or a layer that cannot be halved.
     """
     _require_columns(variant)
-    cut, seen_whole = [[]], True  # both halves read the picture
+    cut: list[list] = [[]]
+    seen_whole = True  # both halves read the picture
     for entry in (*variant.features, *variant.top):
         if _reads_both(entry) and not seen_whole:
             cut.append([])
@@ -154,7 +155,7 @@ def _is_classifier(entry) -> bool:
 def _halve(entry):
     if isinstance(entry, Conv):
         return dataclasses.replace(entry, filters=entry.filters // 2, groups=1)
-    if isinstance(entry, Dense):
+    if isinstance(entry, Dense) and entry.units is not None:
         return dataclasses.replace(entry, units=entry.units // 2, columns=1)
     if isinstance(entry, Norm):
         return dataclasses.replace(entry, groups=1)

@@ -7,6 +7,10 @@ before the crop. A run's workdir does: `config.json` stands beside `model.keras`
 import dataclasses
 import json
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
 
 MODEL_FILE = "model.keras"
 CONFIG_FILE = "config.json"
@@ -27,7 +31,7 @@ class TrainedModel:
     """
 
     path: str
-    model: object
+    model: "keras.Model"
     class_names: tuple[str, ...] | None
     image_size: int
 
@@ -100,7 +104,7 @@ def open_model(path: str) -> TrainedModel:
         path=file,
         model=model,
         class_names=None if names is None else tuple(names),
-        image_size=int(config.get("image_size") or default_image_size(in_shape[1])),
+        image_size=int(config.get("image_size") or default_image_size(model.input_shape[1])),
     )
 
 

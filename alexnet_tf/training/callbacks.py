@@ -18,6 +18,7 @@ On a CPU compile with `jit_compile=False`: XLA makes convolutions slower there.
 import math
 import os
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,7 +61,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self.directory = os.fspath(directory)
         self.optimizer = optimizer
         self.pictures = pictures
-        self.writer = None
+        self.writer: Any = None  # from on_train_begin on
 
     def on_train_begin(self, logs=None):
         self.writer = tf.summary.create_file_writer(self.directory)
@@ -118,7 +119,7 @@ class ExactResume(keras.callbacks.Callback):
         self.directory = directory
         self.every_steps = every_steps
         self.progress = Progress()
-        self._checkpoints = None
+        self._checkpoints: Any = None  # from restore on
 
     def restore(self, model: keras.Model) -> int:
         """Brings a compiled model to where its run stopped; returns the steps done, 0 if none.
@@ -172,8 +173,9 @@ class MetricsLog(keras.callbacks.Callback):
 
     def __init__(self, workdir: str | os.PathLike):
         super().__init__()
-        self.workdir = workdir
-        self._history, self._images, self._began = [], 0, 0.0
+        self.workdir = os.fspath(workdir)
+        self._history: list[dict] = []
+        self._images, self._began = 0, 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         if not self._history:

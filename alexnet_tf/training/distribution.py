@@ -70,7 +70,8 @@ def _two_devices(devices: int | None) -> tuple[str, str]:
     if devices not in (None, 2):
         raise ValueError(f"--strategy=towers has 2 devices, not --devices={devices}: leave it out.")
     if not tf.config.list_physical_devices("GPU"):
-        return tuple(_logical_cpus(2))
+        first, second = _logical_cpus(2)
+        return first, second
     gpus = len(tf.config.list_logical_devices("GPU"))
     if gpus < 2:
         raise ValueError(

@@ -58,7 +58,8 @@ def placement(function, *arguments) -> Placement:
         key=lambda parts: sum(len(part.node) for part in parts),
     )
     graph = function.get_concrete_function(*arguments).graph
-    operations, transfers = {}, []
+    operations: dict = {}
+    transfers: list = []
     for nodes in (partition.node for partition in graphs):
         for node in nodes:
             operations.setdefault(_short(node.device), []).append(_plain(node.op))

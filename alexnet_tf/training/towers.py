@@ -140,7 +140,7 @@ class Towers:
 
     def _pair_variables(self) -> list[tuple]:
         """(a variable of the whole, its counterparts on the devices), for all that is trained."""
-        parts = {}
+        parts: dict[str, list] = {}
         for half, own in zip(self._halves(), self.optimizers, strict=True):
             weights = [weight for section in half for weight in section.weights]
             for part in (*weights, *own.velocities, own.iterations):
@@ -150,14 +150,14 @@ class Towers:
         for layer in self.model.layers:
             if isinstance(layer, layers.Dropout):
                 sections = [section for stage in self.sections for section in stage]
-                own = [
+                steps = [
                     x.step for section in sections for x in section.layers if x.name == layer.name
                 ]
-                pairs.append((layer.step, own))
+                pairs.append((layer.step, steps))
         return pairs
 
     def _forward(self, images, training: bool) -> tuple[tf.Tensor, list[list[_Call]]]:
-        calls = []
+        calls: list[list[_Call]] = []
         for number, stage in enumerate(self.sections):
             calls.append([])
             for half, section in enumerate(stage):
@@ -176,7 +176,7 @@ class Towers:
 
     def _backward(self, calls: list[list[_Call]], gradient: tf.Tensor) -> list[list[tf.Tensor]]:
         """The gradients of each half's weights, in the order of its optimiser's variables."""
-        of_weights = [[], []]
+        of_weights: list[list[tf.Tensor]] = [[], []]
         of_outputs = [gradient]
         for stage in reversed(calls):
             of_inputs = []  # [reader][half that it read]

@@ -61,7 +61,8 @@ def labels_of_devkit(source: str, year: int, split: str) -> Callable[[str], str]
         if kit.endswith(".tar.gz"):
             looked_for.append(path)
             if storage.exists(path):
-                return _by_id(*_from_archive(path, name), name)
+                truth, meta = _from_archive(path, name)
+                return _by_id(truth, meta, name)
             continue
         for folder in (os.path.join(path, "data"), path):
             truth, meta = os.path.join(folder, name), os.path.join(folder, "meta.mat")
@@ -173,8 +174,9 @@ def _from_archive(path, truth_name):
         with storage.open_binary(path) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
             for member in archive:
                 name = os.path.basename(member.name)
-                if member.isfile() and name in (truth_name, "meta.mat"):
-                    found[name] = archive.extractfile(member).read()
+                wanted = member.isfile() and name in (truth_name, "meta.mat")
+                if wanted and (content := archive.extractfile(member)):
+                    found[name] = content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{path} is no whole development kit ({error}): get it again.") from None
     if len(found) < 2:

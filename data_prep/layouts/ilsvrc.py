@@ -68,7 +68,9 @@ def flat(source: str, _: str) -> Iterator[Picture]:
             continue
         files = storage.files(os.path.join(source, folder))
         label = devkit.labels_of_lists(source, folder, synsets)
-        if label is None and files:
+        if label is None:
+            if not files:
+                continue
             year = 2010 if files[0][0].startswith("ILSVRC2010") else 2012
             label = devkit.labels_of_devkit(source, year, split)
         for name, size in files:
@@ -157,7 +159,7 @@ def _index(file, begin, length, what):
                 )
             if member.isfile():
                 yield member.name, member.offset_data, member.size
-            archive.members = []  # one object per picture would fill the memory
+            archive.members = []  # type: ignore[attr-defined]  # one object per picture would fill the memory
     except tarfile.TarError as error:
         raise ValueError(f"{what} is no whole, uncompressed tar ({error}): get it again.") from None
 

@@ -162,6 +162,18 @@ def test_bad_records_are_refused_in_a_sentence(inception, tmp_path):
         records.open_dataset("tfds:no_such_set")
 
 
+def test_an_empty_first_shard_is_no_hindrance(inception):
+    """Converters that deal pictures out at random leave such."""
+    path, _ = inception
+    _write(path, "train-00000-of-00002", [])
+    dataset = records.open_dataset(str(path))
+    assert dataset.counts == {"train": 5, "validation": 5}
+    for name in ("train-00001-of-00002", "validation-00000-of-00001"):
+        _write(path, name, [])
+    with pytest.raises(ValueError, match="holds no record"):
+        records.open_dataset(str(path))
+
+
 def _builder(directory, image, examples, anonymous=True):
     """Prepares a data set called tiny_pictures with TFDS itself; `examples` by split."""
     import tensorflow_datasets as tfds

@@ -26,7 +26,7 @@ class GroupedConv2D(keras.layers.Conv2D):
 
     Raises:
       ValueError: a padding of another form; `filters` or the channels that the groups do not
-      divide.
+        divide.
     """
 
     def __init__(self, filters, kernel_size, padding="valid", **kwargs):

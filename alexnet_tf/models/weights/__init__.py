@@ -33,7 +33,7 @@ __all__ = ["ImportReport", "load", "load_onnx", "load_safetensors", "load_torch"
 TORCH_SUFFIXES = (".pth", ".pt")
 
 
-def load(model: keras.Model, path) -> "ImportReport | None":
+def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
     """Sets the model's weights from a file of any kind that is known by its suffix.
 
     Args:
@@ -73,7 +73,7 @@ def load(model: keras.Model, path) -> "ImportReport | None":
     )
 
 
-def load_onnx(model: keras.Model, path) -> ImportReport:
+def load_onnx(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     """Sets the weights from an ONNX graph, such as the model zoo's `bvlcalexnet`.
 
     The graph's convolutions and dense layers (Gemm) are taken in order, whatever their tensors are
@@ -87,7 +87,7 @@ def load_onnx(model: keras.Model, path) -> ImportReport:
     return assign(model, graph.tensors, "caffe", path, found)
 
 
-def load_torch(model: keras.Model, path) -> ImportReport:
+def load_torch(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     """Sets the weights from a state dictionary of torchvision's AlexNet, saved by PyTorch.
 
     Only tensors are unpickled (`weights_only`): a file from a stranger cannot run code.
@@ -101,7 +101,7 @@ def load_torch(model: keras.Model, path) -> ImportReport:
     )
 
 
-def load_safetensors(model: keras.Model, path) -> ImportReport:
+def load_safetensors(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     """Sets the weights from a `.safetensors` file with the tensor names of torchvision's AlexNet.
 
     Raises:

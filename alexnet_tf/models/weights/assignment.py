@@ -1,6 +1,7 @@
 """Named arrays into a Keras model: conversion, checks, and only then assignment."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,8 +55,10 @@ def assign(
       ValueError: a tensor that is missing, extra, of another shape, or not finite.
     """
     layers = {layer.name: layer for layer in model.layers if layer.weights}
-    places = {(name, role): None for name in layers for role in ("kernel", "bias")}
-    conversions = []
+    places: dict[tuple[str, str], Any] = {
+        (name, role): None for name in layers for role in ("kernel", "bias")
+    }
+    conversions: list[str] = []
     for tensor in tensors:
         where = (tensor.layer, tensor.role)
         if where not in places:
@@ -144,8 +147,8 @@ def _fit_first_layer(model, kernel, source, conversions):
         return kernel
     # Channel by channel in RGB: the file's kernel times the file's scale over the model's.
     rgb = kernel[:, :, ::-1] if original.channel_order == "bgr" else kernel
-    scale = np.broadcast_to(np.float64(original.scale), 3)
-    model_scale = np.broadcast_to(np.float64(layer.scale), 3)
+    scale = np.broadcast_to(np.asarray(original.scale, np.float64), 3)
+    model_scale = np.broadcast_to(np.asarray(layer.scale, np.float64), 3)
     factor = (scale / model_scale)[:, None]
     if not np.allclose(factor, 1, rtol=1e-6, atol=0):
         rgb = (rgb * factor).astype(np.float32)

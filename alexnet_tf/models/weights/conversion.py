@@ -30,6 +30,7 @@ def convert(source, variant: str, output) -> weights.ImportReport:
         )
     model = catalog.build_model(variant)
     report = weights.load(model, source)
+    assert report is not None  # Keras' own files, which give none, were refused above
     # Written in a directory aside on the same disk, so that the renaming cannot be half done.
     with tempfile.TemporaryDirectory(prefix=".import-", dir=directory) as aside:
         network = os.path.join(aside, "model.keras")

@@ -90,7 +90,8 @@ def test_lenet5_learns_digits_of_32_pixels(digit_files, tmp_path):
         [f"--source={digit_files}", f"--output={data}", "--image_size=32", "--workers=1"]
     )
     workdir = tmp_path / "run"
-    config = _train(data, workdir, "--recipe=lenet5", "--epochs=6", "--batch_size=32")
+    flags = ["--recipe=lenet5", "--model=lenet5", "--learning_rate=0.004"]
+    config = _train(data, workdir, *flags, "--epochs=6", "--batch_size=32")
     assert config["recipe"]["crop_size"] == 32
     assert _evaluated(data, workdir)["top1_error"] < 0.25
     assert not export.main([f"--model={workdir}", f"--output={tmp_path / 'served'}"])

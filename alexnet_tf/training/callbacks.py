@@ -41,6 +41,11 @@ _ERRORS = {
 }
 
 
+def _steps_done(optimizer) -> int:
+    # Under a strategy the variable is one per replica, which int() does not take.
+    return int(tf.convert_to_tensor(optimizer.iterations))
+
+
 class TensorBoardLog(keras.callbacks.Callback):
     """Event files for TensorBoard; it works once per epoch and leaves the steps alone.
 
@@ -78,7 +83,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         optimizer = inner_optimizer(self.optimizer or self.model.optimizer)
         scalars = {"learning_rate": float(optimizer.learning_rate), **(logs or {})}
-        step = int(optimizer.iterations)
+        step = _steps_done(optimizer)
         with self.writer.as_default(step=step):
             for name, value in scalars.items():
                 if isinstance(value, (int, float)):
@@ -155,7 +160,7 @@ class ExactResume(keras.callbacks.Callback):
         self._save()
 
     def _step(self) -> int:
-        return int(inner_optimizer(self.model.optimizer).iterations)
+        return _steps_done(inner_optimizer(self.model.optimizer))
 
     def _save(self):
         self.progress.step = self._step()
@@ -187,7 +192,7 @@ class MetricsLog(keras.callbacks.Callback):
         row = dict.fromkeys(reports.METRICS)
         row.update(
             epoch=epoch + 1,
-            step=int(optimizer.iterations),
+            step=_steps_done(optimizer),
             learning_rate=float(optimizer.learning_rate),
             seconds=time.monotonic() - self._began,
         )

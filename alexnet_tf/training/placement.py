@@ -48,16 +48,13 @@ def placement(function, *arguments) -> Placement:
     eager = context.context()
     eager.enable_run_metadata()
     try:
+        eager.export_run_metadata()  # forgets what others compiled before
         function(*arguments)
         compiled = eager.export_run_metadata().function_graphs
     finally:
         eager.disable_run_metadata()
-    # An input pipeline may have been compiled meanwhile; it is small beside a training step.
-    graphs = max(
-        (found.partition_graphs for found in compiled),
-        key=lambda parts: sum(len(part.node) for part in parts),
-    )
     graph = function.get_concrete_function(*arguments).graph
+    graphs = _partitions(compiled, {operation.name for operation in graph.get_operations()})
     operations: dict = {}
     transfers: list = []
     for nodes in (partition.node for partition in graphs):
@@ -66,6 +63,15 @@ def placement(function, *arguments) -> Placement:
             if node.op in ("_Send", "_HostSend"):
                 transfers += _transfer(node, graph)
     return Placement(operations, transfers)
+
+
+def _partitions(compiled, names: set[str]) -> list:
+    """Of all that was compiled, maybe an input pipeline too, the function that has these names."""
+
+    def shared(parts) -> int:
+        return sum(node.name in names for part in parts for node in part.node)
+
+    return max((found.partition_graphs for found in compiled), key=shared)
 
 
 def _transfer(node, graph) -> list[Transfer]:

@@ -5,9 +5,13 @@ one table, so that two doors with the same flag cannot be imported together. Her
 its flags on a table of its own, inside `main()`.
 """
 
+import contextlib
+import importlib.abc
+import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags as absl_flags
 
@@ -42,7 +46,8 @@ def run(
     argv = list(sys.argv[1:] if argv is None else argv)
     # TensorFlow reads this once, when it is first imported; a value that the user set stays. Its
     # C++ side logs a missing CUDA driver as an error; errors that matter come as exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
+        _QuietTensorFlow.install()
     # Off by default on AMD processors, where it makes a training step of AlexNet 1.2 to 1.7 times
     # as fast too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -62,6 +67,53 @@ def run(
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
+
+
+class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Keeps what TensorFlow's C++ side logs while it is imported off standard error.
+
+    TF_CPP_MIN_LOG_LEVEL does not reach those lines (TensorFlow 2.21): they are written before
+    logging is set up. When the import fails they are shown.
+    """
+
+    @classmethod
+    def install(cls) -> None:
+        if "tensorflow" not in sys.modules:
+            sys.meta_path.insert(0, cls())
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_quietly(module):
+                with _standard_error_aside():
+                    load(module)
+
+            spec.loader.exec_module = load_quietly  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def _standard_error_aside() -> Iterator[None]:
+    """Sends file descriptor 2 to a file, whose text is shown only when the body raises."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as aside:
+        kept = os.dup(2)
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            aside.seek(0)
+            os.write(2, aside.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _help(flags: absl_flags.FlagValues) -> str:

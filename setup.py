@@ -60,6 +60,7 @@ setup(
         "tensorflow>=2.18",
         "keras>=3.8",
         "tensorflow-datasets>=4.9.7",
+        "importlib-resources>=6",  # TFDS imports it to build a data set and does not ask for it
         "numpy>=1.26",
         "absl-py>=2.1",
         # The offline preparation: photographs that ship in a wheel, and the JPEG codec and resize.

@@ -97,6 +97,11 @@ def test_overflow_in_one_replica_skips_the_step_in_all(pictures):
         for old, new in zip(before, _values(model.weights), strict=True):
             np.testing.assert_array_equal(old, new)
         assert _scale(optimizer) == scale / 2
-    step(spread(pictures[0]), 0.0)
-    assert not np.array_equal(before[0], _values(model.weights)[0])
+    # Sound pictures may still overflow at so large a scale; each time it is halved.
+    for _ in range(16):
+        step(spread(pictures[0]), 0.0)
+        if not np.array_equal(before[0], _values(model.weights)[0]):
+            break
+    else:
+        pytest.fail("no step went through any more")
     assert all(np.isfinite(value).all() for value in _values(model.weights))

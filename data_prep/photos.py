@@ -326,6 +326,7 @@ def _main(flags, args):
 
 
 def main(argv=None) -> int:
+    """The front door; returns the exit code."""
     return door.run(_define, _main, argv, doc=__doc__)
 
 

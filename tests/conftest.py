@@ -1,6 +1,7 @@
 """Data that several rooms' tests read: a few of the embedded photographs, prepared once, and small
 data sets of any shape."""
 
+import gc
 import io
 import os
 
@@ -20,6 +21,13 @@ def pytest_configure(config):
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _networks_are_let_go():
+    """Keras' networks are circles of references: without this a suite of them fills the memory."""
+    yield
+    gc.collect()
 
 
 PHOTOGRAPHS = (

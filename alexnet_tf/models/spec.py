@@ -97,6 +97,8 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True)
 class Relu:
+    """max(x, 0), as a layer of its own."""
+
     name: str
 
     def apply(self, x, options: Options):

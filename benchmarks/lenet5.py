@@ -4,8 +4,9 @@
     python benchmarks/lenet5.py --data_dir=mnist --name=mnist --workdir=runs/mnist
 
 Trains and evaluates through the front doors, in processes of their own, and writes
-benchmarks/results/lenet5_NAME.json. Stopped and started again with the same flags, it goes on. What
-follows `--` goes to alexnet_tf.train.
+benchmarks/results/lenet5_NAME.json. Stopped and started again with the same flags, it goes on:
+training_seconds are of all epochs, without validation, last_command_seconds of the last start.
+What follows `--` goes to alexnet_tf.train.
 """
 
 import csv
@@ -63,8 +64,8 @@ def _main(flags, args) -> int:
         "test_error": score["top1_error"],
         "test_error_interval_95": score["top1_error_interval_95"],
         "wrong": round(score["top1_error"] * score["count"]),
-        "train_command_seconds": seconds,
-        "step_seconds": sum(float(row["seconds"]) for row in rows),
+        "last_command_seconds": seconds,
+        "training_seconds": sum(float(row["seconds"]) for row in rows),
         "command": "python -m " + " ".join(training),
         "seed": flags.seed,
         "recipe": config["recipe"],

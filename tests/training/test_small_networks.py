@@ -42,8 +42,9 @@ def test_a_small_picture_goes_into_the_middle_of_lenet_s_32_pixels():
 
 
 def test_lenet5_learns_digits_of_28_pixels(digit_records, tmp_path):
-    """The recipe as it is, but for its length: 46 batches an epoch where MNIST has 1,875."""
-    config = _train(digit_records, tmp_path, "--recipe=lenet5", "--epochs=4", "--batch_size=32")
+    """The recipe but for its length and rate: 1,500 digits give few steps, so they are longer."""
+    shorter = ("--epochs=8", "--batch_size=16", "--learning_rate=0.2")
+    config = _train(digit_records, tmp_path, "--recipe=lenet5", *shorter)
     assert open_dataset(digit_records).format.shape == (28, 28, 1)
     assert config["recipe"]["crop_size"] == 28 and config["recipe"]["mean"] == "published"
     result = _evaluated(digit_records, tmp_path)

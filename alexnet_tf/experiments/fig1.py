@@ -31,7 +31,7 @@ from alexnet_tf.models.lenet import Squash
 from alexnet_tf.training import loop, recipes
 
 TARGET = 0.25
-RATES = (0.003, 0.01, 0.001, 0.03, 0.0003, 0.0001)  # the likely ones first
+RATES = (0.003, 0.01, 0.001, 0.03, 0.0003, 0.0001, 0.1)  # the likely ones first
 SIZE = 32
 _SAMPLE = 1000
 _CHOICE_SEED = 10_000  # none that is measured

@@ -191,4 +191,5 @@ def spread_of(values: list[float], unit: str = "points", factor: float = 100) ->
         return "one seed"
     mean = sum(values) / len(values)
     deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    return f"standard deviation {factor * deviation:.2g} {unit} over {len(values)} seeds"
+    measure = f"{factor * deviation:.2g} {unit}".strip()
+    return f"standard deviation {measure} over {len(values)} seeds"

@@ -74,9 +74,10 @@ def _introduction(setting: Setting) -> list[str]:
         )
     elif scale.narrowing > 1:
         text.append(
-            f"The networks were narrowed: a {scale.narrowing}th of the maps and units of each "
-            "layer, trained by a short recipe of ours instead of the authors'. Differences say "
-            "something about the idea, errors nothing about the published network."
+            "The networks, but for those of fig1 and LeNet-5, were narrowed: maps and units of "
+            f"each layer divided by {scale.narrowing}, trained by a short recipe of ours, not the "
+            "authors'. Differences say something about the idea, errors nothing about the "
+            "published network."
         )
     text.append("[P] is the paper of 2012, [S] the authors' program and its notes.")
     return text

@@ -15,6 +15,10 @@ from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 from alexnet_tf.data.records import open_dataset
 
 
+# The recipe but for its length and rate: 1,500 digits give few steps, so they are longer.
+SHORT_LENET5 = ("--recipe=lenet5", "--epochs=8", "--batch_size=16", "--learning_rate=0.2")
+
+
 def _train(data, workdir, *flags):
     common = [f"--data_dir={data}", f"--workdir={workdir}", "--deterministic=false"]
     assert not train.main([*common, *flags])
@@ -42,9 +46,7 @@ def test_a_small_picture_goes_into_the_middle_of_lenet_s_32_pixels():
 
 
 def test_lenet5_learns_digits_of_28_pixels(digit_records, tmp_path):
-    """The recipe but for its length and rate: 1,500 digits give few steps, so they are longer."""
-    shorter = ("--epochs=8", "--batch_size=16", "--learning_rate=0.2")
-    config = _train(digit_records, tmp_path, "--recipe=lenet5", *shorter)
+    config = _train(digit_records, tmp_path, *SHORT_LENET5)
     assert open_dataset(digit_records).format.shape == (28, 28, 1)
     assert config["recipe"]["crop_size"] == 28 and config["recipe"]["mean"] == "published"
     result = _evaluated(digit_records, tmp_path)
@@ -138,7 +140,7 @@ def test_lenet5_learns_from_records_of_others(digit_files, tmp_path, monkeypatch
                 feature["image/class/label"].int64_list.value.append(label + 1)
                 writer.write(example.SerializeToString())
     workdir = tmp_path / "run"
-    config = _train(data, workdir, "--recipe=lenet5", "--epochs=6", "--batch_size=32")
+    config = _train(data, workdir, *SHORT_LENET5)
     assert config["class_names"] == [str(n) for n in range(1, 11)]
     assert config["counts"] == {"train": 1500, "test": 297, "validation": 297}
     result = _evaluated(data, workdir)

@@ -14,7 +14,6 @@ from alexnet_tf import evaluate, models, train
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 from alexnet_tf.data.records import open_dataset
 
-
 # The recipe but for its length and rate: 1,500 digits give few steps, so they are longer.
 SHORT_LENET5 = ("--recipe=lenet5", "--epochs=8", "--batch_size=16", "--learning_rate=0.2")
 

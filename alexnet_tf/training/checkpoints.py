@@ -89,8 +89,13 @@ class Checkpoints:
         if not final.exists():
             self._write(final, progress)
         if best:
-            _write_text(self.directory / "best", str(progress.step))
+            self.mark_best(progress.step)
         self._prune()
+
+    def mark_best(self, step: int) -> None:
+        """Keeps the checkpoint of `step`, if there is one, until another is the best."""
+        if self.path(step).exists():
+            _write_text(self.directory / "best", str(step))
 
     def _write(self, final: pathlib.Path, progress: Progress) -> None:
         aside = self.directory / f".writing-{progress.step:09d}"

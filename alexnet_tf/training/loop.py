@@ -207,6 +207,9 @@ class _Trainer:
                 f"The run in {self.run.workdir} was started with other settings: {changes}. Use "
                 "the same flags to go on, or another --workdir to start anew."
             )
+        # A run that was killed right after the best checkpoint's write had no time to say so.
+        if self.is_chief and (best := _best_step(progress)) is not None:
+            self.checkpoints.mark_best(best)
         return progress
 
     def run_epochs(self, progress: Progress, stop: StopRequest) -> None:
@@ -335,12 +338,9 @@ class _Trainer:
             "images_per_second": sums["images"] / sums["seconds"],
             "seconds": sums["seconds"],
         }
-        earlier = [old["validation_top1_error"] for old in progress.history]
-        error = row["validation_top1_error"]
-        best = error is not None and all(old is None or error < old for old in earlier)
         progress.history.append(row)
         progress.sums = {}
-        self._save(progress, best)
+        self._save(progress, best=_best_step(progress) == progress.step)
         if self.is_chief:
             with results_written(self.run.workdir):
                 reports.write_metrics(self.run.workdir, progress.history)
@@ -373,3 +373,9 @@ class _Trainer:
                 reports.write_model(self.run.workdir, self.model)
                 reports.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results
+
+
+def _best_step(progress: Progress) -> int | None:
+    """The step of the epoch with the lowest validation error, the first of equals."""
+    rows = [row for row in progress.history if row["validation_top1_error"] is not None]
+    return min(rows, key=lambda row: row["validation_top1_error"])["step"] if rows else None

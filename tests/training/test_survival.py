@@ -143,6 +143,9 @@ def test_twenty_kills_at_random_end_in_the_same_bits(trainer, straight, tmp_path
     assert trainer.run(workdir)[0] == 0
     assert _digest(workdir) == _digest(straight)
     assert _history(workdir) == _history(straight)
+    best = [run / "checkpoints" / "best" for run in (workdir, straight)]
+    assert best[0].read_text() == best[1].read_text()
+    assert int(best[0].read_text()) in _checkpoints(workdir)
     assert not list(workdir.rglob(".writing*"))
 
 

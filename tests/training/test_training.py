@@ -120,12 +120,15 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     run = loop.Run(RECIPE, photo_records, str(tmp_path), seed=4, checkpoint_every=every)
     with pytest.raises(loop.Interrupted):
         loop.train(run, callbacks=[_StopAt(6)])
+    (tmp_path / "checkpoints" / "best").unlink()  # as a kill right before it is written leaves it
     newest = tmp_path / "checkpoints" / "step-000000006" / "state.data-00000-of-00001"
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
     loop.train(run)
     assert "step-000000006 is damaged" in capsys.readouterr().err
+    best = [run / "checkpoints" / "best" for run in (straight, tmp_path)]
+    assert best[0].read_text() == best[1].read_text()
     one, two = _weights(straight), _weights(tmp_path)
     assert all((one[path] == two[path]).all() for path in one)
 

@@ -137,7 +137,8 @@ def read_labels(path: str, classes: int) -> tuple[str, ...]:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: the number of lines is not `classes`, or a name stands twice.
+      ValueError: the number of lines is not `classes`. A name may stand twice, as "crane" does
+        among ImageNet's.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no label file {path}.")

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import shutil
+import uuid
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,7 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 # Ops that call back into a Python process, which a server does not have.
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction"}
 _WARMUP_BATCH = 8
+_LAST_VERSION = 2**63 - 1  # TF Serving counts in int64
 
 
 def export_saved_model(
@@ -40,15 +42,16 @@ def export_saved_model(
       FileExistsError: the version is there already.
       ValueError: the version is no positive number, or the graph holds what a server refuses.
     """
-    if version is not None and version < 1:
-        raise ValueError(f"Version {version} is no positive number: TF Serving looks for those.")
-    if version is not None and os.path.exists(os.path.join(output, str(version))):
-        raise FileExistsError(
-            f"{output} already holds version {version}: choose another, or leave --version out."
+    if version is not None and not 0 < version <= _LAST_VERSION:
+        raise ValueError(
+            f"Version {version} is no positive number of 64 bits: TF Serving looks for those."
         )
+    if version is not None and version in versions(output):
+        raise _taken(output, version)
     os.makedirs(output, exist_ok=True)
-    # No number, so no version for a server that polls the directory meanwhile.
-    aside = os.path.join(output, f".writing-{os.getpid()}")
+    # No number, so no version for a server that polls the directory meanwhile. Not the process's
+    # id either: two exports may have the same, in two threads or in two containers.
+    aside = os.path.join(output, f".writing-{uuid.uuid4().hex}")
     try:
         _write(network, class_names, aside, os.path.basename(os.path.normpath(output)))
         require_servable(aside)
@@ -126,11 +129,15 @@ def _flush(path: str) -> None:
     """Asks the disk to hold every file and directory under `path`."""
     for directory, _, files in os.walk(path):
         for name in [*(os.path.join(directory, file) for file in files), directory]:
-            descriptor = os.open(name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync(name)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _publish(aside: str, output: str, version: int | None) -> str:
@@ -139,10 +146,17 @@ def _publish(aside: str, output: str, version: int | None) -> str:
         target = os.path.join(output, str(number))
         try:
             os.rename(aside, target)
+            _sync(output)
             return target
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             if version is not None:
-                raise FileExistsError(f"{output} already holds version {version}.") from error
+                raise _taken(output, version) from error
             # Another export took the number in between: the next one, then.
+
+
+def _taken(output: str, version: int) -> FileExistsError:
+    return FileExistsError(
+        f"{output} already holds version {version}: choose another, or leave --version out."
+    )

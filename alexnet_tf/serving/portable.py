@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import uuid
 from collections.abc import Callable
 
 import numpy as np
@@ -197,7 +198,7 @@ def _aside(output: str):
     """A path beside `output` that becomes it when all went well."""
     os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     root, ending = os.path.splitext(output)
-    path = f"{root}.writing-{os.getpid()}{ending}"
+    path = f"{root}.writing-{uuid.uuid4().hex}{ending}"
     try:
         yield path
         os.replace(path, output)

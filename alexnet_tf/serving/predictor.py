@@ -76,8 +76,9 @@ def find_saved_model(path: str) -> str | None:
         return path
     if not os.path.isdir(path):
         return None
-    numbers = [int(name) for name in os.listdir(path) if name.isdecimal()]
-    newest = os.path.join(path, str(max(numbers, default=0)))
+    # TF Serving takes 00000007 for version 7.
+    versions = [name for name in os.listdir(path) if name.isdecimal()]
+    newest = os.path.join(path, max(versions, key=int, default="0"))
     return newest if os.path.exists(os.path.join(newest, "saved_model.pb")) else None
 
 

@@ -23,6 +23,7 @@ SERVING_DEFAULT = "serving_default"
 IMAGE_TENSOR = "image_tensor"
 FEATURES = "features"
 CROPS = "crops"
+NO_PICTURES = "The request holds no picture: send at least one."
 
 
 def signatures(network: trained.TrainedModel, class_names) -> dict:
@@ -34,7 +35,8 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
 
     Returns:
       Signature name -> `tf.function` with one named argument, giving a dictionary. They raise
-      `tf.errors.InvalidArgumentError` for a picture that `untrusted.decode_untrusted` refuses.
+      `tf.errors.InvalidArgumentError` for a picture that `untrusted.decode_untrusted` refuses, and
+      for a request of no pictures.
 
     Raises:
       ValueError: the number of names is not the number of outputs.
@@ -55,6 +57,8 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
         def decoded_crop(encoded):
             return crop(untrusted.decode_untrusted(encoded, channels))
 
+        with tf.control_dependencies([_require_pictures(image_bytes)]):
+            image_bytes = tf.identity(image_bytes)
         return tf.map_fn(decoded_crop, image_bytes, fn_output_signature=window)
 
     def classify(crops):
@@ -75,9 +79,10 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
 
     @tf.function(input_signature=[pixels])
     def image_tensor(images):
-        with tf.control_dependencies([untrusted.require_size(tf.shape(images)[1:3])]):
-            crops = tf.map_fn(crop, tf.identity(images), fn_output_signature=window)
-        return classify(crops)
+        size = untrusted.require_size(tf.shape(images)[1:3])
+        with tf.control_dependencies([_require_pictures(images), size]):
+            images = tf.identity(images)
+        return classify(tf.map_fn(crop, images, fn_output_signature=window))
 
     @tf.function(input_signature=[files])
     def features(image_bytes):
@@ -88,6 +93,8 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
 
     @tf.function(input_signature=[crops_spec])
     def bare(crops):
+        with tf.control_dependencies([_require_pictures(crops)]):
+            crops = tf.identity(crops)
         return {"probabilities": tf.cast(network.model(crops, training=False), tf.float32)}
 
     return {
@@ -96,6 +103,15 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
         FEATURES: features,
         CROPS: bare,
     }
+
+
+def _require_pictures(batch: tf.Tensor) -> tf.Operation:
+    """An op that fails with INVALID_ARGUMENT for a batch of nothing.
+
+    Without it the answer depends on the machine: oneDNN refuses, in words about its own insides;
+    other kernels answer with empty arrays.
+    """
+    return tf.debugging.Assert(tf.shape(batch)[0] > 0, [NO_PICTURES])
 
 
 def feature_model(model):

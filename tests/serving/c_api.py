@@ -117,9 +117,10 @@ class Session:
             self.tf.TF_StringCopy(data + TSTRING_SIZE * number, value, len(value))
         return tensor
 
-    def _pixels(self, values):
+    def _numbers(self, values):
         dims = (ctypes.c_int64 * values.ndim)(*values.shape)
-        tensor = self.tf.TF_AllocateTensor(TF_UINT8, dims, values.ndim, values.nbytes)
+        kind = {"uint8": TF_UINT8, "float32": TF_FLOAT}[values.dtype.name]
+        tensor = self.tf.TF_AllocateTensor(kind, dims, values.ndim, values.nbytes)
         ctypes.memmove(self.tf.TF_TensorData(tensor), values.ctypes.data, values.nbytes)
         return tensor
 
@@ -144,7 +145,7 @@ class Session:
     def run(self, input_name, value, output_names):
         """One request; raises StatusError with TensorFlow's code."""
         status = self.tf.TF_NewStatus()
-        tensor = self._strings(value) if isinstance(value, list) else self._pixels(value)
+        tensor = self._strings(value) if isinstance(value, list) else self._numbers(value)
         inputs = (Output * 1)(self._output(input_name))
         outputs = (Output * len(output_names))(*map(self._output, output_names))
         results = (ctypes.c_void_p * len(output_names))()

@@ -123,7 +123,11 @@ def bad_pictures(pictures, tmp_path_factory):
         "flipped.png": bytes(flipped),
         "bomb.png": bytes(bomb),
         "long.png": _encoded(np.zeros((1, 300), np.uint8), format="PNG"),
-        "moving.gif": _encoded(skimage.data.chelsea(), format="GIF"),
+        "thin.png": _encoded(np.zeros((5000, 1), np.uint8), format="PNG"),
+        **{
+            f"other.{ending}": _encoded(skimage.data.chelsea()[:64, :64], format=ending)
+            for ending in ("gif", "bmp", "webp", "tiff")
+        },
     }
     directory = tmp_path_factory.mktemp("bad")
     for name, content in contents.items():

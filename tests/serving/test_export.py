@@ -1,13 +1,18 @@
 """What is written: a version directory that a server can take as it is, or nothing."""
 
+import concurrent.futures
 import os
+import signal
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 
 from alexnet_tf import export as export_door
 from alexnet_tf.models import trained
-from alexnet_tf.serving import export, signatures
+from alexnet_tf.serving import export, predictor, signatures
 
 
 def read_graph(path):
@@ -170,9 +175,15 @@ def test_versions_count_up_and_are_never_overwritten(small_network, tmp_path):
         export.export_saved_model(small_network, names, output, 7)
     with open(f"{output}/7/saved_model.pb", "rb") as file:
         assert file.read() == before
-    with pytest.raises(ValueError, match="no positive number"):
-        export.export_saved_model(small_network, names, output, 0)
-    assert sorted(os.listdir(output)) == ["1", "7", "8"]
+    for number in (0, -1, 2**63):
+        with pytest.raises(ValueError, match="no positive number of 64 bits"):
+            export.export_saved_model(small_network, names, output, number)
+    # To a server 00000009 is version 9.
+    os.rename(f"{output}/8", f"{output}/00000009")
+    with pytest.raises(FileExistsError, match="already holds version 9"):
+        export.export_saved_model(small_network, names, output, 9)
+    assert predictor.find_saved_model(output) == f"{output}/00000009"
+    assert sorted(os.listdir(output)) == ["00000009", "1", "7"]
 
 
 def test_a_polling_server_sees_a_version_only_when_it_is_whole(
@@ -190,13 +201,110 @@ def test_a_polling_server_sees_a_version_only_when_it_is_whole(
     monkeypatch.setattr(export, "require_servable", look_while_writing)
     path = export.export_saved_model(small_network, ["a", "b", "c"], str(output))
     assert during == [] and export.versions(str(output)) == [1]
-    needed = {
-        "saved_model.pb",
-        "variables/variables.index",
-        "assets/labels.txt",
-        "assets.extra/tf_serving_warmup_requests",
-    }
-    assert all(os.path.getsize(os.path.join(path, name)) for name in needed)
+    assert all(os.path.getsize(os.path.join(path, name)) for name in NEEDED)
+
+
+NEEDED = {
+    "saved_model.pb",
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+    "assets/labels.txt",
+    "assets.extra/tf_serving_warmup_requests",
+}
+
+
+def test_whoever_polls_all_the_time_never_sees_half_a_version(small_network, tmp_path):
+    """What each look at a numbered directory finds is what is there when all is over."""
+    output = str(tmp_path / "small")
+    looks, over = [], threading.Event()
+
+    def poll():
+        while not over.wait(0.001):
+            for version in export.versions(output):
+                root = os.path.join(output, str(version))
+                files = {
+                    os.path.relpath(os.path.join(place, name), root): os.path.getsize(
+                        os.path.join(place, name)
+                    )
+                    for place, _, names in os.walk(root)
+                    for name in names
+                }
+                looks.append((version, files))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        polling = pool.submit(poll)
+        try:
+            for _ in range(3):
+                export.export_saved_model(small_network, ["a", "b", "c"], output)
+        finally:
+            over.set()
+        polling.result()
+    at_last = dict(looks)
+    assert {1, 2} <= set(at_last)
+    assert all(files == at_last[version] for version, files in looks)
+    assert all(files.keys() >= NEEDED for files in at_last.values())
+
+
+def test_of_two_exports_of_one_version_one_is_refused(small_network, tmp_path, monkeypatch):
+    """Both are past the first look, and have written all, when either gets its name."""
+    output, both = str(tmp_path / "small"), threading.Barrier(2, timeout=60)
+    check = export.require_servable
+
+    def wait_for_the_other(path):
+        check(path)
+        both.wait()
+
+    monkeypatch.setattr(export, "require_servable", wait_for_the_other)
+
+    def one(names):
+        try:
+            return export.export_saved_model(small_network, names, output, 3)
+        except FileExistsError as error:
+            return str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(one, (["a", "b", "c"], ["d", "e", "f"])))
+    refused = f"{output} already holds version 3: choose another, or leave --version out."
+    assert sorted(answers) == sorted([f"{output}/3", refused])
+    assert os.listdir(output) == ["3"]
+    # One export's files, not a mixture of both.
+    with open(f"{output}/3/assets/labels.txt", encoding="utf-8") as file:
+        assert file.read() == ("a\nb\nc\n" if answers[0] == f"{output}/3" else "d\ne\nf\n")
+
+
+KILLED = """
+import os, signal, sys
+import keras
+from alexnet_tf.models import trained
+from alexnet_tf.serving import export, messages
+
+log, written = messages.prediction_log, []
+
+def killed_at_the_third(request):
+    written.append(request)
+    if len(written) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return log(request)
+
+messages.prediction_log = killed_at_the_third
+inputs = keras.Input((24, 24, 3))
+outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(inputs))
+network = trained.TrainedModel("small.keras", keras.Model(inputs, outputs), None, 24)
+export.export_saved_model(network, ["a", "b", "c"], sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_export_leaves_no_version(small_network, tmp_path):
+    """SIGKILL in the middle of the warm-up requests: graph, weights and labels are on disk."""
+    output = str(tmp_path / "small")
+    run = subprocess.run([sys.executable, "-c", KILLED, output], capture_output=True, check=False)
+    assert run.returncode == -signal.SIGKILL, run.stderr[-2000:]
+    (left,) = os.listdir(output)
+    assert os.path.exists(os.path.join(output, left, "saved_model.pb"))
+    assert export.versions(output) == [] and predictor.find_saved_model(output) is None
+    path = export.export_saved_model(small_network, ["a", "b", "c"], output)
+    assert path == f"{output}/1" and export.versions(output) == [1]
 
 
 def test_a_version_taken_meanwhile_is_left_alone(small_network, tmp_path, monkeypatch):

@@ -95,16 +95,23 @@ def test_probabilities_equal_those_that_evaluation_counts(exported, network, mak
     np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-6)
 
 
-def test_features_are_the_last_hidden_layer_after_its_relu(exported, network, pictures):
+def _hidden(network, path):
+    """fc7 (1, 4096) after its ReLU, by the Keras model."""
     import keras
     import tensorflow as tf
 
     from alexnet_tf.data import preprocessing
 
-    content = tf.io.read_file(pictures["astronaut.jpg"])
-    crop = preprocessing.evaluation_crop(preprocessing.decode(content), 224)[None]
+    crop = preprocessing.evaluation_crop(preprocessing.decode(tf.io.read_file(path)), 224)[None]
     hidden = keras.Model(network.model.inputs, network.model.get_layer("fc7").output)
-    wanted = np.maximum(hidden(crop, training=False).numpy(), 0)
+    return np.maximum(hidden(crop, training=False).numpy(), 0)
+
+
+def test_features_are_the_last_hidden_layer_after_its_relu(exported, network, pictures):
+    import tensorflow as tf
+
+    wanted = _hidden(network, pictures["astronaut.jpg"])
+    content = tf.io.read_file(pictures["astronaut.jpg"])
     loaded = tf.saved_model.load(exported)
     found = loaded.signatures["features"](image_bytes=content[None])["fc7"].numpy()
     assert found.min() == 0 and found.max() > 0.1
@@ -118,11 +125,92 @@ def test_each_bad_picture_is_an_invalid_argument(exported, bad_pictures):
     for name, path in bad_pictures.items():
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             serve(image_bytes=tf.io.read_file(path)[None])
-        if name in ("bomb.png", "long.png"):
+        if name in ("bomb.png", "long.png", "thin.png"):
             assert "Pictures may have" in str(caught.value)
+        if name.startswith("other."):
+            assert "neither a JPEG nor a PNG" in str(caught.value)
     loaded = tf.saved_model.load(exported)
     with pytest.raises(tf.errors.InvalidArgumentError, match="Pictures may have"):
         loaded.signatures["image_tensor"](images=tf.zeros((1, 2, 300, 3), tf.uint8))
+
+
+EMPTY = {
+    "serving_default": np.zeros(0, object),
+    "features": np.zeros(0, object),
+    "image_tensor": np.zeros((0, 64, 64, 3), np.uint8),
+    "crops": np.zeros((0, 224, 224, 3), np.float32),
+}
+
+
+def test_a_request_of_no_pictures_is_an_invalid_argument(exported, network):
+    import tensorflow as tf
+
+    from alexnet_tf.serving import predictor, signatures
+
+    loaded = tf.saved_model.load(exported)
+    assert set(EMPTY) == set(loaded.signatures)
+    for name, value in EMPTY.items():
+        serve = loaded.signatures[name]
+        (argument,) = serve.structured_input_signature[1]
+        kind = tf.string if value.dtype == object else value.dtype
+        with pytest.raises(tf.errors.InvalidArgumentError, match=signatures.NO_PICTURES):
+            serve(**{argument: tf.constant(value, kind)})
+    with pytest.raises(predictor.PictureError) as caught:
+        predictor.open_classifier(exported)([])
+    assert str(caught.value) == signatures.NO_PICTURES
+    assert list(predictor.predict(predictor.open_classifier(exported), [])) == []
+
+
+def _files_of_every_kind():
+    """name -> (encoded file, its RGB pixels by the library that wrote or reads it, tolerance)."""
+    import cv2
+    import skimage.data
+
+    coffee, coins = skimage.data.coffee(), skimage.data.coins()
+    ramp = np.broadcast_to(np.arange(coins.shape[1]) % 256, coins.shape).astype(np.uint8)
+    deep = coffee.astype(np.uint16) * 257
+    grey_alpha = Image.merge("LA", (Image.fromarray(coins), Image.fromarray(ramp)))
+    palette = Image.fromarray(coffee).quantize(64)
+    palette.info["transparency"] = 3
+
+    def by_pillow(picture, tolerance=0, **options):
+        buffer = io.BytesIO()
+        picture.save(buffer, **options)
+        pixels = Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+        return buffer.getvalue(), np.asarray(pixels), tolerance
+
+    def by_opencv(pixels, wanted):
+        return cv2.imencode(".png", pixels)[1].tobytes(), wanted, 0
+
+    as_rgb = np.repeat(coins[..., None], 3, -1)
+    return {
+        "grey with alpha": by_pillow(grey_alpha, format="PNG"),
+        "palette with a transparent colour": by_pillow(palette, format="PNG"),
+        "one bit": by_pillow(Image.fromarray(coins).convert("1"), format="PNG"),
+        "16 bits grey": by_opencv(coins.astype(np.uint16) * 257, as_rgb),
+        "16 bits colour": by_opencv(deep[..., ::-1], coffee),
+        "16 bits colour with alpha": by_opencv(np.dstack([deep[..., ::-1], deep[..., :1]]), coffee),
+        # CMYK is rounded differently by the two libraries.
+        "CMYK": by_pillow(Image.fromarray(coffee).convert("CMYK"), 3, format="JPEG", quality=95),
+        "progressive": by_pillow(
+            Image.fromarray(coffee), 1, format="JPEG", quality=95, progressive=True
+        ),
+        "50 x 5000": by_pillow(
+            Image.fromarray(np.tile(coffee[:, :50], (13, 1, 1))[:5000]), format="PNG"
+        ),
+    }
+
+
+def test_every_kind_of_file_is_seen_as_other_libraries_see_it():
+    import tensorflow as tf
+
+    from alexnet_tf.data import untrusted
+
+    decode = tf.function(untrusted.decode_untrusted)
+    for name, (encoded, wanted, tolerance) in _files_of_every_kind().items():
+        found = decode(tf.constant(encoded)).numpy().astype(int)
+        assert found.shape == wanted.shape, name
+        assert np.abs(found - wanted).max() <= tolerance, name
 
 
 def c_api(exported, requests, threads, tmp_path):
@@ -139,8 +227,12 @@ def c_api(exported, requests, threads, tmp_path):
     return json.loads(run.stdout)
 
 
-def test_the_c_api_that_tf_serving_loads_with(exported, pictures, bad_pictures, by_keras, tmp_path):
+def test_the_c_api_that_tf_serving_loads_with(
+    exported, network, pictures, bad_pictures, by_keras, tmp_path
+):
     from tensorflow.core.protobuf import saved_model_pb2
+
+    from alexnet_tf.serving import signatures
 
     content = pathlib.Path(exported, "saved_model.pb").read_bytes()
     graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
@@ -152,20 +244,34 @@ def test_the_c_api_that_tf_serving_loads_with(exported, pictures, bad_pictures, 
         for name, signature in graph.signature_def.items()
         if signature.inputs
     }
-    feed, fetches = names["serving_default"]
 
-    def request(*files):
-        return {"input": feed, "outputs": fetches, "files": list(files)}
+    def request(*files, signature="serving_default", **other):
+        feed, fetches = names[signature]
+        return {"input": feed, "outputs": fetches, "files": list(files), **other}
 
     pixels = tmp_path / "pixels.npy"
     np.save(pixels, np.asarray(Image.open(pictures["small.png"]))[None])
     requests = [request(path) for path in pictures.values()]
     requests.append(request(*pictures.values()))
     requests += [request(path) for path in bad_pictures.values()]
-    feed_pixels, fetch_pixels = names["image_tensor"]
-    requests.append({"input": feed_pixels, "outputs": fetch_pixels, "npy": str(pixels)})
+    requests.append(request(signature="image_tensor", npy=str(pixels)))
+    last = [request(pictures["astronaut.jpg"], signature="features")]
+    for name, value in EMPTY.items():
+        if value.dtype == object:
+            last.append(request(signature=name))
+        else:
+            np.save(tmp_path / f"{name}.npy", value)
+            last.append(request(signature=name, npy=str(tmp_path / f"{name}.npy")))
     # Good and bad ones side by side from four threads, three times over.
-    answers = c_api(exported, requests * 3, 4, tmp_path)
+    answers = c_api(exported, [*requests * 3, *last], 4, tmp_path)
+    hidden, *nothing = answers[3 * len(requests) :]
+    del answers[3 * len(requests) :]
+    np.testing.assert_allclose(
+        hidden["fc7"], _hidden(network, pictures["astronaut.jpg"]), atol=1e-5
+    )
+    assert len(nothing) == len(EMPTY)
+    for answer in nothing:
+        assert answer["code"] == 3 and signatures.NO_PICTURES in answer["message"]
     singles, bad = len(pictures), len(bad_pictures)
     for start in range(0, len(answers), len(requests)):
         part = answers[start : start + len(requests)]

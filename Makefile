@@ -58,13 +58,19 @@ requirements_lock.txt: setup.py
 	build/lock/bin/python -m pip install --quiet --editable ".[dev]"
 	(echo "# What .[dev] was installed as on Python 3.11, for Bazel; made by \`make requirements_lock.txt\`."; build/lock/bin/python -m pip freeze --exclude-editable) > $@
 
+# The tables of benchmarks/README.md: this package alone first, then beside its peers, on a quiet machine.
+# What needs data of yours has a command of its own: benchmarks/lenet5.py, benchmarks/quickstart.py.
 bench: $(TESTING)
+	$(BIN)/python -m alexnet_tf.benchmark step --strategy=none,mirrored --output=benchmarks/results/step.json
+	$(BIN)/python -m alexnet_tf.benchmark input --output=benchmarks/results/input.json
+	$(BIN)/python -m alexnet_tf.benchmark train --output=benchmarks/results/train.json
+	$(BIN)/python -m alexnet_tf.benchmark serve --output=benchmarks/results/serve.json
 	$(BIN)/python benchmarks/layers.py
-	$(BIN)/python benchmarks/data_prep.py
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/parallelism.py
+	$(BIN)/python benchmarks/data_prep.py
 	$(BIN)/python benchmarks/tables.py
 
 clean:

@@ -72,3 +72,14 @@ def test_the_stored_notebook_has_its_outputs_and_is_small():
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert not [out for cell in cells for out in cell["outputs"] if out["output_type"] == "error"]
     assert "colab-badge.svg" in "".join(notebook["cells"][0]["source"])
+
+
+def test_whoever_publishes_it_names_the_account_in_one_file():
+    """As docs/notebook.md says; what is left of `OWNER` afterwards is that page."""
+    said = "sed -i s/OWNER/ACCOUNT/ notebooks/alexnet_colab.ipynb"
+    assert said in (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8")
+    lines = NOTEBOOK.read_text(encoding="utf-8").splitlines()
+    assert len([line for line in lines if "OWNER" in line]) == 2, "the badge and REPOSITORY"
+    assert not [line for line in lines if line.count("OWNER") > 1], "sed mends one of a line"
+    for document in (ROOT / "README.md", ROOT / "setup.py", ROOT / "CONTRIBUTING.md"):
+        assert "OWNER" not in document.read_text(encoding="utf-8")

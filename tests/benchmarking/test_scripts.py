@@ -36,6 +36,20 @@ def test_every_table_that_can_be_made_is_in_readme(tables):
     assert {f"<!-- table {name} -->" in text for name in tables.TABLES} == {True}
 
 
+def test_make_bench_makes_every_table_and_writes_them_last(tables):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.split("\nbench: ")[1].split("\n\n")[0]
+    commands = [line.split("/python ")[1] for line in recipe.splitlines()[1:]]
+    for name in tables.TABLES:
+        door = f"-m alexnet_tf.benchmark {name} "
+        written = f"--output=benchmarks/results/{name}.json"
+        assert f"benchmarks/{name}.py" in commands or [
+            command for command in commands if command.startswith(door) and written in command
+        ], name
+    assert commands[-1] == "benchmarks/tables.py"
+    assert all((ROOT / command).is_file() for command in commands if "-m " not in command)
+
+
 def test_a_table_follows_its_file(tables, tmp_path):
     result = json.loads((tables.RESULTS / "data_prep.json").read_text())
     name = next(iter(result["pictures_per_second"]))

@@ -50,12 +50,17 @@ def _define(flags: absl_flags.FlagValues) -> None:
         flag_values=flags,
     )
     absl_flags.DEFINE_float(
-        "timeout", 30.0, "With --server: seconds that a request may take.", flag_values=flags
+        "timeout",
+        30.0,
+        "With --server: seconds that a request may take.",
+        lower_bound=0.001,
+        flag_values=flags,
     )
     absl_flags.DEFINE_float(
         "patience",
         60.0,
         "With --server: seconds to go on trying while it cannot be reached.",
+        lower_bound=0.0,
         flag_values=flags,
     )
     absl_flags.DEFINE_bool(

@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import http.client
 import json
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -30,7 +31,7 @@ class Server:
       model: the name under which the server knows the model.
       label: such as "stable", of the server's version_labels; "" for the newest version.
       timeout: seconds that one request may take.
-      patience: seconds during which a server that cannot be reached is tried again.
+      patience: seconds during which a server that cannot be reached is tried again; 0 for once.
     """
 
     url: str
@@ -47,21 +48,22 @@ class _NotReady(Exception):
 def open_server(server: Server) -> Classifier:
     """A classifier (see `predictor`) that asks a server.
 
-    Its calls raise `PictureError` when the server refuses the pictures, TimeoutError when it is too
-    slow, ConnectionError when it cannot be reached and ValueError when it does not know the model.
+    Its calls raise `PictureError` when the server refuses the pictures, or when there are none,
+    TimeoutError when it is too slow, ConnectionError when it cannot be reached and ValueError when
+    it does not know the model or the label, or is no TF Serving.
 
     Raises:
       ValueError: a URL of another form.
     """
-    parts = urllib.parse.urlsplit(server.url)
-    known = parts.scheme in ("http", "https", "grpc") and parts.hostname
-    if not known or (parts.scheme == "grpc" and parts.path):
-        raise ValueError(
-            f"{server.url!r} is no server: expected http://HOST:8501 or grpc://HOST:8500."
-        )
-    ask = _grpc(server, parts.netloc) if parts.scheme == "grpc" else _rest(server)
+    scheme, address = _address(server.url)
+    ask = _grpc(server, address) if scheme == "grpc" else _rest(server)
 
     def classify(files: list[bytes]) -> dict[str, np.ndarray]:
+        if not files:
+            # An empty list has no type that could go over the wire as strings.
+            from alexnet_tf.serving import signatures
+
+            raise PictureError(signatures.NO_PICTURES)
         started, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             try:
@@ -81,9 +83,31 @@ def open_server(server: Server) -> Classifier:
                 f"The model {server.model!r} of {server.url} gives no {missing[0]!r}: it was not "
                 "exported by `python -m alexnet_tf.export`."
             )
+        for name in _OUTPUTS:
+            shape = outputs[name].shape
+            if shape[:1] != (len(files),):
+                raise ValueError(
+                    f"{server.url} was asked about {len(files)} picture(s) and answered {name!r} "
+                    f"of shape {shape}: expected a row for each picture."
+                )
         return outputs
 
     return classify
+
+
+def _address(url: str) -> tuple[str, str]:
+    """(scheme, "host:port") of a server's URL; gRPC has no path, and no port by default."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        grpc_address = parts.port is not None and not parts.path
+    except ValueError:  # a port of 99999, half an IPv6 address
+        known = False
+    else:
+        schemes = ("http", "https", "grpc") if grpc_address else ("http", "https")
+        known = parts.scheme in schemes and bool(parts.hostname)
+    if not known:
+        raise ValueError(f"{url!r} is no server: expected http://HOST:8501 or grpc://HOST:8500.")
+    return parts.scheme, parts.netloc
 
 
 def _rest(server: Server):
@@ -105,20 +129,48 @@ def _rest(server: Server):
         except urllib.error.URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise _too_slow(server) from error
+            if isinstance(error.reason, ssl.SSLError):
+                # Another attempt would find the same certificate, or none again.
+                raise ConnectionError(
+                    f"{server.url} cannot be spoken to over https: {error.reason}."
+                ) from error
             raise _NotReady(str(error.reason)) from error
-        except (ConnectionError, http.client.HTTPException) as error:
+        except (ConnectionError, http.client.IncompleteRead) as error:
             raise _NotReady(str(error) or type(error).__name__) from error
-        except ValueError as error:
-            raise ValueError(
-                f"{server.url} does not answer as TF Serving does: {error}."
-            ) from error
+        except (ValueError, http.client.HTTPException) as error:
+            # Such as a gRPC port, which answers in binary.
+            said = str(error).strip() or type(error).__name__
+            raise _no_tf_serving(server, repr(said)) from error
         rows = answer.get("predictions") if isinstance(answer, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ValueError(f"{server.url} does not answer as TF Serving does: no predictions.")
+            raise _no_tf_serving(server, "no predictions")
         names = set.intersection(*(set(row) for row in rows)) if rows else set()
-        return {name: np.array([row[name] for row in rows]) for name in names}
+        try:
+            return {
+                # JSON does not say that numbers were float32.
+                name: np.array([row[name] for row in rows], None if name == "classes" else "f4")
+                for name in names.intersection(_OUTPUTS)
+            }
+        except (ValueError, TypeError) as error:
+            raise _no_tf_serving(server, str(error)) from error
 
     return ask
+
+
+def _no_tf_serving(server: Server, why: str) -> ValueError:
+    return ValueError(f"{server.url} does not answer as TF Serving does: {why}.")
+
+
+def _invalid_argument(said: str, server: Server) -> Exception:
+    """The server's INVALID_ARGUMENT: it is about the pictures, or about the label."""
+    if "servable version label" in said:
+        return _refused(said, server)
+    return PictureError(reason(said))
+
+
+def _refused(said: str, server: Server) -> ValueError:
+    said = " ".join(said.split())
+    return ValueError(f"{server.url} refused the request for model {server.model!r}: {said}")
 
 
 def _http_error(error: urllib.error.HTTPError, server: Server) -> Exception:
@@ -128,13 +180,13 @@ def _http_error(error: urllib.error.HTTPError, server: Server) -> Exception:
     except (ValueError, KeyError, TypeError):
         said = content
     if error.code == 400:
-        return PictureError(reason(said))
+        return _invalid_argument(said, server)
     said = " ".join(said.split()) or error.reason
     if error.code in (502, 503):
         return _NotReady(said)
     if error.code == 504:
         return _too_slow(server)
-    return ValueError(f"{server.url} refused the request for model {server.model!r}: {said}")
+    return _refused(said, server)
 
 
 def _grpc(server: Server, target: str):
@@ -142,8 +194,14 @@ def _grpc(server: Server, target: str):
 
     from alexnet_tf.serving import messages
 
-    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    predict = grpc.insecure_channel(target, unlimited).unary_unary(
+    options = [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        # The channel has pauses of its own, of up to two minutes, in which it fails without trying.
+        ("grpc.initial_reconnect_backoff_ms", int(1e3 * _FIRST_PAUSE)),
+        ("grpc.max_reconnect_backoff_ms", int(1e3 * _LONGEST_PAUSE)),
+    ]
+    predict = grpc.insecure_channel(target, options).unary_unary(
         messages.PREDICT_METHOD,
         request_serializer=lambda request: request.SerializeToString(),
         response_deserializer=messages.parse_response,
@@ -157,18 +215,15 @@ def _grpc(server: Server, target: str):
         try:
             return predict(request, timeout=server.timeout)
         except grpc.RpcError as error:
-            details = error.details() or ""
-            said = " ".join(details.split())
+            said = error.details() or ""
             code = error.code()
             if code == grpc.StatusCode.UNAVAILABLE:
-                raise _NotReady(said) from error
+                raise _NotReady(" ".join(said.split())) from error
             if code == grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise _too_slow(server) from error
             if code == grpc.StatusCode.INVALID_ARGUMENT:
-                raise PictureError(reason(details)) from error
-            raise ValueError(
-                f"{server.url} refused the request for model {server.model!r}: {said} ({code.name})"
-            ) from error
+                raise _invalid_argument(said, server) from error
+            raise _refused(f"{said} ({code.name})", server) from error
 
     return ask
 

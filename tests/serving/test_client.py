@@ -20,6 +20,9 @@ from alexnet_tf import predict as predict_door
 from alexnet_tf.serving import client
 from alexnet_tf.serving.predictor import PictureError
 
+# TF Serving gives this the code that it gives to a bad picture (server_core.cc).
+UNKNOWN_LABEL = "Unrecognized servable version label: nobody"
+
 
 class Backend:
     """What both stand-ins answer: the SavedModel's signature, or a fault for the first requests."""
@@ -32,12 +35,14 @@ class Backend:
         self.faults = []  # (kind, seconds) for the next requests
         self.requests = 0
         self.labels = []
+        self.batches = []
 
     def fault(self):
         self.requests += 1
         return self.faults.pop(0) if self.faults else None
 
     def __call__(self, files):
+        self.batches.append(len(files))
         serve = self.loaded.signatures["serving_default"]
         outputs = serve(image_bytes=self.tf.constant(files, self.tf.string))
         return {name: value.numpy() for name, value in outputs.items()}
@@ -75,6 +80,8 @@ def rest_server(backend, port=0):
                 return self.answer(200, b"<html>a proxy's page</html>")
             if not self.path.startswith("/v1/models/alexnet"):
                 return self.answer(404, {"error": "Servable not found for request: Latest(other)"})
+            if "/labels/nobody:" in self.path:
+                return self.answer(400, {"error": UNKNOWN_LABEL})
             backend.labels.append(self.path.removeprefix("/v1/models/alexnet"))
             assert body["signature_name"] == "serving_default"
             files = [base64.b64decode(instance["b64"]) for instance in body["instances"]]
@@ -88,8 +95,10 @@ def rest_server(backend, port=0):
                     "scores": outputs["scores"][n].tolist(),
                     "probabilities": outputs["probabilities"][n].tolist(),
                 }
-                for n in range(len(files))
+                for n in range(len(files) - (fault == "short"))
             ]
+            if fault == "ragged":
+                rows[0]["scores"] = rows[0]["scores"][:1]
             return self.answer(200, {"predictions": rows})
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
@@ -119,6 +128,8 @@ def grpc_server(backend, port=0):
                 context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request: other")
             assert request.model_spec.signature_name == "serving_default"
             label = request.model_spec.version_label
+            if label == "nobody":
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNKNOWN_LABEL)
             backend.labels.append(f"/labels/{label}:predict" if label else ":predict")
             try:
                 outputs = backend(list(tf.make_ndarray(request.inputs["image_bytes"])))
@@ -126,7 +137,8 @@ def grpc_server(backend, port=0):
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
             response = predict_pb2.PredictResponse()
             for name, value in outputs.items():
-                response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+                rows = value[: len(value) - (fault == "short")]
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(rows))
             return response
 
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
@@ -180,7 +192,7 @@ def test_a_server_that_is_starting_is_waited_for(backend, pictures, start):
     backend.requests = 0
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, [content])
-        time.sleep(1)  # nobody listens yet
+        time.sleep(0.4)  # nobody listens yet
         with start(backend, port):
             outputs = answer.result(timeout=30)
     assert backend.requests == 3 and outputs["probabilities"].shape == (1, 14)
@@ -224,6 +236,85 @@ def test_refusals_are_passed_on(backend, pictures, bad_pictures, start):
             client.open_server(client.Server(url, model="other"))([file.read()])
 
 
+@SERVERS
+def test_an_unknown_label_is_said_once_and_not_of_each_picture(backend, pictures, start, capsys):
+    files = [pictures["small.png"], pictures["grey.png"]]
+    backend.requests = 0
+    with start(backend) as url:
+        assert predict_door.main([f"--server={url}", "--version_label=nobody", *files]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ") and UNKNOWN_LABEL in line and url in line
+    assert backend.requests == 1
+
+
+@SERVERS
+def test_a_request_without_pictures_is_not_sent(backend, start):
+    backend.requests = 0
+    with start(backend) as url, pytest.raises(PictureError, match="holds no picture"):
+        client.open_server(client.Server(url))([])
+    assert backend.requests == 0
+
+
+@SERVERS
+def test_rows_for_other_pictures_are_no_answer(backend, pictures, start):
+    with open(pictures["small.png"], "rb") as file:
+        content = file.read()
+    backend.faults[:] = ["short"]
+    with start(backend) as url:
+        ask = client.open_server(client.Server(url))
+        with pytest.raises(ValueError, match=r"2 picture\(s\) .* a row for each picture"):
+            ask([content, content])
+        outputs = ask([content])
+    assert {name: value.dtype.kind for name, value in outputs.items()} in (
+        {"classes": "U", "scores": "f", "probabilities": "f"},
+        {"classes": "O", "scores": "f", "probabilities": "f"},
+    )
+    assert outputs["scores"].dtype == outputs["probabilities"].dtype == np.float32
+
+
+def test_numbers_that_fit_no_table_are_no_answer(backend, pictures):
+    backend.faults[:] = ["ragged"]
+    with open(pictures["small.png"], "rb") as file:
+        content = file.read()
+    with rest_server(backend) as url:
+        ask = client.open_server(client.Server(url))
+        with pytest.raises(ValueError, match="does not answer as TF Serving does"):
+            ask([content, content])
+
+
+def test_the_wrong_port_or_scheme_is_said_at_once(backend, pictures):
+    """REST asked at the gRPC port, and https at a port without it, answer with gibberish."""
+    with open(pictures["small.png"], "rb") as file:
+        content = file.read()
+    started = time.monotonic()
+    with grpc_server(backend) as url:
+        ask = client.open_server(client.Server(url.replace("grpc", "http")))
+        with pytest.raises(ValueError, match="does not answer as TF Serving does"):
+            ask([content])
+    with rest_server(backend) as url:
+        ask = client.open_server(client.Server(url.replace("http", "https")))
+        with pytest.raises(ConnectionError, match="over https"):
+            ask([content])
+    assert time.monotonic() - started < 20  # a server that is starting gets 60 s
+
+
+@SERVERS
+def test_the_benchmark_measures_the_server_too(backend, exported, start, tmp_path):
+    from alexnet_tf import benchmark
+
+    output = tmp_path / "serve.json"
+    flags = [f"--saved_model={exported}", "--batch_size=2", "--clients=2", "--requests=2"]
+    backend.batches.clear()
+    with start(backend) as url:
+        code = benchmark.main(["serve", *flags, f"--server={url}", f"--output={output}"])
+    assert code == 0
+    *_, row = json.loads(output.read_text())["rows"]
+    assert (row["form"], row["batch_size"], row["clients"]) == ("server, JPEG files", 2, 2)
+    assert len(row["seconds"]) == 4 and 0 < row["p50_ms"] <= row["p99_ms"]
+    # Two requests that are not timed, and two of each of the two clients.
+    assert backend.batches == [2] * 6
+
+
 def test_a_page_of_something_else_is_not_taken_for_an_answer(backend, pictures):
     backend.faults[:] = ["page"]
     with rest_server(backend) as url, open(pictures["small.png"], "rb") as file:
@@ -237,6 +328,12 @@ def test_wrong_flags_end_with_one_sentence(pictures, capsys):
     for flags, wanted, sentence in [
         (["--server=ftp://here", picture], 1, "is no server"),
         (["--server=localhost:8501", picture], 1, "is no server"),
+        (["--server=http://here:99999", picture], 1, "is no server"),
+        (["--server=http://[::1", picture], 1, "is no server"),
+        (["--server=grpc://here", picture], 1, "is no server"),
+        (["--server=grpc://here:8500/v1", picture], 1, "is no server"),
+        (["--server=http://h", "--timeout=0", picture], 2, "--timeout"),
+        (["--server=http://h", "--patience=-1", picture], 2, "--patience"),
         (["--server=http://h", "--labels=x", picture], 2, "--labels is not for --server"),
         (["--model=x", "--timeout=3", picture], 2, "--timeout is only for --server"),
     ]:

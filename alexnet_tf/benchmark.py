@@ -10,7 +10,6 @@ serve   an exported network: latency and throughput by --batch_size and --client
 Every run is kept in the JSON file that --output names.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -78,13 +77,13 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
             raise door.UsageError(f"--{name} means nothing to {mode}: leave it out.")
     result, text = {"step": _step, "input": _input, "train": _train, "serve": _serve}[mode](flags)
 
-    from alexnet_tf import evaluation
+    from alexnet_tf import atomic
     from alexnet_tf.benchmarking import timing
 
     print(timing.describe(result["machine"]))
     print(text)
     if flags.output:
-        evaluation.write_results(flags.output, {"benchmark": mode, **result})
+        atomic.write_json(flags.output, {"benchmark": mode, **result})
         print(f"Every single time is in {flags.output}")
     return door.EXIT_OK
 
@@ -106,9 +105,10 @@ def _step(flags):
 
 def _input(flags):
     from alexnet_tf.benchmarking import inputs, report
+    from data_prep import photos
 
     settings = inputs.InputSettings(
-        data_dir=flags.data_dir or _photographs(),
+        data_dir=flags.data_dir or photos.cached_photos(),
         model=flags.model,
         batch_size=_one(_numbers(flags, "batch_size", (128,)), "batch_size"),
         batches=flags.batches,
@@ -120,6 +120,7 @@ def _input(flags):
 
 def _train(flags):
     from alexnet_tf.benchmarking import report, together
+    from data_prep import photos
 
     settings = together.TrainSettings(
         model=flags.model,
@@ -128,7 +129,7 @@ def _train(flags):
         strategy=_one(_words(flags, "strategy", _STRATEGIES), "strategy"),
         devices=flags.devices,
         runs=flags.runs,
-        data_dir=flags.data_dir or _photographs(),
+        data_dir=flags.data_dir or photos.cached_photos(),
     )
     result = together.measure_train(settings)
     return result, report.train_text(result)
@@ -171,16 +172,6 @@ def _one(values: tuple, name: str):
     if len(values) != 1:
         raise door.UsageError(f"--{name} has {len(values)} values: expected one here.")
     return values[0]
-
-
-def _photographs() -> str:
-    """Where the embedded photographs lie as records; prepared on first use."""
-    from data_prep import photos
-
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    directory = os.path.join(cache, "alexnet_tf", "photographs")
-    photos.prepare_photos(directory)
-    return directory
 
 
 if __name__ == "__main__":

@@ -62,26 +62,18 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         raise door.UsageError("--seeds: expected different numbers from 0 on, such as 0,1,2.")
     from alexnet_tf.experiments import runner
     from alexnet_tf.training import loop
+    from data_prep import photos
 
+    data_dir = flags.data_dir or photos.cached_photos()
     names = list(EXPERIMENTS) if args[0] == "all" else args
     workdir = flags.workdir or os.path.join("runs", f"reproduce-{flags.scale}")
     try:
-        runner.reproduce(names, flags.data_dir or _photographs(), workdir, flags.scale, seeds)
+        runner.reproduce(names, data_dir, workdir, flags.scale, seeds)
     except loop.Interrupted as stop:
         print(stop, file=sys.stderr)
         return 75  # EX_TEMPFAIL: the same command goes on
     print(f"Written: {os.path.join(workdir, 'report.html')} and report.md beside it")
     return door.EXIT_OK
-
-
-def _photographs() -> str:
-    """Where the embedded photographs lie as records; prepared on first use, as for train."""
-    from data_prep import photos
-
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    directory = os.path.join(cache, "alexnet_tf", "photographs")
-    photos.prepare_photos(directory)
-    return directory
 
 
 if __name__ == "__main__":

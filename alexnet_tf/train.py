@@ -95,6 +95,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     import tensorflow as tf
 
     from alexnet_tf.training import cluster, debugging, distribution, loop
+    from data_prep import photos
 
     if flags.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -110,7 +111,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         )
     run = loop.Run(
         recipe=recipe,
-        data_dir=flags.data_dir or _photographs(),
+        data_dir=flags.data_dir or photos.cached_photos(),
         workdir=flags.workdir or os.path.join("runs", name),
         seed=flags.seed,
         first_label=flags.first_label,
@@ -197,16 +198,6 @@ def _checkpoint_every(text: str) -> tuple[int, float]:
             f"--checkpoint_every={text!r} is not understood: expected steps (500) or minutes (10m)."
         )
     return (0, 60.0 * int(number)) if text.endswith("m") else (int(number), 0.0)
-
-
-def _photographs() -> str:
-    """Where the embedded photographs lie as records; prepared on first use."""
-    from data_prep import photos
-
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    directory = os.path.join(cache, "alexnet_tf", "photographs")
-    photos.prepare_photos(directory)
-    return directory
 
 
 def _report(workdir: str, results: dict) -> None:

@@ -71,7 +71,7 @@ def _main(flags, args) -> int:
     import contestants
     import pictures
 
-    from alexnet_tf import evaluation
+    from alexnet_tf import atomic
     from alexnet_tf.benchmarking import timing
 
     count = (WARM + TIMED + COLD) * flags.batch_size
@@ -89,7 +89,7 @@ def _main(flags, args) -> int:
         result = contestants.compete(entries, flags.rounds)
     contestants.print_rates(result, OURS, "pictures/s")
     machine = {**timing.machine(), "peers_python": _version(flags.peers_python)}
-    evaluation.write_results(
+    atomic.write_json(
         flags.output,
         {
             "benchmark": "input_pipeline",

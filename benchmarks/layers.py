@@ -12,7 +12,6 @@ Three comparisons on this machine, each with its peer taking turns in the same p
 It prints medians, spreads and ratios, and writes every single time to --output as JSON.
 """
 
-import json
 import os
 import pathlib
 import platform
@@ -22,7 +21,7 @@ import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import atomic, door
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "layers.json"
 
@@ -51,12 +50,8 @@ def _main(flags, args) -> int:
         report("grouped convolutions alone", convolution_forms, runs, step_batch),
         report("a whole training step of AlexNet", step_forms, runs, step_batch),
     ]
-    output = pathlib.Path(flags.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    aside = output.with_suffix(".tmp")
-    aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, output)
-    print(f"every time is in {output}")
+    atomic.write_json(flags.output, result, indent=1)
+    print(f"every time is in {flags.output}")
     return 0
 
 

@@ -26,15 +26,13 @@ are 1, and the bytes decide: mirrored's are the same for any batch, towers' grow
 """
 
 import dataclasses
-import json
-import os
 import pathlib
 import sys
 import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import atomic, door
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "parallelism.json"
 STRATEGIES = ("none", "mirrored", "towers")
@@ -66,12 +64,8 @@ def _main(flags, args) -> int:
         )
     result = measure(sizes, 1 if flags.quick else flags.runs)
     print(text(result))
-    output = pathlib.Path(flags.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    aside = output.with_suffix(".tmp")
-    aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, output)
-    print(f"every time is in {output}")
+    atomic.write_json(flags.output, result, indent=1)
+    print(f"every time is in {flags.output}")
     return 0
 
 

@@ -55,7 +55,7 @@ def _main(flags, args) -> int:
 
     import contestants
 
-    from alexnet_tf import evaluation
+    from alexnet_tf import atomic
     from alexnet_tf.benchmarking import serve, timing
     from alexnet_tf.models import trained
     from alexnet_tf.serving import precision as precisions
@@ -89,7 +89,7 @@ def _main(flags, args) -> int:
     if flags.data_dir:
         result["top1_error"] = _errors(networks, flags.data_dir)
     _print(result)
-    evaluation.write_results(flags.output, result)
+    atomic.write_json(flags.output, result)
     print(f"every time is in {os.path.relpath(flags.output)}")
     return door.EXIT_OK
 

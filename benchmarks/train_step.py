@@ -65,7 +65,7 @@ def _main(flags, args) -> int:
             raise door.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
     import contestants
 
-    from alexnet_tf import evaluation
+    from alexnet_tf import atomic
     from alexnet_tf.benchmarking import timing
 
     script = str(ROOT / "benchmarks" / "train_peers.py")
@@ -83,7 +83,7 @@ def _main(flags, args) -> int:
         result = contestants.compete(entries, flags.rounds, warm=0)
         contestants.print_rates(result, OURS, "images/s")
         parts.append({"precision": precision, **result, **_share(result)})
-    evaluation.write_results(
+    atomic.write_json(
         flags.output,
         {
             "benchmark": "train_step",

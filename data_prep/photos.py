@@ -208,6 +208,16 @@ def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, se
     return output_dir
 
 
+def cached_photos() -> str:
+    """The directory of `prepare_photos` in the user's cache, prepared on first use.
+
+    It is alexnet_tf/photographs under $XDG_CACHE_HOME or ~/.cache: the data of the front doors that
+    do without --data_dir.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return prepare_photos(os.path.join(cache, "alexnet_tf", "photographs"))
+
+
 def _is_written(output_dir: str, settings: dict) -> bool:
     if not os.path.exists(output_dir) or (os.path.isdir(output_dir) and not os.listdir(output_dir)):
         return False

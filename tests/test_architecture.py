@@ -51,8 +51,8 @@ DOORS = {
     "data_prep.photos",
     "data_prep.verify",
 }
-# Doors may use these besides the rooms; so may the rooms where the package's version is needed.
-SHARED = {"alexnet_tf", "alexnet_tf.door", "alexnet_tf.inputs"}
+# Doors may use these besides the rooms; so may the rooms, for the version and for writing files.
+SHARED = {"alexnet_tf", "alexnet_tf.atomic", "alexnet_tf.door", "alexnet_tf.inputs"}
 
 
 def _modules():

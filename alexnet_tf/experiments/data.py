@@ -5,6 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import atomic
 from alexnet_tf.data import evaluation_data, preprocessing, records
 
 _DONE = "derived.json"
@@ -32,8 +33,6 @@ def derive(
     if os.path.exists(os.path.join(directory, _DONE)):
         return directory
     import tensorflow_datasets as tfds
-
-    from alexnet_tf.training import reports
 
     size = image_size or dataset.format.image_size
     os.makedirs(directory, exist_ok=True)
@@ -67,7 +66,7 @@ def derive(
         **components,
     )
     # Last, so that an interrupted copy starts again.
-    reports.write_json(os.path.join(directory, _DONE), {"source": dataset.path, "counts": counts})
+    atomic.write_json(os.path.join(directory, _DONE), {"source": dataset.path, "counts": counts})
     return directory
 
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 
+from alexnet_tf import atomic
 from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
 
@@ -95,7 +96,7 @@ class Setting:
         """What `compute` returned when it was first called under this name in this workdir."""
         path = self.path("steps", f"{name}.json")
         if not os.path.exists(path):
-            reports.write_json(path, compute())
+            atomic.write_json(path, compute())
         with open(path, encoding="utf-8") as file:
             return json.load(file)
 

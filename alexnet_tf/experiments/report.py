@@ -5,8 +5,8 @@ import html
 import os
 from collections.abc import Mapping
 
+from alexnet_tf import atomic
 from alexnet_tf.experiments.findings import Finding, Row, Setting
-from alexnet_tf.training import reports
 
 NOT_RUN = "not run"
 _COLUMNS = ("Claim", "Published", "Source", "Measured here", "Seeds", "Spread", "Remark")
@@ -40,8 +40,8 @@ def write_report(
       The two paths.
     """
     paths = setting.path("report.md"), setting.path("report.html")
-    reports.write_text(paths[0], _markdown(findings, commands, setting, machine))
-    reports.write_text(paths[1], _html(findings, commands, setting, machine))
+    atomic.write_text(paths[0], _markdown(findings, commands, setting, machine))
+    atomic.write_text(paths[1], _html(findings, commands, setting, machine))
     return paths
 
 

@@ -6,11 +6,11 @@ import os
 import platform
 from collections.abc import Sequence
 
+from alexnet_tf import atomic
 from alexnet_tf.data import records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.findings import SCALES, Finding, Setting, describe_data
 from alexnet_tf.experiments.registry import EXPERIMENTS
-from alexnet_tf.training import reports
 
 SMOKE = "a smoke run measures nothing"
 _SETTING_FILE = "setting.json"
@@ -83,7 +83,7 @@ def _one(name: str, setting: Setting) -> Finding:
         "command": _command(name, setting),
         "finding": finding.to_json(),
     }
-    reports.write_json(path, content)
+    atomic.write_json(path, content)
     return finding
 
 
@@ -97,7 +97,7 @@ def _report(setting: Setting) -> None:
                 contents[name] = json.load(file)
     machine = describe_machine()
     results = {"data": setting.data, "scale": setting.scale.name, "machine": machine, **contents}
-    reports.write_json(setting.path("results.json"), results)
+    atomic.write_json(setting.path("results.json"), results)
     findings = {name: Finding.from_json(one["finding"]) for name, one in contents.items()}
     commands = {name: one["command"] for name, one in contents.items()}
     report.write_report(findings, commands, setting, machine)
@@ -115,7 +115,7 @@ def _require_same_setting(workdir: str, data_dir: str, scale: str) -> None:
     path = os.path.join(workdir, _SETTING_FILE)
     wanted = {"data_dir": os.path.abspath(data_dir), "scale": scale}
     if not os.path.exists(path):
-        reports.write_json(path, wanted)
+        atomic.write_json(path, wanted)
         return
     with open(path, encoding="utf-8") as file:
         known = json.load(file)

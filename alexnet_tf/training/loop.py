@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from alexnet_tf import evaluation
+from alexnet_tf import atomic, evaluation
 from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
@@ -371,7 +371,7 @@ class _Trainer:
             with results_written(self.run.workdir):
                 reports.write_metrics(self.run.workdir, progress.history)
                 reports.write_model(self.run.workdir, self.model)
-                reports.write_json(os.path.join(self.run.workdir, "results.json"), results)
+                atomic.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results
 
 

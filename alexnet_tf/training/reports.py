@@ -1,4 +1,4 @@
-"""What a run leaves in its workdir besides checkpoints. Each file is written aside and renamed."""
+"""What a run leaves in its workdir besides checkpoints. Each file is whole or not there."""
 
 import csv
 import dataclasses
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import alexnet_tf
+from alexnet_tf import atomic
 
 METRICS = (
     "epoch",
@@ -35,32 +36,13 @@ def as_json(value):
     return json.loads(json.dumps(value))
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a small text file atomically."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_json(path: str | os.PathLike, content: dict) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
 def write_metrics(workdir: str, history: list[dict]) -> None:
     """metrics.csv: one row per finished epoch; errors are fractions."""
     text = io.StringIO()
     writer = csv.DictWriter(text, METRICS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
+    atomic.write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
@@ -74,13 +56,8 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
 
 def write_model(workdir: str, model: keras.Model) -> None:
     """model.keras: the whole network, preprocessing included."""
-    path = pathlib.Path(workdir) / "model.keras"
-    aside = path.with_name(".writing-model.keras")
-    try:
+    with atomic.replacing(pathlib.Path(workdir) / "model.keras") as aside:
         model.save(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_config(run, dataset, strategy) -> None:
@@ -104,7 +81,7 @@ def write_config(run, dataset, strategy) -> None:
         },
         "git_commit": _git_commit(),
     }
-    write_json(pathlib.Path(run.workdir) / "config.json", content)
+    atomic.write_json(pathlib.Path(run.workdir) / "config.json", content)
 
 
 def _git_commit() -> str | None:

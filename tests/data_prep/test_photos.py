@@ -109,6 +109,19 @@ def test_written_photos_are_kept_and_nothing_else_is_overwritten(tmp_path):
         photos.write_photos(str(tmp_path / "other"), 14, 14)
 
 
+def test_the_photographs_of_the_front_doors_lie_in_the_users_cache(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(photos, "prepare_photos", lambda place: asked.append(place) or place)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert photos.cached_photos() == str(tmp_path / "cache" / "alexnet_tf" / "photographs")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert photos.cached_photos() == str(
+        tmp_path / "home" / ".cache" / "alexnet_tf" / "photographs"
+    )
+    assert len(asked) == 2
+
+
 def test_prepare_photos_makes_a_data_set_once(tmp_path):
     from alexnet_tf.data import records
 

@@ -4,6 +4,7 @@ python saved_models/predict_example.py saved_models/alexnet/1 PICTURE...
 """
 
 import os
+import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,8 +15,15 @@ sys.modules["keras"] = sys.modules["alexnet_tf"] = None
 def main(model: str, pictures: list[str]) -> None:
     import tensorflow as tf
 
-    predict = tf.saved_model.load(model).signatures["serving_default"]
-    outputs = predict(image_bytes=tf.constant([tf.io.read_file(path).numpy() for path in pictures]))
+    try:
+        predict = tf.saved_model.load(model).signatures["serving_default"]
+        files = [pathlib.Path(picture).read_bytes() for picture in pictures]
+        outputs = predict(image_bytes=tf.constant(files))
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    except tf.errors.InvalidArgumentError as error:
+        # It is the whole request that fails: ask about the pictures one by one to know which.
+        sys.exit(f"error: a picture was refused: {' '.join(error.message.split())}")
     for row, path in enumerate(pictures):
         best = zip(outputs["classes"][row].numpy(), outputs["scores"][row].numpy(), strict=True)
         answer = ", ".join(f"{name.decode()} {score:.1%}" for name, score in list(best)[:3])

@@ -53,6 +53,13 @@ def test_onnxruntime_gives_the_networks_probabilities(cifarnet, make_dataset, tm
     crops = crops_of(path, network)
     (found,) = session.run(["probabilities"], {"crops": crops})
     np.testing.assert_allclose(found, network.model(crops, training=False), atol=1e-5)
+    # ONNX has no op that refuses in words: the runtime's own error, or no rows.
+    try:
+        (nothing,) = session.run(["probabilities"], {"crops": crops[:0]})
+    except Exception as error:
+        assert type(error).__module__.startswith("onnxruntime"), error
+    else:
+        assert nothing.shape == (0, 7)
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["class_names"]) == NAMES
     assert os.listdir(tmp_path).count("net.onnx") == 1
@@ -79,13 +86,21 @@ def test_litert_gives_the_networks_probabilities(
         f"--quantization={quantization}",
     )
     assert code == 0, err
-    assert "Compared on 9 pictures" in out
     network = trained.open_model(cifarnet)
     crops = crops_of(path, network)
-    runner = tf.lite.Interpreter(model_path=output).get_signature_runner()
+    interpreter = tf.lite.Interpreter(model_path=output)
+    runner = interpreter.get_signature_runner()
     found = np.concatenate([runner(crops=crop[None])["probabilities"] for crop in crops])
     wanted = network.model(crops, training=False).numpy()
     np.testing.assert_allclose(found, wanted, atol=tolerance)
+    agreement = np.mean(found.argmax(1) == wanted.argmax(1))
+    assert "Compared on 9 pictures: largest difference of a probability" in out
+    assert f"top-1 agreement {agreement:.1%}" in out
+    # Only ranges that were learnt from pictures make what flows between the layers integers.
+    flowing = [t for t in interpreter.get_tensor_details() if -1 in t["shape_signature"][:1]]
+    assert len(flowing) > 10  # the inputs and outputs of layers, with the batch's open size
+    integers = sum(t["dtype"] == np.int8 for t in flowing)
+    assert (integers > 5) == (quantization == "int8"), integers
     parameters = network.model.count_params()
     per_weight = {"float32": 4, "float16": 2, "dynamic_int8": 1, "int8": 1}[quantization]
     # Graph and biases come on top; the next larger type would be twice as large.

@@ -164,7 +164,9 @@ def _plan(source, folder, layout, settings):
     from tqdm import tqdm
 
     classes = layout.classes(source) if layout.classes else None
-    found = layout.pictures(source, os.path.join(folder, UNPACKED))
+    # Paths of pictures are relative to the source, except for those of pictures that lie elsewhere.
+    home = folder if storage.is_remote(folder) else os.path.abspath(folder)
+    found = layout.pictures(source, os.path.join(home, UNPACKED))
     with (
         tqdm(found, desc="look", unit="picture") as looking,
         _local_folder(folder) as local,

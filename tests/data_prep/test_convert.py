@@ -53,6 +53,24 @@ def test_plain_tfds_reads_it(prepared, photo_folders):
             assert names[row["label"]] == row["synset"].decode()
 
 
+def test_places_may_be_relative_where_pictures_are_unpacked_first(tmp_path, monkeypatch, real):
+    """As `--source=CIFAR10_BATCHES --output=cifar10` in the documents: the same records."""
+    photo = real.photograph("coffee", 200, 300)
+    for number, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
+        planes = photo[number * 16 :, number * 16 :][:32, :32].transpose(2, 0, 1)
+        row = bytes([number]) + np.ascontiguousarray(planes).tobytes()
+        real.write(tmp_path / "batches" / f"{name}.bin", row)
+    preparation.prepare(str(tmp_path / "batches"), str(tmp_path / "absolute"), workers=1)
+    monkeypatch.chdir(tmp_path)
+    preparation.prepare("batches", "relative", workers=1)
+    records_of = {
+        folder: {name: sha for name, sha in digests(folder).items() if "tfrecord" in name}
+        for folder in ("absolute", "relative")
+    }
+    assert len(records_of["relative"]) == 2
+    assert records_of["relative"] == records_of["absolute"]
+
+
 def test_pictures_are_what_preprocessing_makes_of_the_files(prepared, photo_folders):
     builder = tfds.builder_from_directory(prepared)
     for row in tfds.as_numpy(builder.as_dataset(split="validation").take(12)):

@@ -29,7 +29,7 @@ from alexnet_tf.training import reports
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.schedules import plateau_rate
+from alexnet_tf.training.schedules import current_rate, plateau_rate
 
 _PICTURES = 8  # that are drawn
 
@@ -82,7 +82,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = inner_optimizer(self.optimizer or self.model.optimizer)
-        scalars = {"learning_rate": float(optimizer.learning_rate), **(logs or {})}
+        scalars = {"learning_rate": current_rate(optimizer), **(logs or {})}
         step = _steps_done(optimizer)
         with self.writer.as_default(step=step):
             for name, value in scalars.items():
@@ -193,7 +193,7 @@ class MetricsLog(keras.callbacks.Callback):
         row.update(
             epoch=epoch + 1,
             step=_steps_done(optimizer),
-            learning_rate=float(optimizer.learning_rate),
+            learning_rate=current_rate(optimizer),
             seconds=time.monotonic() - self._began,
         )
         for name, value in (logs or {}).items():

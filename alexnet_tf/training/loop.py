@@ -25,7 +25,7 @@ from alexnet_tf.training.failures import Diverged, explained, results_written
 from alexnet_tf.training.interruption import Interrupted, StopRequest, stop_requests
 from alexnet_tf.training.optimizers import SharedLossScale
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.schedules import make_optimizer, plateau_rate
+from alexnet_tf.training.schedules import current_rate, make_optimizer, plateau_rate
 from alexnet_tf.training.step import (
     input_size,
     make_network,
@@ -247,7 +247,7 @@ class _Trainer:
         pending, started, saved = [], time.monotonic(), time.monotonic()
         while True:
             if (progress.step + 1) % self.steps == 0:
-                rate = float(self.optimizer.learning_rate)  # of the epoch's last step
+                rate = current_rate(self.optimizer)  # of the epoch's last step
             # The wish of one worker to stop reaches all of them with the step's sums.
             wish = tf.constant(float(stop.requested))
             batch = next(batches)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import keras
+import tensorflow as tf
 
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import RatesByEpoch, Recipe
@@ -61,6 +62,14 @@ def step_rates(initial: float, rates: RatesByEpoch, steps_per_epoch: int) -> Ste
     """Rates per epoch as rates per step; a part of an epoch is rounded to a step."""
     boundaries = [round(epoch * steps_per_epoch) for epoch, _ in rates]
     return StepRates(initial, boundaries, [rate for _, rate in rates])
+
+
+def current_rate(optimizer) -> float:
+    """The rate of an optimiser's next step, from its schedule or its variable.
+
+    A variable that replicas share, as "plateau" sets it under a strategy, has no `float()`.
+    """
+    return float(tf.convert_to_tensor(optimizer.learning_rate))
 
 
 def plateau_rate(recipe: Recipe, errors: list[float]) -> float:

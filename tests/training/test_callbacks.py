@@ -13,7 +13,7 @@ from PIL import Image
 
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 from alexnet_tf.data.records import open_dataset
-from alexnet_tf.training import callbacks, loop
+from alexnet_tf.training import callbacks, distribution, loop
 from alexnet_tf.training.recipes import RECIPES, Recipe
 from alexnet_tf.training.schedules import make_optimizer
 from alexnet_tf.training.step import make_network, training_mean
@@ -192,18 +192,19 @@ def test_fit_goes_on_inside_an_epoch_with_dropout(photo_records, tmp_path):
     assert int(model.get_layer("drop6").step) == 4
 
 
-def test_the_plateau_lowers_the_rate_in_fit():
+@pytest.mark.parametrize("strategy", ["none", "mirrored"])
+def test_the_plateau_lowers_the_rate_in_fit(strategy, tmp_path):
     recipe = Recipe(schedule="plateau", learning_rate=0.01, patience=2)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.compile(make_optimizer(recipe, 1), "mse", jit_compile=False)
-    rates = []
-    watch = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: rates.append(float(model.optimizer.learning_rate))
-    )
+    with distribution.make_strategy(strategy).scope():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile(make_optimizer(recipe, 1), "mse", jit_compile=False)
     # Targets that are not numbers never improve the validation loss.
     x, y, never = np.zeros((4, 3)), np.zeros((4, 2)), np.full((4, 2), np.nan)
     plateau = callbacks.PlateauRate(recipe)
-    model.fit(x, y, validation_data=(x, never), epochs=6, callbacks=[plateau, watch], verbose=0)
+    logs = [plateau, callbacks.MetricsLog(tmp_path), callbacks.TensorBoardLog(tmp_path / "board")]
+    model.fit(x, y, validation_data=(x, never), epochs=6, callbacks=logs, verbose=0)
+    with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 1e-4, 1e-4])
     with pytest.raises(ValueError, match=r"looks at 'val_loss', but the epoch's logs have \['loss"):
         model.fit(x, y, callbacks=[callbacks.PlateauRate(recipe)], verbose=0)

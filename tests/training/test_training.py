@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from alexnet_tf.training import distribution, loop
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
-from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.training.recipes import RECIPES, Recipe
+from alexnet_tf.training.schedules import plateau_rate
 from alexnet_tf.training.step import make_network
 
 RECIPE = Recipe(
@@ -94,6 +95,19 @@ def test_two_replicas_give_the_losses_and_weights_of_one(straight, photo_records
         moved = [weights[path] - initial for weights in ends]
         apart = np.linalg.norm(moved[0] - moved[1]) / np.linalg.norm(moved[0])
         assert apart < 1e-3, f"the updates of {path} differ by {apart:.2%}"
+
+
+def test_the_papers_schedule_under_a_strategy(photo_records, tmp_path):
+    """Its rate is a variable that the replicas share."""
+    recipe = dataclasses.replace(
+        RECIPES["cifarnet"], schedule="plateau", rate_steps=(), patience=1, epochs=3, batch_size=48
+    )
+    strategy = distribution.make_strategy("mirrored", 2)
+    loop.train(loop.Run(recipe, photo_records, str(tmp_path)), strategy)
+    rows = _rows(tmp_path)
+    errors = [float(row["validation_top1_error"]) for row in rows]
+    wanted = [plateau_rate(recipe, errors[:epoch]) for epoch in range(3)]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("step", [3, 6])

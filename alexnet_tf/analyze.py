@@ -78,9 +78,9 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     _require_ending(command, flags.output)
     numbers = _COMMANDS[command](flags)
     if numbers is not None:
-        from alexnet_tf import evaluation
+        from alexnet_tf import atomic
 
-        evaluation.write_results(f"{os.path.splitext(flags.output)[0]}.json", numbers)
+        atomic.write_json(f"{os.path.splitext(flags.output)[0]}.json", numbers)
     if flags.output is not None:
         print(f"Written: {flags.output}")
     return door.EXIT_OK
@@ -118,7 +118,8 @@ def _filters(flags) -> dict:
     from alexnet_tf.models import trained
 
     model = trained.open_model(flags.workdir).model
-    found = filters.draw_filters(plots.first_kernels(model), flags.output)
+    kernels, groups = plots.first_kernels(model), plots.kernel_groups(model)
+    found = filters.draw_filters(kernels, flags.output, groups)
     for group in found["groups"]:
         print(
             f"{group['kernels']} kernels, mean colour selectivity "
@@ -178,7 +179,9 @@ def _saliency(flags) -> dict:
     if flags.image is None:
         dataset = records.open_dataset(flags.data_dir)
         stored, truth = pictures.of_split(dataset, flags.split, flags.number)
-        names = names or dataset.synsets
+        # The data's names are the outputs' only where there are as many.
+        if names is None and dataset.classes == network.classes:
+            names = dataset.synsets
     else:
         stored = pictures.of_file(flags.image, network.image_size, network.channels)
     size = max(network.image_size, network.crop_size)

@@ -90,14 +90,16 @@ def make_dataset(tmp_path):
             with tf.io.TFRecordWriter(str(directory / name)) as writer:
                 for n in range(bounds[shard], bounds[shard + 1]):
                     image = pictures[n].tobytes() if encoding == "raw" else encode_jpeg(pictures[n])
-                    writer.write(
-                        records.encode_example(image, labels[n], f"{n}.jpg", synsets[labels[n]])
-                    )
-        # TFDS counts the records itself.
+                    # A label of -1 stands for none, as in TFDS.
+                    synset = synsets[labels[n]] if labels[n] >= 0 else ""
+                    writer.write(records.encode_example(image, labels[n], f"{n}.jpg", synset))
+        # TFDS counts the records itself, and then reads one, where there is one.
         tfds.folder_dataset.write_metadata(
             data_dir=str(directory),
             features=records.tfds_features(records.RecordFormat(size, 3, encoding), synsets),
+            check_data=bool(count),
         )
-        return str(directory), np.stack(pictures), np.array(labels)
+        pixels = np.stack(pictures) if pictures else np.zeros((0, size, size, 3), np.uint8)
+        return str(directory), pixels, np.array(labels, int)
 
     return make

@@ -163,6 +163,8 @@ def _draw_network(axes, layers: list[Block]) -> None:
         note = "nothing crosses between the halves (two GPUs) before the last layer"
         if crossing:
             note = f"orange: crosses between the halves (two GPUs), into {', '.join(crossing)}"
+            if any("both halves" in words for layer in layers for words in layer.then):
+                note += "; response normalisation (LRN) reads both halves too"
         axes.text(0, axes.get_ylim()[0], note, fontsize=8.5, color="#444444", va="bottom")
 
 

@@ -1,14 +1,17 @@
 """What a layer says about pictures, and which pictures it finds alike (paper, section 6.1)."""
 
-import contextlib
 import os
 
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import atomic
 from alexnet_tf.analysis import plots
 from alexnet_tf.data import evaluation_data, records
 from alexnet_tf.models import trained
+
+# 4096 numbers of as many pictures are 134 MB in float64; those of 50,000 would be 1.6 GB.
+_ROWS = 4096
 
 
 def layer_features(
@@ -65,16 +68,25 @@ def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.n
     Raises:
       ValueError: not enough pictures.
     """
-    rows = np.asarray(features, np.float64).reshape(len(features), -1)
+    rows = np.asarray(features).reshape(len(features), -1)
     if len(rows) < 2:
         raise ValueError("One picture has no neighbours: name a split of at least two.")
     if not 1 <= count < len(rows):
         raise ValueError(f"{len(rows)} pictures have no {count} neighbours each: ask for fewer.")
-    # Differences, not the expansion of the square: that one loses small distances.
-    distances = np.stack([np.sqrt(((rows - rows[q]) ** 2).sum(axis=1)) for q in queries])
+    distances = np.stack([_distances(rows, rows[query]) for query in queries])
     distances[np.arange(len(queries)), queries] = np.inf
     order = np.argsort(distances, axis=1, kind="stable")[:, :count]
     return order, np.take_along_axis(distances, order, axis=1)
+
+
+def _distances(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Euclidean distances of the rows from one, in float64, some rows at a time.
+
+    From differences, not by the expansion of the square: that one loses small distances.
+    """
+    query = query.astype(np.float64)
+    parts = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
+    return np.concatenate([np.sqrt(((part - query) ** 2).sum(axis=1)) for part in parts])
 
 
 def draw_neighbours(
@@ -89,10 +101,15 @@ def draw_neighbours(
 
     Returns:
       {"layer", "pictures", "same_class": share of neighbours with the query's class, "rows"}.
+
+    Raises:
+      ValueError: see `layer_features` and `nearest`; or pictures without labels.
     """
     from matplotlib.figure import Figure
 
     features, labels = layer_features(network, layer, dataset, split)
+    for label in np.unique(labels):
+        dataset.class_name(int(label))  # raises for a label that is none
     _, queries = np.unique(labels, return_index=True)
     queries = np.sort(queries)[:8]
     neighbours = min(neighbours, len(features) - 1)
@@ -161,30 +178,14 @@ def save_features(features: np.ndarray, labels: np.ndarray, output: str) -> None
     Raises:
       ValueError: another ending.
     """
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     if require_ending(output) == ".tfrecord":
-        _write_aside(output, lambda aside: _write_records(aside, features, labels))
+        with atomic.replacing(output) as aside:
+            _write_records(aside, features, labels)
         return
     root = os.path.splitext(output)[0]
     for path, array in ((output, features), (f"{root}-labels.npy", labels)):
-        _write_aside(path, lambda aside, array=array: _write_array(aside, array))
-
-
-def _write_aside(path: str, write) -> None:
-    """Calls `write` with another name first, so that `path` is never half a file."""
-    aside = f"{path}.{os.getpid()}.tmp"
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(aside)
-
-
-def _write_array(path: str, array: np.ndarray) -> None:
-    # An open file: np.save would add .npy to the name.
-    with open(path, "wb") as file:
-        np.save(file, array)
+        with atomic.replacing(path) as aside:
+            np.save(aside, array)
 
 
 def _write_records(path: str, features: np.ndarray, labels: np.ndarray) -> None:

@@ -25,12 +25,13 @@ def colour_selectivity(kernels: np.ndarray) -> np.ndarray:
     return (colour**2).sum(axis=(0, 1, 2)) / np.where(energy > 0, energy, 1)
 
 
-def draw_filters(kernels: np.ndarray, output: str) -> dict:
+def draw_filters(kernels: np.ndarray, output: str, groups: int | None = None) -> dict:
     """Writes the mosaic as a PNG or SVG.
 
     Args:
       kernels: from `plots.first_kernels`.
       output: path of the picture.
+      groups: how many stand apart, see `plots.kernel_groups` and `plots.split_groups`.
 
     Returns:
       The numbers: {"kernels", "groups": [{"kernels", "mean_colour_selectivity"}], and each
@@ -39,10 +40,12 @@ def draw_filters(kernels: np.ndarray, output: str) -> dict:
     from matplotlib.figure import Figure
 
     measure = colour_selectivity(kernels)
-    halves = np.split(measure, 2) if plots.in_two_groups(len(measure)) else [measure]
-    figure = Figure(figsize=(9, 3.9), dpi=150, layout="constrained")
+    halves = plots.split_groups(measure, groups)
+    # As high as the mosaic is at this width, and a line for the title.
+    high, wide, _ = plots.kernel_mosaic(kernels, groups=groups).shape
+    figure = Figure(figsize=(9, 0.4 + 9 * high / wide), dpi=150, layout="constrained")
     axes = figure.subplots()
-    plots.draw_kernels(axes, kernels)
+    plots.draw_kernels(axes, kernels, groups)
     said = ", ".join(f"{half.mean():.2f}" for half in halves)
     where = "upper and lower group" if len(halves) == 2 else "mean"
     axes.set_title(

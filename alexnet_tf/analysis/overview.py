@@ -40,12 +40,13 @@ def draw_run(workdir: str, data_dir: str, output: str, pictures: int = 8) -> Non
         shown.append(
             plots.Shown(
                 picture=picture.numpy().squeeze(),
-                truth=dataset.synsets[label],
+                truth=dataset.class_name(label),
                 classes=[dataset.synsets[i] for i in best],
                 scores=[float(scores[i]) for i in best],
             )
         )
-    plots.save_page(output, metrics, plots.first_kernels(network.model), shown)
+    kernels, groups = plots.first_kernels(network.model), plots.kernel_groups(network.model)
+    plots.save_page(output, metrics, kernels, shown, groups)
 
 
 def _one_of_each_class(dataset: records.PreparedDataset, count: int):

@@ -8,7 +8,9 @@ import tensorflow as tf
 from alexnet_tf.data import evaluation_data, preprocessing, records, untrusted
 
 
-def of_split(dataset: records.PreparedDataset, split: str, number: int) -> tuple[np.ndarray, str]:
+def of_split(
+    dataset: records.PreparedDataset, split: str, number: int
+) -> tuple[np.ndarray, str | None]:
     """A record's picture and its class.
 
     Args:
@@ -17,7 +19,7 @@ def of_split(dataset: records.PreparedDataset, split: str, number: int) -> tuple
       number: which record, counted from 0 in the shards' order.
 
     Returns:
-      (uint8 (size, size, channels), class name).
+      (uint8 (size, size, channels), class name or None for a picture without a label).
 
     Raises:
       ValueError: no such split or record.
@@ -32,7 +34,8 @@ def of_split(dataset: records.PreparedDataset, split: str, number: int) -> tuple
     for serialized in files.skip(number).take(1):
         encoded, label = records.parse_example(serialized, dataset.keys)
         picture = evaluation_data.stored_picture(encoded, dataset.format).numpy()
-        return picture, dataset.synsets[int(label)]
+        known = 0 <= int(label) < dataset.classes
+        return picture, dataset.synsets[int(label)] if known else None
     raise ValueError(
         f"{dataset.path} says that {split} has {count} pictures, but its records end before: run "
         f"`python -m data_prep.verify --data_dir={dataset.path}`."

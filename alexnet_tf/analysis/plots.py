@@ -11,11 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alexnet_tf import atomic
+
 # Legible on white in print and to colour-blind eyes (Okabe and Ito's palette).
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
 # Bars of the right class and of the others; both light enough for black text.
 _RIGHT, _OTHER = "#F28E5C", "#A9C6DE"
 _FILTERS_PER_ROW = 16
+_ERRORS = ("top1_error", "validation_top1_error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,8 @@ def read_metrics(path: str) -> dict[str, np.ndarray]:
       path: the file, or the workdir in which it lies.
 
     Raises:
-      FileNotFoundError: no such file. ValueError: no row, or a cell that is no number.
+      FileNotFoundError: no such file.
+      ValueError: no row, columns of another kind of table, or a cell that is no number.
     """
     if os.path.isdir(path):
         path = os.path.join(path, "metrics.csv")
@@ -50,10 +54,19 @@ def read_metrics(path: str) -> dict[str, np.ndarray]:
         raise FileNotFoundError(
             f"There is no {path}: name the workdir of a run that finished at least one epoch."
         )
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no table: name a run's workdir or metrics.csv.") from error
     if not rows:
         raise ValueError(f"{path} has no row: name a run that finished at least one epoch.")
+    missing = {"epoch", *_ERRORS} - set(rows[0])
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(sorted(missing))}: expected the metrics.csv of a run "
+            "of alexnet_tf.train."
+        )
     try:
         return {
             name: np.array([float(row[name]) if row[name] else np.nan for row in rows])
@@ -66,7 +79,7 @@ def read_metrics(path: str) -> dict[str, np.ndarray]:
 def last_errors(metrics: dict[str, np.ndarray]) -> dict[str, float | int | None]:
     """The last known value of each error, and the epochs, JSON-ready; fractions 0..1."""
     last: dict[str, float | int | None] = {"epochs": int(metrics["epoch"][-1])}
-    for column in ("top1_error", "validation_top1_error"):
+    for column in _ERRORS:
         known = metrics[column][~np.isnan(metrics[column])]
         last[column] = float(known[-1]) if known.size else None
     return last
@@ -91,20 +104,35 @@ def first_kernels(model) -> np.ndarray:
     return kernels[:, :, ::-1] if "bgr" in orders else kernels
 
 
-def in_two_groups(count: int) -> bool:
-    """Whether so many kernels are shown as the paper's two halves."""
-    return count >= 32 and count % 2 == 0
+def kernel_groups(model) -> int:
+    """In how many groups, each on a GPU of its own in the paper, a network's kernels come: 1 or 2.
+
+    A network has two when one of its layers is computed in two.
+    """
+    return 2 if any(getattr(layer, "groups", 1) == 2 for layer in model.layers) else 1
 
 
-def kernel_mosaic(kernels: np.ndarray, gap: int = 1) -> np.ndarray:
-    """Kernels side by side, sixteen in a row, the two halves apart, as in the paper's Figure 3.
+def split_groups(kernels: np.ndarray, groups: int | None = None) -> list[np.ndarray]:
+    """An array of kernels (..., n) as that many arrays (..., n / groups).
+
+    None stands for the paper's two halves from 32 kernels on, when n is even, else for one group.
+    """
+    count = kernels.shape[-1]
+    if groups is None:
+        groups = 2 if count >= 32 and count % 2 == 0 else 1
+    return np.split(kernels, groups, axis=-1)
+
+
+def kernel_mosaic(kernels: np.ndarray, gap: int = 1, groups: int | None = None) -> np.ndarray:
+    """Kernels side by side, sixteen in a row, the groups apart, as in the paper's Figure 3.
 
     Each kernel is scaled by its own largest magnitude: grey is zero, so that hue and contrast can
     be compared within a kernel, not between kernels.
 
     Args:
-      kernels: float (height, width, 1 or 3, n). From 32 on, an even n is shown as two groups.
+      kernels: float (height, width, 1 or 3, n).
       gap: white pixels between kernels; four times as many between the groups.
+      groups: see `split_groups`.
 
     Returns:
       float32 (rows, columns, 3), 0..1.
@@ -114,10 +142,10 @@ def kernel_mosaic(kernels: np.ndarray, gap: int = 1) -> np.ndarray:
         raise ValueError(f"Kernels over {channels} channels are no picture: expected 1 or 3.")
     largest = np.abs(kernels).max(axis=(0, 1, 2), keepdims=True)
     pictures = 0.5 + 0.5 * kernels / np.where(largest > 0, largest, 1)
-    pictures = np.broadcast_to(pictures, (height, width, 3, count)).transpose(3, 0, 1, 2)
-    groups = np.split(pictures, 2) if in_two_groups(count) else [pictures]
+    pictures = np.broadcast_to(pictures, (height, width, 3, count))
     mosaics = []
-    for group in groups:
+    for part in split_groups(pictures, groups):
+        group = part.transpose(3, 0, 1, 2)
         rows = -(-len(group) // _FILTERS_PER_ROW)
         columns = min(_FILTERS_PER_ROW, len(group))
         mosaic = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
@@ -185,15 +213,17 @@ def save_curves(output: str, runs: dict[str, dict[str, np.ndarray]]) -> None:
             if np.isnan(values).all():
                 values, kind = metrics["top1_error"], "training"
             there = ~np.isnan(values)
+            if not there.any():
+                raise ValueError(f"The metrics of {name} hold no error: expected top1_error.")
             label = f"{name} ({kind}, {values[there][-1]:.1%} at the end)"
             axes.plot(metrics["epoch"][there], values[there], marker="o", markersize=3, label=label)
         _finish_curve(axes)
     save_figure(figure, output)
 
 
-def draw_kernels(axes, kernels: np.ndarray) -> None:
+def draw_kernels(axes, kernels: np.ndarray, groups: int | None = None) -> None:
     """The mosaic of `kernel_mosaic`."""
-    axes.imshow(kernel_mosaic(kernels), interpolation="nearest")
+    axes.imshow(kernel_mosaic(kernels, groups=groups), interpolation="nearest")
     axes.set_axis_off()
 
 
@@ -217,7 +247,11 @@ def draw_prediction(picture_axes, bar_axes, shown: Shown) -> None:
 
 
 def save_page(
-    output: str, metrics: dict[str, np.ndarray], kernels: np.ndarray, shown: Sequence[Shown]
+    output: str,
+    metrics: dict[str, np.ndarray],
+    kernels: np.ndarray,
+    shown: Sequence[Shown],
+    groups: int | None = None,
 ) -> None:
     """Writes curve, kernels and up to eight predictions as one PNG.
 
@@ -226,6 +260,7 @@ def save_page(
       metrics: from `read_metrics`.
       kernels: from `first_kernels`.
       shown: predictions, as many as are there, at most eight.
+      groups: of the kernels, see `split_groups`.
     """
     from matplotlib.figure import Figure
 
@@ -239,7 +274,7 @@ def save_page(
     curve_axes.set_title("Training", loc="left")
     draw_curve(curve_axes, metrics)
     kernel_axes.set_title(kernels_title(kernels), loc="left")
-    draw_kernels(kernel_axes, kernels)
+    draw_kernels(kernel_axes, kernels, groups)
     if shown:
         title = "Predictions: the truth above, the five most probable classes below"
         bottom.suptitle(title, x=0.01, ha="left")
@@ -272,16 +307,10 @@ def _draw_predictions(figure, shown: Sequence[Shown], rows: int, columns: int) -
 def save_figure(figure, output: str) -> None:
     """Writes a PNG, or SVG by its name, that is never half there."""
     ending = picture_ending(output)
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-    aside = f"{output}.{os.getpid()}.tmp"
     # Inches of white around each plot, so that nothing touches the edge.
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    try:
+    with atomic.replacing(output) as aside:
         figure.savefig(aside, format=ending)
-        os.replace(aside, output)
-    finally:
-        if os.path.exists(aside):
-            os.remove(aside)
 
 
 def picture_ending(output: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_tf.models.layers import lenet, local, response_norm
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -16,7 +18,8 @@ class Row:
       name, kind: its name and class.
       shape: of its output, without the batch.
       parameters: weights and biases.
-      multiply_adds: per picture; only of convolutions and dense layers, which have nearly all.
+      multiply_adds: per picture; only of layers with kernels (convolutions, locally connected and
+        dense layers, distances to centres), which have nearly all.
       receptive_field: side, in input pixels, of what one output value sees; None once the map is
         flattened.
     """
@@ -133,6 +136,10 @@ def crossing_text(model, batch_size: int) -> str:
 def _window(layer) -> tuple[int, int] | None:
     """(size, stride) of a layer that looks at a window of the map, else None."""
     size = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+    if isinstance(layer, response_norm.SpatialResponseNormalization):
+        size = layer.size
+    elif isinstance(layer, lenet.Subsampling):
+        return 2, 2
     if size is None or len(layer.output.shape) != 4:
         return None
     stride = getattr(layer, "strides", 1)
@@ -143,6 +150,9 @@ def _multiply_adds(layer, shape) -> int:
     if not layer.weights:
         return 0
     kernel = layer.weights[0].shape
-    if len(kernel) == 4 and len(shape) == 3:  # (h, w, inputs of a group, outputs)
-        return int(np.prod(kernel)) * shape[0] * shape[1]
-    return int(np.prod(kernel)) if len(kernel) > 1 else 0
+    if len(kernel) < 2:
+        return 0
+    # A kernel that slides is used at every position of the output: (h, w, inputs of a group,
+    # outputs), or (h, w, links). A locally connected layer has another at each, and lists them all.
+    slides = len(shape) == 3 and not isinstance(layer, local.LocallyConnected2D)
+    return math.prod(kernel) * (shape[0] * shape[1] if slides else 1)

@@ -156,6 +156,19 @@ class PreparedDataset:
                 "the data again with `python -m data_prep.convert`."
             )
 
+    def class_name(self, label: int) -> str:
+        """The name of the class that a record's label means.
+
+        Raises:
+          ValueError: a label that means none, such as the -1 of pictures without one.
+        """
+        if not 0 <= label < self.classes:
+            raise ValueError(
+                f"A picture of {self.path} has the label {label}, but the classes are 0 to "
+                f"{self.classes - 1}: name a split whose pictures have labels."
+            )
+        return self.synsets[label]
+
     def statistics(self) -> dict[str, np.ndarray]:
         """Mean image, RGB mean, principal components and the rest of `statistics.npz`.
 
@@ -247,8 +260,9 @@ def _with_metadata(path: str) -> PreparedDataset:
             f"{path} is stored as {builder.info.file_format.value}, expected tfrecord: prepare it "
             "again with `tfds build --file_format=tfrecord`."
         )
+    # TFDS has no file names for a split without pictures: asking for them raises.
     shards = {
-        name: tuple(str(file) for file in split.filepaths)
+        name: tuple(str(file) for file in split.filepaths) if split.num_examples else ()
         for name, split in builder.info.splits.items()
     }
     for files in shards.values():

@@ -18,9 +18,12 @@ def run(setting: Setting) -> Finding:
     for seed, workdir in zip(setting.seeds, workdirs, strict=True):
         kernels = plots.first_kernels(trained.open_model(workdir).model)
         picture = os.path.join("pictures", f"fig3-seed{seed}.png")
-        found[seed] = filters.draw_filters(kernels, setting.path(picture))
+        found[seed] = filters.draw_filters(kernels, setting.path(picture), groups=2)
         pictures.append((f"Figure 3, seed {seed}", picture))
-    means = {seed: _group_means(numbers) for seed, numbers in found.items()}
+    means = {
+        seed: [group["mean_colour_selectivity"] for group in numbers["groups"]]
+        for seed, numbers in found.items()
+    }
     gaps = [max(groups) - min(groups) for groups in means.values()]
     text = "; ".join(
         f"seed {seed}: " + " and ".join(f"{mean:.2f}" for mean in sorted(groups))
@@ -35,10 +38,3 @@ def run(setting: Setting) -> Finding:
         "0 is grey, 1 is colour, 0.67 is noise",
     )
     return Finding((row,), {"group_means": list(means.values())}, tuple(pictures))
-
-
-def _group_means(numbers: dict) -> list[float]:
-    """Of a mosaic that is too small to be drawn in two groups, the halves' means."""
-    measure = numbers["colour_selectivity"]
-    half = len(measure) // 2
-    return [sum(part) / len(part) for part in (measure[:half], measure[half:])]

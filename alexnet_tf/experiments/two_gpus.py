@@ -21,7 +21,7 @@ def run(setting: Setting) -> Finding:
     for seed, workdir in zip(setting.seeds, two, strict=True):
         picture = os.path.join("pictures", f"two_gpus-seed{seed}.png")
         first = plots.first_kernels(trained.open_model(workdir).model)
-        kernels[seed] = filters.draw_filters(first, setting.path(picture))
+        kernels[seed] = filters.draw_filters(first, setting.path(picture), groups=2)
         caption = f"First kernels of both halves, one above the other, seed {seed}"
         pictures.append((caption, picture))
     return Finding((row,), {"differences": differences, "kernels": kernels}, tuple(pictures))

@@ -47,15 +47,17 @@ _NORM: dict[str, Any] = {"size": 9, "alpha": 1e-3, "k": 1.0, "convention": "mean
 
 @dataclasses.dataclass(frozen=True)
 class Local:
-    """A locally connected layer of 3x3."""
+    """A locally connected layer."""
 
     name: str
     filters: int
     std: float = 0.04
+    kernel: int = 3
 
     def apply(self, x, options: Options):
-        kernel = Init(self.std).arguments(9 * x.shape[-1], options)["kernel_initializer"]
-        return LocallyConnected2D(self.filters, 3, kernel, name=self.name)(x)
+        fan_in = self.kernel**2 * x.shape[-1]
+        initializer = Init(self.std).arguments(fan_in, options)["kernel_initializer"]
+        return LocallyConnected2D(self.filters, self.kernel, initializer, name=self.name)(x)
 
 
 def _variant(name: str, summary: str, normalized: bool, local3_maps: int) -> Variant:

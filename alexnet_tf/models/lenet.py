@@ -164,14 +164,15 @@ class SparseConv:
     """c3: a convolution after the paper's table."""
 
     name: str
+    kernel: int = 5
 
     def apply(self, x, options: Options):
         # The table's rows have 3 to 6 maps; 60 links over 16 maps is their mean.
-        arguments = FanIn().arguments(25 * 60 // 16, options)
-        return SparseConv2D(C3_CONNECTIONS, 5, name=self.name, **arguments)(x)
+        arguments = FanIn().arguments(self.kernel**2 * 60 // 16, options)
+        return SparseConv2D(C3_CONNECTIONS, self.kernel, name=self.name, **arguments)(x)
 
     def output_size(self, n: int) -> int:
-        return n - 4
+        return n - self.kernel + 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,16 +4,14 @@ Both hold the bare network: float32 crops (b, crop, crop, channels), RGB 0..255,
 out. Decoding, resizing and cropping are left to the caller (`preprocessing.evaluation_crop`).
 """
 
-import contextlib
 import dataclasses
 import json
-import os
-import uuid
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import atomic
 from alexnet_tf.data import evaluation_data, preprocessing, records
 from alexnet_tf.models import trained
 
@@ -92,7 +90,7 @@ def export_onnx(
         raise ValueError(
             f"ONNX needs the package {error.name}: pip install 'alexnet-tf[onnx]'."
         ) from error
-    with _aside(output) as path:
+    with atomic.replacing(output) as path:
         network.model(crops[:1], training=False)  # Keras exports only what was called
         network.model.export(path, format="onnx", verbose=False)
         model = onnx.load(path)
@@ -145,7 +143,7 @@ def export_litert(
     if quantization == "int8":
         converter.representative_dataset = lambda: ([crop[None]] for crop in crops)
     content = converter.convert()
-    with _aside(output) as path:
+    with atomic.replacing(output) as path:
         with open(path, "wb") as file:
             file.write(content)
         return _compare(network, _litert_runner(path), crops)
@@ -191,17 +189,3 @@ def _rename(graph, old: str, new: str) -> None:
 def _require_ending(output: str, ending: str) -> None:
     if not output.endswith(ending):
         raise ValueError(f"{output} should end in {ending}: --output names the file here.")
-
-
-@contextlib.contextmanager
-def _aside(output: str):
-    """A path beside `output` that becomes it when all went well."""
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-    root, ending = os.path.splitext(output)
-    path = f"{root}.writing-{uuid.uuid4().hex}{ending}"
-    try:
-        yield path
-        os.replace(path, output)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)

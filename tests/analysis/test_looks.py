@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,113 @@ def test_the_papers_network_has_the_published_counts():
     assert rows["fc6"].receptive_field is None and rows["conv1"].shape == (55, 55, 96)
 
 
+@pytest.mark.parametrize(
+    "variant, parameters, multiply_adds",
+    [
+        (
+            "lenet5",
+            60_840,
+            # LeCun et al. 1998 count connections: 122,304, 151,600, 48,120, 10,164 and 840; less
+            # the biases, one per value of a map or unit.
+            {
+                "c1": 122_304 - 6 * 28 * 28,
+                "c3": 151_600 - 16 * 10 * 10,
+                "c5": 48_120 - 120,
+                "f6": 10_164 - 84,
+                "output": 840,
+            },
+        ),
+        (
+            "cifarnet",
+            2_112_970,
+            {
+                "conv1": 24 * 24 * 64 * 5 * 5 * 3,
+                "conv2": 12 * 12 * 64 * 5 * 5 * 64,
+                # No weight is shared: each is used once.
+                "local3": 6 * 6 * 64 * 3 * 3 * 64,
+                "local4": 6 * 6 * 32 * 3 * 3 * 64,
+                "fc10": 6 * 6 * 32 * 10,
+            },
+        ),
+    ],
+)
+def test_networks_for_small_pictures_have_the_counts_made_by_hand(
+    variant, parameters, multiply_adds
+):
+    from alexnet_tf import models
+
+    rows = summary.layer_table(models.build_model(variant))
+    assert sum(row.parameters for row in rows) == parameters
+    assert {row.name: row.multiply_adds for row in rows if row.multiply_adds} == multiply_adds
+
+
+def test_receptive_fields_grow_with_every_window():
+    from alexnet_tf import models
+
+    def fields(variant):
+        return {r.name: r.receptive_field for r in summary.layer_table(models.build_model(variant))}
+
+    # 5; a pair is one more; 5 more of stride 2; another pair, of stride 2.
+    lenet = fields("lenet5")
+    assert [lenet[name] for name in ("c1", "s2", "c3", "s4")] == [5, 6, 14, 16]
+    # The authors' second normalisation of layer 2 looks 5 wide within a map of stride 8.
+    source = fields("alexnet_145")
+    assert source["cnorm2"] - source["norm2"] == 4 * 8
+
+
+def test_what_is_missing_in_pictures_and_labels_is_said(model_file, make_dataset, tmp_path, capsys):
+    none, _, _ = make_dataset(0, 64)
+    unlabelled, _, _ = make_dataset(8, 64, labels=[0, 1, 2, -1] * 2)
+    text = tmp_path / "text.keras"
+    text.write_text("no model")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.csv").write_text("step,loss\n1,2.5\n")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    shutil.copy(model_file, whole / "model.keras")
+    (whole / "metrics.csv").write_text("epoch,top1_error,validation_top1_error\n1,0.5,\n")
+    names = [f"n{n:08d}" for n in range(7)]
+    (whole / "config.json").write_text(json.dumps({"class_names": names}))
+    model, layer, output = f"--workdir={model_file}", "--layer=colours", f"--output={tmp_path}/o"
+    for flags, sentence in [
+        (["features", model, layer, f"--data_dir={none}", f"{output}.npy"], "has no split"),
+        (["neighbours", model, layer, f"--data_dir={none}", f"{output}.png"], "has no split"),
+        (["augmentation", f"--data_dir={none}", f"{output}.png"], "has no split"),
+        (["saliency", model, f"--data_dir={none}", f"{output}.png"], "has no split"),
+        (["run", model, f"--data_dir={none}", f"{output}.png"], "has no split"),
+        (
+            ["neighbours", model, layer, f"--data_dir={unlabelled}", f"{output}.png"],
+            "has the label -1, but the classes are 0 to 6",
+        ),
+        (["run", model, f"--data_dir={unlabelled}", f"{output}.png"], "small.keras is no table"),
+        (["run", f"--workdir={whole}", f"--data_dir={unlabelled}", f"{output}.png"], "label -1"),
+        (["curves", f"--workdir={run}", f"{output}.png"], "has no column epoch"),
+        (["summary", f"--workdir={text}"], "text.keras"),
+        (["neighbours", model, "--layer=fc7", f"--data_dir={unlabelled}", f"{output}.png"], "has"),
+    ]:
+        code = analyze_door.main(flags)
+        err = capsys.readouterr().err.strip().splitlines()
+        assert (code, sentence in err[-1], "Traceback" in "".join(err)) == (1, True, False), err
+        assert err[-1].startswith("error: ")
+    assert not list(tmp_path.glob("o.*"))
+    # What needs no label does without: the features of pictures whose class nobody knows.
+    arguments = ["features", model, layer, f"--data_dir={unlabelled}", f"{output}.npy"]
+    assert analyze_door.main(arguments) == 0
+    assert np.load(tmp_path / "o-labels.npy").tolist() == [0, 1, 2, -1] * 2
+
+
+def test_neighbours_among_many_are_those_among_all_at_once(monkeypatch):
+    rows = np.random.default_rng(3).normal(size=(23, 6)).astype(np.float32)
+    wanted = features.nearest(rows, np.array([0, 9, 22]), 4)
+    monkeypatch.setattr(features, "_ROWS", 5)
+    found = features.nearest(rows, np.array([0, 9, 22]), 4)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    direct = np.linalg.norm(rows[found[0][1]].astype(float) - rows[9].astype(float), axis=1)
+    np.testing.assert_allclose(found[1][1], direct, rtol=1e-12)
+
+
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
     """A small network: features are the mean colours of the four quarters."""
@@ -109,13 +217,13 @@ def test_each_command_leaves_its_picture_and_its_numbers(
     model, data = f"--workdir={model_file}", f"--data_dir={path}"
     assert analyze_door.main(["filters", model, f"--output={tmp_path}/f.png"]) == 0
     numbers = json.loads((tmp_path / "f.json").read_text())
-    assert [group["kernels"] for group in numbers["groups"]] == [16, 16]
+    assert [group["kernels"] for group in numbers["groups"]] == [32]  # it has no halves
     arguments = ["neighbours", model, data, "--layer=colours", f"--output={tmp_path}/n.png"]
     assert analyze_door.main(arguments) == 0
     numbers = json.loads((tmp_path / "n.json").read_text())
     assert numbers["pictures"] == 21 and len(numbers["rows"]) == 7
-    for name in ("f.png", "n.png"):
-        assert min(Image.open(tmp_path / name).size) > 400
+    assert Image.open(tmp_path / "f.png").size[0] == 1350
+    assert min(Image.open(tmp_path / "n.png").size) > 400
     network = trained.open_model(model_file)
     outputs, _ = features.layer_features(
         network, "colours", records.open_dataset(path), "validation"

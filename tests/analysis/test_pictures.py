@@ -97,6 +97,15 @@ def test_what_crosses_between_the_halves_is_what_the_paper_says():
     blocks, crosses = crossing("lenet5")
     assert crosses == [] and [b.name for b in blocks] == ["input", "c1", "c3", "c5", "f6", "output"]
     assert all(block.columns == 1 for block in blocks)
+    # Every layer that slides over a map says how wide it looks.
+    kernels = {block.name: block.kernel for block in (*blocks, *crossing("cifarnet")[0])}
+    assert {name: kernels[name] for name in ("c1", "c3", "conv1", "local3", "local4")} == {
+        "c1": 5,
+        "c3": 5,
+        "conv1": 5,
+        "local3": 3,
+        "local4": 3,
+    }
 
 
 def test_features_come_back_from_records(tmp_path):

@@ -51,6 +51,17 @@ def test_each_kernel_stands_at_its_place_and_the_groups_apart():
     np.testing.assert_allclose(mosaic[:, 11][:11], 1)  # white between neighbours
 
 
+def test_few_kernels_in_two_groups_stand_apart_and_many_of_one_tower_together():
+    # The narrowed network of a small experiment has two halves all the same; torchvision's 64
+    # kernels are of one tower.
+    few = np.zeros((11, 11, 3, 24), np.float32)
+    assert plots.kernel_mosaic(few, groups=2).shape == (2 * 11 + 4, 12 * 12 - 1, 3)
+    many = np.zeros((11, 11, 3, 64), np.float32)
+    assert plots.kernel_mosaic(many, groups=1).shape == (4 * 12 - 1, 16 * 12 - 1, 3)
+    halves = plots.split_groups(np.arange(24), 2)
+    assert [half.tolist() for half in halves] == [list(range(12)), list(range(12, 24))]
+
+
 def test_kernels_of_a_network_that_reads_bgr_are_shown_in_rgb():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from alexnet_tf import models
@@ -60,6 +71,7 @@ def test_kernels_of_a_network_that_reads_bgr_are_shown_in_rgb():
         stored = model.get_layer("conv1").get_weights()[0]
         shown = plots.first_kernels(model)
         assert shown.shape == (11, 11, 3, 96)
+        assert plots.kernel_groups(model) == 2
         np.testing.assert_array_equal(shown, stored[:, :, ::-1] if reversed_channels else stored)
 
 

@@ -2,7 +2,7 @@
 
 Counts top-1 and top-5 errors over every picture of a split exactly once, with the centre crop or
 the paper's ten crops, for one network or for several whose predictions are averaged. Prints a
-report and writes results.json.
+report and writes the numbers beside the model, as evaluation-SPLIT-CROPScrop.json.
 """
 
 import os
@@ -63,8 +63,8 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "output",
         None,
-        "Where the JSON results go. By default results.json beside the model; for several models "
-        "in the current directory.",
+        "Where the JSON results go. Default: evaluation-SPLIT-CROPScrop.json beside the model, for "
+        "several models in the current directory.",
         flag_values=flags,
     )
 
@@ -76,22 +76,33 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         raise door.UsageError("--model is missing: name a .keras file or a workdir.")
     if not flags.data_dir:
         raise door.UsageError("--data_dir is missing: name a prepared data set.")
-    from alexnet_tf import evaluation
+    from alexnet_tf import atomic, evaluation
     from alexnet_tf.models import trained
     from alexnet_tf.training import distribution
 
     strategy = distribution.make_strategy(flags.strategy, flags.devices)
-    output = flags.output
-    if output is None:
-        files = [trained.find_model_file(path) for path in flags.model]
-        output = os.path.join(os.path.dirname(files[0]) if len(files) == 1 else "", "results.json")
     view = evaluation.View(flags.split, int(flags.crops), flags.batch_size)
+    files = [trained.find_model_file(path) for path in flags.model]
+    output = flags.output or _default_output(files, view)
     results = evaluation.evaluate(
         flags.model, flags.data_dir, view, flags.label_order, strategy, flags.first_label
     )
-    evaluation.write_results(output, results)
+    atomic.write_json(output, results)
     print(_text(results))
     print(f"Written to {output}")
+
+
+def _default_output(files: Sequence[str], view) -> str:
+    """A name of its own for each way to look, so that no evaluation takes another's place.
+
+    A workdir's results.json is training's.
+    """
+    name = f"evaluation-{view.split}-{view.crops}crop.json"
+    if len(files) > 1:
+        return name
+    directory, file = os.path.split(files[0])
+    stem = os.path.splitext(file)[0]
+    return os.path.join(directory, name if stem == "model" else f"{stem}-{name}")
 
 
 def _text(results: dict) -> str:

@@ -5,11 +5,8 @@ one network or the average of several (section 6.1). Every picture is counted on
 batch size and the number of replicas; anything else raises.
 """
 
-import contextlib
 import dataclasses
-import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -83,7 +80,7 @@ def evaluate(
       first_label: see `records.open_dataset`.
 
     Returns:
-      A dictionary that can be written as JSON (see `write_results`).
+      A dictionary that can be written as JSON.
 
     Raises:
       FileNotFoundError: a model or the data is not there.
@@ -169,6 +166,7 @@ def split_probabilities(
             f"{dataset.format.channels}: evaluate it on the kind of pictures it was trained on."
         )
     strategy = strategy or tf.distribute.get_strategy()
+    dataset.require_split(view.split)
     count, classes = dataset.counts[view.split], model.output_shape[-1]
     batch_size = _pictures_per_step(view, count, strategy)
     batches = evaluation_data.evaluation_batches(
@@ -238,7 +236,12 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
             f"{len(labels)} labels."
         )
     count, classes = probabilities.shape
-    if labels.min() < 0 or labels.max() >= classes:
+    if labels.min() < 0:
+        raise ValueError(
+            f"{int((labels < 0).sum())} of {count} pictures have no label (found {labels.min()}): "
+            "there is nothing to compare predictions with; name a split with labels."
+        )
+    if labels.max() >= classes:
         raise ValueError(
             f"Labels run from {labels.min()} to {labels.max()}, but the model has {classes} "
             f"classes, 0 to {classes - 1}: the labels are of another data set."
@@ -315,22 +318,6 @@ def report(
             for true, predicted, times in result.confusions
         ],
     }
-
-
-def write_results(path: str, results: dict) -> None:
-    """Writes JSON under a name of its own first, so that `path` is never half a file."""
-    aside = f"{path}.{os.getpid()}.tmp"
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(aside)
 
 
 def _pictures_per_step(view: View, count: int, strategy) -> int:

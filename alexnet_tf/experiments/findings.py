@@ -10,6 +10,8 @@ from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
 
 ILSVRC_2012_TRAIN = 1_281_167
+# By the number of training pictures, as the development kits count them.
+_ILSVRC = {ILSVRC_2012_TRAIN: "ILSVRC-2012 validation", 1_261_406: "ILSVRC-2010 validation"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +169,8 @@ def not_run(claim: Claim, why: str) -> Row:
 def describe_data(dataset, name: str | None = None) -> str:
     """A prepared data set in words; `name` instead of its directory's."""
     train, validation = (dataset.counts.get(name, 0) for name in ("train", "validation"))
-    if dataset.classes == 1000 and train == ILSVRC_2012_TRAIN:
-        return "ILSVRC-2012 validation"
+    if dataset.classes == 1000 and train in _ILSVRC:
+        return _ILSVRC[train]
     name = name or os.path.basename(os.path.normpath(dataset.path))
     return (
         f"{name} ({dataset.classes} classes, {train:,} training and {validation:,} validation "

@@ -1,5 +1,6 @@
 """Errors are counted over exactly the pictures of a split, and equal NumPy's on the same pixels."""
 
+import dataclasses
 import json
 import os
 
@@ -243,21 +244,88 @@ def door(capsys, *flags):
     return code, captured.out, captured.err.strip().splitlines()
 
 
-def test_the_door_reports_and_writes_json(make_dataset, tmp_path, capsys):
+def test_the_door_reports_and_writes_json_beside_what_is_there(
+    make_dataset, tmp_path, capsys, monkeypatch
+):
     path, _, _ = make_dataset(9, SIZE)
     workdir = tmp_path / "run"
     workdir.mkdir()
     colour_network().save(workdir / "model.keras")
-    code, out, _ = door(capsys, f"--model={workdir}", f"--data_dir={path}", "--crops=10")
-    assert code == 0
-    written = json.loads((workdir / "results.json").read_text())
-    assert written["count"] == 9 and written["crops"] == 10
-    assert f"{written['top1_error']:.2%}" in out
-    assert os.listdir(workdir).count("results.json") == 1 and len(os.listdir(workdir)) == 2
+    colour_network(2).save(workdir / "other.keras")
+    (workdir / "results.json").write_text("training's")
+    data = f"--data_dir={path}"
+    for crops in (1, 10):
+        code, out, _ = door(capsys, f"--model={workdir}", data, f"--crops={crops}")
+        assert code == 0
+        written = json.loads((workdir / f"evaluation-validation-{crops}crop.json").read_text())
+        assert written["count"] == 9 and written["crops"] == crops
+        assert f"{written['top1_error']:.2%}" in out
+    assert door(capsys, f"--model={workdir}/other.keras", data)[0] == 0
+    assert (workdir / "results.json").read_text() == "training's"
+    assert sorted(os.listdir(workdir)) == [
+        "evaluation-validation-10crop.json",
+        "evaluation-validation-1crop.json",
+        "model.keras",
+        "other-evaluation-validation-1crop.json",
+        "other.keras",
+        "results.json",
+    ]
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert door(capsys, f"--model={workdir},{workdir}/other.keras", data)[0] == 0
+    assert os.listdir(here) == ["evaluation-validation-1crop.json"]
+    assert len(json.loads((here / os.listdir(here)[0]).read_text())["models"]) == 2
+
+
+def test_a_data_set_whose_records_have_no_labels_is_refused_by_name(make_dataset, tmp_path, capsys):
+    import tensorflow_datasets as tfds
+
+    path, _, _ = make_dataset(2, SIZE)
+    image = tfds.features.Tensor(shape=(SIZE, SIZE, 3), dtype=np.uint8, encoding="bytes")
+    features = tfds.features.FeaturesDict({"image": image})
+    tfds.folder_dataset.write_metadata(data_dir=path, features=features)
+    colour_network().save(tmp_path / "good.keras")
+    code, _, err = door(capsys, f"--model={tmp_path}/good.keras", f"--data_dir={path}")
+    assert code == 1 and "of another kind" in err[-1] and "ClassLabel called label" in err[-1]
+
+
+def test_one_picture_is_a_split(make_dataset):
+    path, pictures, _ = make_dataset(1, SIZE, shards=1)
+    found, truths = evaluation.split_probabilities(
+        colour_network(), records.open_dataset(path), evaluation.View()
+    )
+    np.testing.assert_allclose(found, by_hand(colour_network(), pictures[:, 4:60, 4:60]), atol=1e-6)
+    score = evaluation.score(found, truths)
+    # Wilson's interval of one picture: nearly everything is possible.
+    assert score.count == 1 and score.top1_error in (0, 1)
+    assert score.top1_interval[1] - score.top1_interval[0] > 0.7
+
+
+@pytest.mark.parametrize("size", [1, 2500])
+def test_records_of_one_pixel_and_huge_ones_are_brought_to_the_crop(make_dataset, size):
+    """Stored at a size far from the network's: enlarged, or cut out of the middle."""
+    path, _, _ = make_dataset(1, SIZE, shards=1)
+    rng = np.random.default_rng(size)
+    picture = rng.integers(0, 256, (size, size, 3), np.uint8)
+    shape = records.RecordFormat(size, 3, "raw")
+    (shard,) = records.open_dataset(path).shards["validation"]
+    with tf.io.TFRecordWriter(shard) as writer:
+        writer.write(records.encode_example(picture.tobytes(), 0, "p", "n00000000"))
+    dataset = dataclasses.replace(records.open_dataset(path), format=shape)
+    found, _ = evaluation.split_probabilities(colour_network(), dataset, evaluation.View())
+    if size < CROP:
+        view = np.broadcast_to(picture, (CROP, CROP, 3))
+    else:
+        start = (size - CROP) // 2
+        view = picture[start : start + CROP, start : start + CROP]
+    np.testing.assert_allclose(found, by_hand(colour_network(), view[None]), atol=1e-5)
 
 
 def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
     path, _, _ = make_dataset(4, SIZE)
+    none, _, _ = make_dataset(0, SIZE)
+    unlabelled, _, _ = make_dataset(4, SIZE, labels=[-1] * 4)
     good = tmp_path / "good.keras"
     colour_network().save(good)
     few = tmp_path / "few.keras"
@@ -281,6 +349,8 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         ([f"--model={grey}", data], 1, "1 channel"),
         ([f"--model={good}", f"--data_dir={empty}"], 1, "no prepared data set"),
         ([f"--model={good}", data, "--split=test"], 1, "no split 'test'"),
+        ([f"--model={good}", f"--data_dir={none}"], 1, "has no split 'validation'"),
+        ([f"--model={good}", f"--data_dir={unlabelled}"], 1, "4 of 4 pictures have no label"),
         ([f"--model={good}", data, "--batch_size=0"], 1, "batch size 0"),
         (
             [f"--model={good}", data, "--strategy=mirrored", "--devices=2", "--batch_size=3"],
@@ -292,4 +362,4 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         code, _, err = door(capsys, *flags)
         assert (code, sentence in err[-1]) == (wanted_code, True), (flags, code, err)
         assert err[-1].startswith("error: ") and "Traceback" not in "".join(err), flags
-    assert not (tmp_path / "results.json").exists()
+    assert not list(tmp_path.glob("*evaluation-*"))

@@ -136,6 +136,20 @@ ROWS = (
 )
 
 
+def test_imagenet_is_known_by_its_counts_and_year():
+    def told(classes, train):
+        form = records.RecordFormat()
+        names = tuple(map(str, range(classes)))
+        counts = {"train": train, "validation": 50_000}
+        return findings.describe_data(records.PreparedDataset("/d/mine", form, names, {}, counts))
+
+    assert told(1000, 1_281_167) == published.VALIDATION_2012
+    # The paper's table 1 is of the test set of 2010: another split, so another name.
+    assert told(1000, 1_261_406) == "ILSVRC-2010 validation" != published.TEST_2010
+    text = "mine (1000 classes, 1,281,166 training and 50,000 validation pictures of 256 pixels)"
+    assert told(1000, 1_281_166) == text
+
+
 def test_no_measured_value_stands_without_its_data():
     other, same, missing = (report.cells(row) for row in ROWS)
     assert other[3] == "+0.3 / +0.1 points on photographs (14 classes) (not the paper's data)"
@@ -230,6 +244,7 @@ def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
 
 def test_bad_input_ends_with_one_sentence(tmp_path, make_dataset, capsys):
     only_validation, _, _ = make_dataset(4, 32)
+    nothing, _, _ = make_dataset(0, 32)
     workdir = f"--workdir={tmp_path}/w"
     for flags, wanted, sentence in [
         ([], 2, "expected one of all, table1"),
@@ -239,6 +254,7 @@ def test_bad_input_ends_with_one_sentence(tmp_path, make_dataset, capsys):
         (["fig1", "--scale=huge"], 2, "scale"),
         (["fig1", workdir, f"--data_dir={tmp_path}/none"], 1, "There is no directory"),
         (["fig1", workdir, f"--data_dir={only_validation}"], 1, "has no split 'train'"),
+        (["fig1", workdir, f"--data_dir={nothing}"], 1, "has no split 'train'"),
     ]:
         code = reproduce_door.main(flags)
         err = capsys.readouterr().err.strip().splitlines()

@@ -82,7 +82,9 @@ def _existing_doors() -> list[str]:
     return sorted(name for name, _ in _modules() if name in DOORS)
 
 
-@pytest.mark.parametrize("module,path", _modules(), ids=lambda value: str(value).split("/")[-1])
+@pytest.mark.parametrize(
+    "module,path", list(_modules()), ids=lambda value: str(value).split("/")[-1]
+)
 def test_imports_follow_the_flow(module, path):
     for name in sorted(_imports(path)):
         target = _room(name)

@@ -1,22 +1,23 @@
-"""The quickstart recipe on a prepared data set, over several seeds: errors, times, curves.
+"""AlexNet's quickstart recipe over several seeds: errors, their spread, times, curves.
 
-    python benchmarks/quickstart.py --data_dir=demo/records --workdir=runs/seeds --seeds=0,1,2
+    python benchmarks/quickstart.py --workdir=runs/seeds --seeds=0,1,2
 
-Trains and evaluates through the front doors, in processes of their own, and writes
-benchmarks/results/quickstart.json and quickstart.png. Stopped and started again it goes on: a seed
-whose run lies in WORKDIR/seedN is only evaluated.
+Without --data_dir on the embedded photographs. Trains and evaluates through the front doors, in
+processes of their own, writes benchmarks/results/quickstart.json and draws what is known anew (see
+measured.py). Stopped and started again with the same flags it goes on: a seed whose network lies in
+WORKDIR/seedN is only evaluated, one that was being trained goes on. What follows `--` goes to
+alexnet_tf.train.
 """
 
-import json
+import csv
 import pathlib
-import subprocess
 import sys
 
+import measured
+import runs
 from absl import flags as absl_flags
 
-from alexnet_tf import door
-
-RESULTS = pathlib.Path(__file__).parent / "results"
+from alexnet_tf import atomic, door
 
 
 def main(argv=None) -> int:
@@ -26,27 +27,43 @@ def main(argv=None) -> int:
 
 def _define(flags):
     for name, default, text in (
-        ("data_dir", None, "A prepared data set, such as the embedded photographs."),
+        ("data_dir", None, "A prepared data set. Default: the embedded photographs."),
         ("workdir", None, "Where the runs lie."),
         ("seeds", "0,1,2", "Numbers, with commas between."),
+        ("results", str(runs.RESULTS), "Directory for the result."),
     ):
         absl_flags.DEFINE_string(name, default, text, flag_values=flags)
 
 
 def _main(flags, args) -> int:
-    for name in ("data_dir", "workdir"):
-        if flags[name].value is None:
-            raise door.UsageError(f"--{name} is missing.")
-    runs = [_run(int(seed), flags) for seed in flags.seeds.split(",")]
-    RESULTS.mkdir(exist_ok=True)
-    output = RESULTS / "quickstart.json"
-    aside = output.with_name(f".{output.name}")
-    aside.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
-    aside.replace(output)
-    workdirs = [str(pathlib.Path(flags.workdir) / f"seed{run['seed']}") for run in runs]
-    picture = f"--output={RESULTS / 'quickstart.png'}"
-    _door("alexnet_tf.analyze", "curves", f"--workdir={','.join(workdirs)}", picture)
-    for run in runs:
+    if flags.workdir is None:
+        raise door.UsageError("--workdir is missing.")
+    seeds = flags.seeds.split(",")
+    if not all(seed.isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise door.UsageError(f"--seeds={flags.seeds}: expected different numbers, such as 0,1,2.")
+    from data_prep import photos
+
+    data_dir = flags.data_dir or photos.cached_photos()
+    data = pathlib.Path(flags.data_dir).name if flags.data_dir else "the embedded photographs"
+    found, settings = [], {}
+    for seed in map(int, seeds):
+        workdir = pathlib.Path(flags.workdir) / f"seed{seed}"
+        found.append(_run(seed, workdir, data_dir, args))
+        settings = runs.circumstances(workdir)
+    result = {
+        "data": data,
+        "seeds": [run["seed"] for run in found],
+        **{
+            name: runs.mean_and_spread([run[name] for run in found])
+            for name in ("top1_error_1_crop", "top1_error_10_crops")
+        },
+        "runs": found,
+        **settings,
+    }
+    results = pathlib.Path(flags.results)
+    atomic.write_json(results / "quickstart.json", result, indent=1)
+    measured.draw(results)
+    for run in found:
         print(
             f"seed {run['seed']}: {run['top1_error_1_crop']:.2%} wrong with one crop, "
             f"{run['top1_error_10_crops']:.2%} with ten"
@@ -54,34 +71,25 @@ def _main(flags, args) -> int:
     return door.EXIT_OK
 
 
-def _run(seed: int, flags) -> dict:
-    workdir = pathlib.Path(flags.workdir) / f"seed{seed}"
-    common = f"--data_dir={flags.data_dir}"
-    command = ["alexnet_tf.train", "--strategy=mirrored", "--recipe=quickstart", common]
-    command += [f"--workdir={workdir}", f"--seed={seed}"]
+def _run(seed: int, workdir: pathlib.Path, data_dir: str, more: list[str]) -> dict:
+    training = ["alexnet_tf.train", "--strategy=mirrored", "--recipe=quickstart"]
+    training += [f"--data_dir={data_dir}", f"--workdir={workdir}", f"--seed={seed}", *more]
     if not (workdir / "model.keras").exists():
-        _door(*command)
-    errors = {}
-    for crops in (1, 10):
-        output = workdir / f"evaluation_{crops}.json"
-        view = (f"--crops={crops}", f"--output={output}")
-        _door("alexnet_tf.evaluate", f"--model={workdir}", common, *view)
-        errors[crops] = json.loads(output.read_text(encoding="utf-8"))["top1_error"]
-    config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        runs.door(*training)
+    one, ten = (runs.evaluate(workdir, data_dir, crops) for crops in (1, 10))
+    with open(workdir / "metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     return {
         "seed": seed,
-        "top1_error_1_crop": errors[1],
-        "top1_error_10_crops": errors[10],
-        "command": " ".join(["python -m", *command]),
-        "metrics_csv": (workdir / "metrics.csv").read_text(encoding="utf-8").splitlines(),
-        "config": config,
+        "count": one["count"],
+        "top1_error_1_crop": one["top1_error"],
+        "top1_error_1_crop_interval_95": one["top1_error_interval_95"],
+        "top1_error_10_crops": ten["top1_error"],
+        "top1_error_10_crops_interval_95": ten["top1_error_interval_95"],
+        "training_seconds": sum(float(row["seconds"]) for row in rows),
+        "test_error_by_epoch": [float(row["validation_top1_error"]) for row in rows],
+        "command": runs.command(*training),
     }
-
-
-def _door(module, *arguments):
-    code = subprocess.run([sys.executable, "-m", module, *map(str, arguments)]).returncode
-    if code:
-        raise OSError(f"{module} ended with code {code}: see above, then start this again.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,154 @@
+"""What was measured of the networks, from results/*.json: a table in a document, and pictures.
+
+    python benchmarks/measured.py
+
+writes the table between `<!-- measured -->` and `<!-- end -->` of docs/reproducing.md, which a test
+holds to the files, and draws results/lenet5.png and results/quickstart.png.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+from alexnet_tf import atomic
+
+HERE = pathlib.Path(__file__).resolve().parent
+DOCUMENT, RESULTS = HERE.parent / "docs" / "reproducing.md", HERE / "results"
+_BLOCK = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
+_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+# What others published about the very same data; nothing else stands beside a measured value.
+_PUBLISHED = {"mnist": "0.95 % (LeCun et al. 1998, with their own output units and training)"}
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def main() -> int:
+    atomic.write_text(DOCUMENT, render(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
+    draw(RESULTS)
+    return 0
+
+
+def render(text: str, results: pathlib.Path) -> str:
+    """`text` with its table made anew from the files in `results`."""
+    titles = ["what", "published", "measured here", "seeds and spread", "training", "all numbers"]
+    kinds = (("lenet5_*", _lenet5), ("quickstart", _quickstart), ("fig1_*", _fig1))
+    rows = [of_kind(file) for pattern, of_kind in kinds for file in _files(results, pattern)]
+    lines = [_line(titles), "|" + " --- |" * len(titles), *map(_line, rows)]
+    return _BLOCK.sub(lambda match: f"{match[1]}\n" + "\n".join(lines) + f"\n\n{match[2]}", text)
+
+
+def draw(results: pathlib.Path) -> None:
+    """lenet5.png and quickstart.png in `results`, of the files that are there."""
+    of_lenet5 = [json.loads(file.read_text("utf-8")) for file in _files(results, "lenet5_*")]
+    curves = {_name(one): one["test_error_by_epoch"] for one in of_lenet5}
+    _draw_errors(results / "lenet5.png", "LeNet-5's recipe: error on the test set", curves)
+    for file in _files(results, "quickstart"):
+        runs = json.loads(file.read_text("utf-8"))["runs"]
+        curves = {f"seed {run['seed']}": run["test_error_by_epoch"] for run in runs}
+        title = "AlexNet, quickstart recipe: validation error on the photographs"
+        _draw_errors(results / "quickstart.png", title, curves)
+
+
+def _files(results: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+    return sorted(results.glob(f"{pattern}.json"), reverse=True)  # MNIST before Fashion-MNIST
+
+
+def _lenet5(file: pathlib.Path) -> list[str]:
+    one = json.loads(file.read_text("utf-8"))
+    low, high = one["test_error_interval_95"]
+    pictures, name = one["pictures"]["validation"], _name(one)
+    return [
+        f"LeNet-5's recipe (`{one['recipe']['model']}`) on {name}",
+        _PUBLISHED.get(one["data"], "none that is comparable"),
+        f"{_percent(one['test_error'])} of {pictures:,} test pictures",
+        f"seed {one['seed']}; 95 % interval over the pictures {_percent(low)} to {_percent(high)}",
+        _time(one["recipe"]["epochs"], one["training_seconds"]),
+        _links(file, "lenet5.png"),
+    ]
+
+
+def _quickstart(file: pathlib.Path) -> list[str]:
+    one = json.loads(file.read_text("utf-8"))
+    runs, crop, crops = one["runs"], one["top1_error_1_crop"], one["top1_error_10_crops"]
+    seconds = sum(run["training_seconds"] for run in runs) / len(runs)
+    seeds = ", ".join(map(str, one["seeds"]))
+    return [
+        f"AlexNet (`{one['recipe']['model']}`, recipe `quickstart`) on {one['data']}",
+        "none: the data is this package's",
+        f"{_percent(crop['mean'], 1)} of {runs[0]['count']:,} pictures with one crop, "
+        f"{_percent(crops['mean'], 1)} with ten",
+        f"seeds {seeds}: {_spread(crop)}; with ten crops {_spread(crops)}",
+        _time(one["recipe"]["epochs"], seconds),
+        _links(file, "quickstart.png"),
+    ]
+
+
+def _fig1(file: pathlib.Path) -> list[str]:
+    one = json.loads(file.read_text("utf-8"))["fig1"]
+    (row,) = one["finding"]["rows"]
+    seeds = ", ".join(map(str, one["seeds"]))
+    return [
+        "Figure 1: epochs to 25 % training error, tanh over ReLU",
+        f"{row['claim']['value']}, on {row['claim']['data']}",
+        f"{row['measured']}, on {row['data']}",
+        f"seeds {seeds}; {row['spread']}; {row['note']}",
+        "",
+        _links(file, f"{file.stem}.png"),
+    ]
+
+
+def _name(one: dict) -> str:
+    return _NAMES.get(one["data"], one["data"])
+
+
+def _percent(share: float, digits: int = 2) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _time(epochs: int, seconds: float) -> str:
+    return f"{epochs} epochs, {seconds / 60:.1f} minutes"
+
+
+def _spread(values: dict) -> str:
+    text = f"{_percent(values['least'], 1)} to {_percent(values['greatest'], 1)}"
+    deviation = values["standard_deviation"]
+    return text if deviation is None else f"{text}, standard deviation {100 * deviation:.2g} points"
+
+
+def _links(file: pathlib.Path, picture: str) -> str:
+    place = "../benchmarks/results"
+    return f"[{file.name}]({place}/{file.name}), [picture]({place}/{picture})"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _draw_errors(output: pathlib.Path, title: str, curves: dict[str, list[float]]) -> None:
+    """Error against epochs, a line each, the last value written out."""
+    from matplotlib.figure import Figure
+
+    if not curves:
+        return
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for (name, errors), colour in zip(curves.items(), _COLOURS, strict=False):
+        label = f"{name}: {_percent(errors[-1])} at the end"
+        epochs = range(1, len(errors) + 1)
+        axes.plot(epochs, errors, color=colour, marker="o", markersize=3, label=label)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("top-1 error")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with atomic.replacing(output) as aside:
+        figure.savefig(aside, format="png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

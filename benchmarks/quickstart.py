@@ -17,6 +17,8 @@ import measured
 import runs
 from absl import flags as absl_flags
 
+sys.path.insert(0, str(runs.ROOT))  # before this directory, which has a data_prep.py of its own
+
 from alexnet_tf import atomic, door
 
 

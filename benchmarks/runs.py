@@ -8,7 +8,8 @@ import sys
 
 from alexnet_tf.benchmarking import timing
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def door(module: str, *arguments: str) -> None:

@@ -18,6 +18,8 @@ from absl import flags as absl_flags
 EXIT_OK = 0
 EXIT_DATA = 1
 EXIT_USAGE = 2
+# Packages that only some commands need, and the extra of setup.py that brings each.
+_EXTRAS = {"matplotlib": "plots", "pyarrow": "data", "scipy": "data"}
 
 
 class UsageError(Exception):
@@ -44,10 +46,7 @@ def run(
       ALEXNET_TF_TRACEBACK=1 to see where it came from.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    # TensorFlow reads this once, when it is first imported; a value that the user set stays. Its
-    # C++ side logs a missing CUDA driver as an error; errors that matter come as exceptions.
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
-        _QuietTensorFlow.install()
+    quiet_tensorflow()
     # Off by default on AMD processors, where it makes a training step of AlexNet 1.2 to 1.7 times
     # as fast too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -64,9 +63,25 @@ def run(
         return _fail(error, EXIT_USAGE)
     except (ValueError, OSError) as error:
         return _fail(error, EXIT_DATA)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in _EXTRAS:
+            raise
+        install = f"pip install 'alexnet-tf[{_EXTRAS[package]}]'"
+        return _fail(f"This needs the package {package}: {install}.", EXIT_DATA)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's own log lines off standard error, unless TF_CPP_MIN_LOG_LEVEL is set.
+
+    TensorFlow reads that variable once, when it is first imported: call this before. Its C++ side
+    logs a missing CUDA driver as an error; errors that matter come as exceptions.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
+        _QuietTensorFlow.install()
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):
@@ -125,8 +140,8 @@ def _help(flags: absl_flags.FlagValues) -> str:
     return "\n".join(lines)
 
 
-def _fail(error: Exception, code: int) -> int:
-    if os.environ.get("ALEXNET_TF_TRACEBACK") == "1":
+def _fail(error: Exception | str, code: int) -> int:
+    if isinstance(error, Exception) and os.environ.get("ALEXNET_TF_TRACEBACK") == "1":
         raise error
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"

@@ -31,7 +31,7 @@ def warm_up() -> None:
 def worker_context():
     """How worker processes are started: see `warm_up`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["data_prep.writer"])
+    context.set_forkserver_preload(["data_prep.preload"])
     return context
 
 

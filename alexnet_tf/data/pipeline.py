@@ -6,6 +6,9 @@ comes out the same on any number of replicas and workers, and a run can go on at
 
     shards, shuffled -> records, interleaved -> shuffled -> (record, row of draws)
         -> decode just the crop -> batch -> mirror, colour noise (one XLA program) -> prefetch
+
+Raw records need no work for each picture: they are batched as they are, one call takes the pixels
+out of a whole batch, and the XLA program cuts the crops as well.
 """
 
 import dataclasses
@@ -104,8 +107,8 @@ def training_batches(
       augmentation: what happens to a picture.
       schedule: which pictures, in which order, from where.
       split: the split to train on.
-      shuffle_buffer: encoded pictures that are held to shuffle them (about 36 KB each at 256
-        pixels); the records themselves were shuffled when they were written.
+      shuffle_buffer: encoded pictures that are held to shuffle them (at 256 pixels about 36 KB each
+        as JPEG, 197 KB raw); the records themselves were shuffled when they were written.
 
     Returns:
       A dataset of (images: float32 (b, crop, crop, channels) in RGB 0..255 (colour noise may leave
@@ -125,8 +128,8 @@ def training_stages(
     """`training_batches`, cut off after each of its stages, to see where the time goes.
 
     Returns:
-      Name -> dataset of batches: "read" (records, draws), "decode" (uint8 crops, labels, draws) and
-      "augment", the whole pipeline.
+      Name -> dataset of batches: "read" (records, draws), "decode" (uint8 pictures, labels, draws)
+      and "augment", the whole pipeline.
     """
     rows_of = epoch_rows(dataset, augmentation, schedule, split, shuffle_buffer)
     first_epoch = schedule.first_step // steps_per_epoch(dataset, schedule.batch_size, split)
@@ -135,11 +138,10 @@ def training_stages(
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     size = schedule.batch_size // schedule.replicas
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
-    decoded = rows.map(decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
-    batched = decoded.batch(size, drop_remainder=True)
-    augmented = batched.map(finisher(augmentation), num_parallel_calls=1).prefetch(2)
     read = rows.batch(size, drop_remainder=True)
-    stages = {"read": read, "decode": batched, "augment": augmented}
+    decoded = decoded_batches(rows, dataset, augmentation, size)
+    augmented = decoded.map(finisher(augmentation), num_parallel_calls=1).prefetch(2)
+    stages = {"read": read, "decode": decoded, "augment": augmented}
     return {name: stage.with_options(options) for name, stage in stages.items()}
 
 
@@ -166,7 +168,7 @@ def epoch_rows(
 
     def rows_of(epoch):
         rows = tf.data.Dataset.zip(
-            _shuffled_records(dataset.shards[split], schedule.seed, epoch, shuffle_buffer),
+            _shuffled_records(dataset, split, schedule.seed, epoch, shuffle_buffer),
             epoch_draws(augmentation, dataset, schedule.seed, epoch, steps * schedule.batch_size),
         )
         done = tf.where(epoch == first_epoch, first_step, 0)
@@ -188,13 +190,19 @@ def _stream(seed: int, kind: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed * 4 + kind, tf.int64), tf.cast(epoch, tf.int64)])
 
 
-def _shuffled_records(shards, seed, epoch, buffer) -> tf.data.Dataset:
+def _shuffled_records(dataset, split, seed, epoch, buffer) -> tf.data.Dataset:
     """Serialised records of one epoch in its order."""
+    shards = dataset.shards[split]
     order = tf.random.stateless_uniform([len(shards)], _stream(seed, _ORDER, epoch))
     files = tf.data.Dataset.from_tensor_slices(tf.gather(tf.constant(shards), tf.argsort(order)))
     cycle = min(_INTERLEAVED_SHARDS, len(shards))
+    # A raw record is nearly as large as the reader's buffer, which then is one copy more and no
+    # help. Over a network every read has its price, so there it stays.
+    unbuffered = dataset.format.encoding == "raw" and "://" not in dataset.path
     serialized = files.interleave(
-        tf.data.TFRecordDataset, cycle_length=cycle, num_parallel_calls=min(cycle, 4)
+        lambda file: tf.data.TFRecordDataset(file, buffer_size=0 if unbuffered else None),
+        cycle_length=cycle,
+        num_parallel_calls=min(cycle, 4),
     )
     # tf.data mixes the global seed into a shuffle's own. This sets it for the graph that is being
     # traced here and nothing else, so that the order depends on our seed and epoch alone.
@@ -231,7 +239,36 @@ def epoch_draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(draws)
 
 
-def decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
+def decoded_batches(
+    rows: tf.data.Dataset, dataset: records.PreparedDataset, augmentation: Augmentation, size: int
+) -> tf.data.Dataset:
+    """Batches of `size` of what `epoch_rows` gives, for `finisher`.
+
+    Returns:
+      A dataset of (uint8 pictures, int64 labels, draws): crops, or of raw records the whole
+      pictures, with the crop among the draws.
+    """
+    if dataset.format.encoding == "raw":
+        # Two at a time: each holds the bytes of a batch three times.
+        return rows.batch(size, drop_remainder=True).map(
+            _raw_decoder(dataset, size), num_parallel_calls=2
+        )
+    decoded = rows.map(_decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
+    return decoded.batch(size, drop_remainder=True)
+
+
+def _raw_decoder(dataset: records.PreparedDataset, size: int):
+    """A function from (records, draws) of a batch to (uint8 pictures, labels, draws)."""
+
+    def decode(serialized, draws):
+        encoded, labels = records.parse_example(serialized, dataset.keys)
+        pixels = tf.io.decode_raw(encoded, tf.uint8)
+        return tf.reshape(pixels, (size, *dataset.format.shape)), labels, draws
+
+    return decode
+
+
+def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
     """A function from (record, draws) to (uint8 crop, label, the draws that are left)."""
     record_format = dataset.format
     size, channels = augmentation.crop_size, record_format.channels
@@ -258,13 +295,15 @@ def decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
 
 
 def finisher(augmentation: Augmentation):
-    """A function from uint8 batches, labels and draws to (float32 batch, labels)."""
+    """A function from what `decoded_batches` gives to (float32 batch, labels)."""
 
-    # One XLA program fuses the casts, the mirror and the noise into one pass over the batch. It is
-    # part of the input pipeline, which is never exported.
+    # One XLA program fuses crop, mirror, cast and noise into one pass over the batch. It is part of
+    # the input pipeline, which is never exported.
     @tf.function(jit_compile=True)
     def finish(images, draws):
-        if "mirror" in draws:
+        if "crop" in draws:
+            images = _windows(images, draws, augmentation)
+        elif "mirror" in draws:
             mirrored = tf.reverse(images, axis=[2])
             images = tf.where(draws["mirror"][:, None, None, None], mirrored, images)
         images = tf.cast(images, tf.float32)
@@ -273,3 +312,16 @@ def finisher(augmentation: Augmentation):
         return images
 
     return lambda images, labels, draws: (finish(images, draws), labels)
+
+
+def _windows(images: tf.Tensor, draws: dict[str, tf.Tensor], augmentation: Augmentation):
+    """The crops of whole pictures (b, h, w, c), mirrored where the draws say so."""
+    edge = [augmentation.border, augmentation.border]
+    images = tf.pad(images, [[0, 0], edge, edge, [0, 0]])
+    places = tf.range(augmentation.crop_size)
+    rows, columns = draws["crop"][:, :1] + places, draws["crop"][:, 1:] + places
+    if "mirror" in draws:
+        columns = tf.where(draws["mirror"][:, None], columns[:, ::-1], columns)
+    # As indices the mirror costs nothing.
+    images = tf.gather(images, rows, axis=1, batch_dims=1)
+    return tf.gather(images, columns, axis=2, batch_dims=1)

@@ -1,8 +1,9 @@
 """Batches from a tf.data service, for when one machine cannot decode fast enough.
 
-The service's workers read, shuffle, decode and crop; mirror and colour noise, which are cheap, stay
-with the trainer, so that bytes travel instead of floats. A picture of an epoch is the same bits as
-without the service, and so is a batch: what is lost is the order of the batches within an epoch.
+The service's workers read, shuffle, decode and crop (raw records: read and shuffle); mirror and
+colour noise, which are cheap, stay with the trainer, so that bytes travel instead of floats. A
+picture of an epoch is the same bits as without the service, and so is a batch: what is lost is the
+order of the batches within an epoch.
 
 A worker gets parts of an epoch, one after the other. To find its part it reads and shuffles all
 records, as every other worker does; it decodes its own only.
@@ -78,11 +79,9 @@ def epoch_from_service(
         service=address,
         compression=None,  # pixels of photographs hardly shrink
     )
+    rows = tf.data.Dataset.range(_PARTS).flat_map(rows_of_part)
     batches = (
-        tf.data.Dataset.range(_PARTS)
-        .flat_map(rows_of_part)
-        .map(pipeline.decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(share, drop_remainder=True)
+        pipeline.decoded_batches(rows, dataset, augmentation, share)
         .apply(distribute)
         .map(pipeline.finisher(augmentation), num_parallel_calls=1)
     )

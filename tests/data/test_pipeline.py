@@ -8,7 +8,13 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf.data import records
-from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, training_batches
+from alexnet_tf.data.pipeline import (
+    Augmentation,
+    Schedule,
+    epoch_rows,
+    steps_per_epoch,
+    training_batches,
+)
 from alexnet_tf.data.preprocessing import ColourNoise
 
 NOISY = "source"
@@ -197,22 +203,73 @@ def test_noise_ends_when_it_should(dataset):
     np.testing.assert_allclose(images[96:], without[96:], atol=1e-4)
 
 
-def test_raw_records_give_the_same_pipeline(dataset, photo_records, tmp_path):
+def test_raw_records_give_the_same_pipeline(dataset, tmp_path):
     """Raw records hold the decoded pixels; the crops must be the JPEG's pixels at that place."""
-    shard = tmp_path / "raw"
-    with tf.io.TFRecordWriter(str(shard)) as writer:
-        for serialized in tf.data.TFRecordDataset(list(dataset.shards["train"])):
-            encoded, label = records.parse_example(serialized)
-            pixels = _decoded(encoded)
-            writer.write(records.encode_example(pixels.tobytes(), int(label), "f", "s"))
-    raw = dataclasses.replace(
-        dataset,
-        format=records.RecordFormat(256, 3, "raw"),
-        shards={"train": (str(shard),)},
-    )
+    raw = _raw(dataset, tmp_path / "raw", size=256)
     images, _ = _run(raw, Augmentation(crop_size=256, mirror=False), Schedule(32, 1))
     stored = collections.Counter(picture.tobytes() for picture, _ in _stored(dataset))
     assert collections.Counter(i.tobytes() for i in images.astype(np.uint8)) == stored
+
+
+def _raw(dataset, shard, size):
+    """The same training pictures as raw records of their central `size` pixels."""
+    low = (256 - size) // 2
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for number, (pixels, label) in enumerate(_stored(dataset)):
+            content = pixels[low : low + size, low : low + size].tobytes()
+            # File names of several lengths: the pixels begin at another byte in each record.
+            writer.write(records.encode_example(content, label, "f" * (number % 7), "s"))
+    return dataclasses.replace(
+        dataset, format=records.RecordFormat(size, 3, "raw"), shards={"train": (str(shard),)}
+    )
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_raw_batches_are_what_numpy_makes_of_each_picture(dataset, tmp_path, border):
+    """Batches are cut as a whole; here every picture is cut by itself, from protobuf's bytes."""
+    raw = _raw(dataset, tmp_path / "raw", size=64)
+    noise = _noise(dataset, NOISY)
+    augmentation = Augmentation(crop_size=60, border=border, noise=noise, noise_epochs=1)
+    schedule = Schedule(batch_size=16, epochs=2, seed=4)
+    expected, truths = [], []
+    for epoch in range(2):
+        rows = epoch_rows(raw, augmentation, schedule)(tf.constant(epoch, tf.int64))
+        for serialized, draws in rows.as_numpy_iterator():
+            features = tf.train.Example.FromString(serialized).features.feature
+            (content,), (label,) = (
+                features["image"].bytes_list.value,
+                features["label"].int64_list.value,
+            )
+            picture = np.frombuffer(content, np.uint8).reshape(64, 64, 3)
+            picture = np.pad(picture, [(border, border), (border, border), (0, 0)])
+            top, left = draws["crop"]
+            view = picture[top : top + 60, left : left + 60].astype(np.float32)
+            view = view[:, ::-1] if draws["mirror"] else view
+            shifted = view + draws["shift"]
+            expected.append(noise.mean + (shifted - noise.mean) / draws["divisor"])
+            truths.append(label)
+    images, labels = _run(raw, augmentation, schedule)
+    assert images.dtype == expected[0].dtype == np.float32
+    np.testing.assert_array_equal(images, np.stack(expected))
+    np.testing.assert_array_equal(labels, truths)
+    crops = {image.tobytes() for image in images}
+    assert len(crops) > 150  # the two epochs and their draws differ
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"first_step": 4}, {"replicas": 2}, {"replicas": 2, "workers": 2, "worker": 1}],
+)
+def test_raw_records_resume_and_split_to_the_same_bits(dataset, tmp_path, changes):
+    raw = _raw(dataset, tmp_path / "raw", size=64)
+    augmentation = Augmentation(crop_size=60, noise=_noise(dataset, NOISY))
+    schedule = Schedule(batch_size=16, epochs=2, seed=4)
+    images, _ = _run(raw, augmentation, schedule)
+    got, _ = _run(raw, augmentation, dataclasses.replace(schedule, **changes))
+    expected = images[changes.get("first_step", 0) * 16 :]
+    if "worker" in changes:
+        expected = expected.reshape(-1, 2, 8, *images.shape[1:])[:, 1].reshape(got.shape)
+    np.testing.assert_array_equal(got, expected)
 
 
 def test_bad_requests_are_refused_in_a_sentence(dataset):

@@ -11,7 +11,7 @@ from alexnet_tf.experiments.findings import Finding, Row, Setting
 NOT_RUN = "not run"
 _COLUMNS = ("Claim", "Published", "Source", "Measured here", "Seeds", "Spread", "Remark")
 _STYLE = """
-body { font-family: sans-serif; margin: 2em auto; max-width: 75em; color: #222; }
+body { font-family: sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; font-size: 0.9em; }
 th, td { border: 1px solid #ccc; padding: 0.4em 0.6em; text-align: left; vertical-align: top; }
 th { background: #f2f2f2; }

@@ -1,6 +1,8 @@
 """A tf.data service on localhost (a dispatcher, two workers) gives the very batches of the local
 pipeline, in any order."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +10,7 @@ import tensorflow as tf
 from alexnet_tf.data import service
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 from alexnet_tf.data.preprocessing import ColourNoise
-from alexnet_tf.data.records import open_dataset
+from alexnet_tf.data.records import RecordFormat, encode_example, open_dataset
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,26 @@ def test_the_service_gives_the_same_batches_in_any_order(dataset, augmentation, 
         service.epoch_from_service(dataset, augmentation, schedule, epoch=1, address=address)
     )
     assert len(local) == 24 - schedule.first_step
+    assert sorted(remote) == sorted(local)
+
+
+def test_raw_records_come_through_the_service(dataset, augmentation, address, tmp_path):
+    """Their crops are cut by the trainer: the draws travel with the whole pictures."""
+    shard = tmp_path / "raw"
+    random = np.random.default_rng(0)
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for label in range(96):
+            content = random.integers(0, 256, (80, 80, 3), np.uint8).tobytes()
+            writer.write(encode_example(content, label, "f", "s"))
+    raw = dataclasses.replace(
+        dataset, format=RecordFormat(80, 3, "raw"), shards={"train": (str(shard),)}
+    )
+    schedule = Schedule(batch_size=8, epochs=1, seed=5)
+    local = _contents(training_batches(raw, augmentation, schedule))
+    remote = _contents(
+        service.epoch_from_service(raw, augmentation, schedule, epoch=0, address=address)
+    )
+    assert len(set(local)) == 12
     assert sorted(remote) == sorted(local)
 
 

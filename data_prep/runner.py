@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # at run time `warm_up` has to come before TensorFlow is imported
     from data_prep import plan, writer
 
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 _job: Any = None  # in a worker: the job, and how it reports progress
 _counter: Any = None
 
@@ -25,7 +26,16 @@ def warm_up() -> None:
     worker: forking this one, where TensorFlow may be running, could deadlock.
     """
     worker_context()
-    multiprocessing.forkserver.ensure_running()
+    # The cores are shared out already, a process each: NumPy's matrix products start no threads.
+    given = os.environ.get(_BLAS_THREADS)
+    os.environ[_BLAS_THREADS] = "1"
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        if given is None:
+            del os.environ[_BLAS_THREADS]
+        else:
+            os.environ[_BLAS_THREADS] = given
 
 
 def worker_context():
@@ -60,6 +70,7 @@ def run_local(
         for shard in shards:
             yield writer.write_shard(job, shard, progress)
         return
+    warm_up()
     context = worker_context()
     counter = context.Value("q", 0)
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -90,7 +101,7 @@ def _start_worker(job, counter):
     global _job, _counter
     import cv2
 
-    cv2.setNumThreads(1)  # the cores are shared out already, a process each
+    cv2.setNumThreads(1)  # see `warm_up`
     _job, _counter = job, counter
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -76,7 +76,8 @@ def settings_digest(conversion: images.Conversion, synsets: tuple[str, ...]) -> 
     """Names everything besides the pictures that a shard's bytes depend on."""
     parts = dataclasses.asdict(conversion)
     parts.pop("max_pixels")  # decides what is refused, not what is stored
-    text = json.dumps([parts, images.JPEG_QUALITY, images.CHROMA, synsets], sort_keys=True)
+    fixed = [images.REVISION, images.JPEG_QUALITY, images.CHROMA]
+    text = json.dumps([parts, *fixed, synsets], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

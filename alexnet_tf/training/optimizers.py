@@ -69,10 +69,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        # One by one: the method for all of them came with Keras 3.9.
-        self.velocities = [
-            self.add_variable_from_reference(variable, name="velocity") for variable in variables
-        ]
+        self.velocities = self.add_optimizer_variables(variables, "velocity")
         # update_step sees the backend's variable, which knows neither its layer nor its kind.
         paths = [variable.path.split("/") for variable in variables]
         self._layers = [path[-2] if len(path) > 1 else "" for path in paths]

@@ -121,7 +121,9 @@ def compete(entries: list[Entry], rounds: int, warm: int = 1) -> dict:
                 print(f"absent: {entry.name}: {why}", flush=True)
         work = {contestant.name: [] for contestant in contestants}
         for number in range(-warm, rounds):
-            for contestant in contestants:
+            # There and back again: where a machine gets slower within a round, it is not always the
+            # same contestants that suffer.
+            for contestant in contestants[:: 1 if number % 2 else -1]:
                 time.sleep(_PAUSE)
                 turn = contestant.run()
                 if number >= 0:

@@ -47,6 +47,10 @@ def _check(images, batch_size: int) -> None:
 def ours(directory: pathlib.Path, batch_size: int, encoding: str = "jpeg", fast: bool = False):
     """`alexnet_tf.data.pipeline`, as training uses it."""
     sys.path.insert(0, str(contestants.ROOT))
+    from alexnet_tf import memory
+
+    # FFCV and DALI write into buffers of their own, again and again.
+    memory.keep_freed_memory()
     import tensorflow as tf
 
     from alexnet_tf.benchmarking import inputs

@@ -48,7 +48,7 @@ def main(argv=None) -> int:
 
 
 def _define(flags):
-    absl_flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("rounds", 9, "Turns of each contestant.", 1, flag_values=flags)
     absl_flags.DEFINE_integer("batch_size", 128, "Pictures of a batch.", 8, flag_values=flags)
     absl_flags.DEFINE_bool("dct", True, "Also with TensorFlow's fast DCT.", flag_values=flags)
     absl_flags.DEFINE_string(

@@ -58,20 +58,13 @@ class RecordFormat:
 
 def encode_example(image: bytes, label: int, file_name: str, synset: str) -> bytes:
     """Serialises one record; the inverse of `parse_example`."""
-
-    def of_bytes(value):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    example = tf.train.Example(
-        features=tf.train.Features(
-            feature={
-                "image": of_bytes(image),
-                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-                "file_name": of_bytes(file_name.encode()),
-                "synset": of_bytes(synset.encode()),
-            }
-        )
-    )
+    # Filled in place: messages made one by one would copy the picture from each to the next.
+    example = tf.train.Example()
+    feature = example.features.feature
+    feature["image"].bytes_list.value.append(image)
+    feature["label"].int64_list.value.append(label)
+    feature["file_name"].bytes_list.value.append(file_name.encode())
+    feature["synset"].bytes_list.value.append(synset.encode())
     # Maps have no order of their own in protobuf: without this, equal records may differ in bytes.
     return example.SerializeToString(deterministic=True)
 

@@ -27,10 +27,10 @@ def psnr(a, b):
 
 
 PAIRS = [
-    *((side, 256) for side in (262, 263, 300, 333, 374, 375, 376, 399, 500, 511, 512, 513)),
-    *((side, 256) for side in (600, 767, 768, 1000, 1023, 1024)),
+    *((side, 256) for side in (262, 263, 300, 333, 374, 375, 376, 399, 500, 511, 513)),
+    *((side, 256) for side in (600, 767, 769, 1000, 1023)),
     *((side, 224) for side in (229, 256, 375, 500)),
-    *((41, 32), (100, 32), (127, 33), (128, 32), (29, 28), (112, 28), (375, 299), (1023, 511)),
+    *((41, 32), (100, 32), (127, 33), (127, 32), (29, 28), (111, 28), (375, 299), (1023, 511)),
 ]
 
 
@@ -55,8 +55,8 @@ def whole_weights(side, size):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("side, size", [(375, 256), (263, 256), (1024, 256), (97, 40), (29, 28),
-                                        (7, 2), (4, 1), (2, 1), (11, 9)])  # fmt: skip
+@pytest.mark.parametrize("side, size", [(375, 256), (263, 256), (1023, 256), (97, 40), (29, 28),
+                                        (7, 2), (5, 2), (3, 2), (11, 9)])  # fmt: skip
 def test_noise_gives_whole_number_arithmetic_to_the_bit(side, size, channels):
     """So no library's order of adding, and no fused multiplication, can change a byte."""
     square = np.random.default_rng(side).integers(0, 256, (side, side, channels), np.uint8)
@@ -69,12 +69,12 @@ def test_noise_gives_whole_number_arithmetic_to_the_bit(side, size, channels):
 
 @pytest.mark.parametrize("value", [0, 1, 127, 254, 255])
 def test_a_flat_picture_stays_flat(value):
-    for side, size in [(375, 256), (1024, 256), (263, 256), (4, 1), (500, 491)]:
+    for side, size in [(375, 256), (1023, 256), (263, 256), (3, 2), (512, 256)]:
         flat = np.full((side, side, 3), value, np.uint8)
         assert (images.central_square(flat, size) == value).all(), (side, size)
 
 
-@pytest.mark.parametrize("side", [257, 258, 261, 1025, 1500])
+@pytest.mark.parametrize("side", [257, 258, 261, 512, 768, 1024, 1025, 1500])
 def test_other_sides_are_left_to_opencv(real, side):
     assert not area.is_for(side, 256)
     square = real.photograph("coffee", side, side)
@@ -82,10 +82,10 @@ def test_other_sides_are_left_to_opencv(real, side):
 
 
 def test_weights_fit_into_bytes_wherever_it_is_used():
-    for size in (1, 2, 3, 28, 32, 224, 255, 256, 257, 299, 512):
-        smallest = next(side for side in range(size + 1, 4 * size + 2) if area.is_for(side, size))
-        for side in range(smallest, min(smallest + 3, 4 * size + 1)):
-            _, parts, _ = area._plan(side, size, 1)
+    for size in (2, 3, 28, 32, 224, 255, 256, 257, 299, 512):
+        used = [side for side in range(1, 5 * size) if area.is_for(side, size)]
+        for side in used[:3]:
+            _, parts, _ = area._plan(side, size)
             assert (parts.astype(int).sum(axis=0) == 256).all(), (side, size)
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from data_prep import preparation
+from data_prep import images, preparation, writer
 
 
 def digests(folder):
@@ -128,3 +128,21 @@ def test_workers_end_with_their_parent(tmp_path):
     while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{worker}")
+
+
+def test_shards_of_an_older_arithmetic_are_made_again(photo_folders, tmp_path, monkeypatch):
+    """Pictures of two versions must not stand in one data set."""
+    output, left = str(tmp_path / "data"), []
+    settings = preparation.Settings(image_size=32, shards=3)
+
+    def killed(job, shards, progress):
+        left.append(len(shards))
+        yield writer.write_shard(job, shards[0])
+        raise KeyboardInterrupt
+
+    for revision in (images.REVISION, images.REVISION, images.REVISION + 1):
+        monkeypatch.setattr(images, "REVISION", revision)
+        with pytest.raises(KeyboardInterrupt):
+            preparation.prepare(photo_folders, output, settings, run=killed)
+    assert left[1] == left[0] - 1  # carried on with
+    assert left[2] == left[0]

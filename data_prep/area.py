@@ -67,17 +67,20 @@ def shrink(square: np.ndarray, size: int) -> np.ndarray:
     down = _scratch.array("down", (size, side), np.float32)
     across = _scratch.array("across", (size, size + _GAP), np.float32)[:, :size]
     weights[:] = parts  # OpenCV does not broadcast
-    planes = []
     # OpenCV takes several times as long to split what does not lie in one piece.
-    for plane in cv2.split(np.ascontiguousarray(square)):
+    whole = _scratch.array("whole", square.shape, np.uint8)
+    whole[:] = square
+    planes = list(_scratch.array("planes", (channels, side, side), np.uint8))
+    shrunk = []
+    for plane in cv2.split(whole, planes):
         down.fill(0)
         for row, weight in zip(rows, weights, strict=True):
             np.take(plane, row, axis=0, out=taken, mode="clip")
             cv2.accumulateProduct(taken, weight, down)
         for columns, matrix, resized in products:
             np.matmul(down[:, columns], matrix, out=across[:, resized])
-        planes.append(cv2.convertScaleAbs(across, alpha=2.0**-16))
-    return cv2.merge(planes).reshape(size, size, channels)
+        shrunk.append(cv2.convertScaleAbs(across, alpha=2.0**-16))
+    return cv2.merge(shrunk).reshape(size, size, channels)
 
 
 @functools.lru_cache(maxsize=64)  # sides that ImageNet has often; some 30 KB each

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import door, memory
 
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 _STRATEGIES = ("none", "mirrored")
@@ -30,6 +30,8 @@ _FLAGS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
+    if argv is None:  # as in training
+        memory.keep_freed_memory()
     return door.run(_define, _main, argv, doc=__doc__)
 
 

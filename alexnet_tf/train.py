@@ -11,7 +11,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import door, memory
 
 # The recipe's fields as flags, with their parsers. Importing the recipes needs no TensorFlow.
 from alexnet_tf.training.recipes import RECIPES, Recipe
@@ -21,6 +21,8 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved; give the same command
 
 def main(argv=None) -> int:
     """The front door; returns the exit code."""
+    if argv is None:  # this program's own process, and not a caller's
+        memory.keep_freed_memory()
     return door.run(_define, _main, argv, doc=__doc__)
 
 

@@ -9,7 +9,6 @@ started again with the same flags, it goes on: training_seconds are of all epoch
 validation, last_command_seconds of the last start. What follows `--` goes to alexnet_tf.train.
 """
 
-import csv
 import pathlib
 import sys
 import time
@@ -48,18 +47,15 @@ def _main(flags, args) -> int:
     runs.door(*training)
     seconds = time.monotonic() - began
     score = runs.evaluate(workdir, flags.data_dir, crops=1)
-    with open(workdir / "metrics.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     result = {
         "data": flags.name,
         "test_error": score["top1_error"],
         "test_error_interval_95": score["top1_error_interval_95"],
         "wrong": round(score["top1_error"] * score["count"]),
         "last_command_seconds": seconds,
-        "training_seconds": sum(float(row["seconds"]) for row in rows),
         "command": runs.command(*training),
         "seed": flags.seed,
-        "test_error_by_epoch": [float(row["validation_top1_error"]) for row in rows],
+        **runs.training(workdir),
         **runs.circumstances(workdir),
     }
     output = results / f"lenet5_{flags.name}.json"

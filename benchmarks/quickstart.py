@@ -9,7 +9,6 @@ WORKDIR/seedN is only evaluated, one that was being trained goes on. What follow
 alexnet_tf.train.
 """
 
-import csv
 import pathlib
 import sys
 
@@ -79,8 +78,6 @@ def _run(seed: int, workdir: pathlib.Path, data_dir: str, more: list[str]) -> di
     if not (workdir / "model.keras").exists():
         runs.door(*training)
     one, ten = (runs.evaluate(workdir, data_dir, crops) for crops in (1, 10))
-    with open(workdir / "metrics.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     return {
         "seed": seed,
         "count": one["count"],
@@ -88,8 +85,7 @@ def _run(seed: int, workdir: pathlib.Path, data_dir: str, more: list[str]) -> di
         "top1_error_1_crop_interval_95": one["top1_error_interval_95"],
         "top1_error_10_crops": ten["top1_error"],
         "top1_error_10_crops_interval_95": ten["top1_error_interval_95"],
-        "training_seconds": sum(float(row["seconds"]) for row in rows),
-        "test_error_by_epoch": [float(row["validation_top1_error"]) for row in rows],
+        **runs.training(workdir),
         "command": runs.command(*training),
     }
 

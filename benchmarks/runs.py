@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from alexnet_tf.benchmarking import timing
+from alexnet_tf.training import reports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -44,6 +45,15 @@ def evaluate(workdir: pathlib.Path, data_dir: str, crops: int) -> dict:
     arguments = (f"--model={workdir}", f"--data_dir={data_dir}", f"--crops={crops}")
     door("alexnet_tf.evaluate", *arguments, f"--output={output}")
     return json.loads(output.read_text(encoding="utf-8"))
+
+
+def training(workdir: pathlib.Path) -> dict:
+    """How long the run took and how its error fell, without the evaluations' time."""
+    rows = reports.read_metrics(workdir)
+    return {
+        "training_seconds": sum(float(row["seconds"]) for row in rows),
+        "test_error_by_epoch": [float(row["validation_top1_error"]) for row in rows],
+    }
 
 
 def circumstances(workdir: pathlib.Path) -> dict:

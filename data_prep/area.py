@@ -1,8 +1,8 @@
 """Shrinking by averages over areas, as OpenCV's INTER_AREA, in arithmetic that is vectorised.
 
-OpenCV computes areas of other than whole factors one number at a time, which takes as long as two
-thirds of decoding the JPEG. Here both directions are sums of products that its and NumPy's vector
-code does: rows times weights first, then columns by small matrix products.
+OpenCV computes areas of other than whole factors one number at a time. Here both directions are
+sums of products that its and NumPy's vector code does: rows times weights first, then columns by
+small matrix products.
 
 Weights are whole 256ths, so that after both directions every sum is a whole number below 2**24.
 float32 holds those exactly: the result is the same to the bit on every processor, with or without
@@ -27,7 +27,7 @@ _SMALLEST, _LARGEST = 1.02, 4.0
 
 
 class _Scratch(threading.local):
-    """Memory that is used again: to take it anew costs as much as a tenth of the resize."""
+    """Memory that is used again, instead of taken anew for every picture."""
 
     def __init__(self):
         self._flat = {}

@@ -1,7 +1,12 @@
 """What the process imports that workers are forked from; see `runner.warm_up`."""
 
+import importlib
+import os
+
 from alexnet_tf import door
 
+# Both before TensorFlow and NumPy are imported, which read it then. The cores are shared out
+# already, a process each: NumPy's matrix products start no threads.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 door.quiet_tensorflow()
-
-import data_prep.writer  # noqa: E402, F401
+importlib.import_module("data_prep.writer")

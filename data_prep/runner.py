@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # at run time `warm_up` has to come before TensorFlow is imported
     from data_prep import plan, writer
 
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 _job: Any = None  # in a worker: the job, and how it reports progress
 _counter: Any = None
 
@@ -26,16 +25,7 @@ def warm_up() -> None:
     worker: forking this one, where TensorFlow may be running, could deadlock.
     """
     worker_context()
-    # The cores are shared out already, a process each: NumPy's matrix products start no threads.
-    given = os.environ.get(_BLAS_THREADS)
-    os.environ[_BLAS_THREADS] = "1"
-    try:
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        if given is None:
-            del os.environ[_BLAS_THREADS]
-        else:
-            os.environ[_BLAS_THREADS] = given
+    multiprocessing.forkserver.ensure_running()
 
 
 def worker_context():
@@ -101,7 +91,7 @@ def _start_worker(job, counter):
     global _job, _counter
     import cv2
 
-    cv2.setNumThreads(1)  # see `warm_up`
+    cv2.setNumThreads(1)  # the cores are shared out already, a process each
     _job, _counter = job, counter
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

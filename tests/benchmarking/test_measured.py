@@ -35,7 +35,7 @@ def test_the_document_says_what_the_results_say(measured):
 def test_results_name_their_circumstances_and_no_place_of_this_machine(measured):
     for file in measured.RESULTS.glob("*.json"):
         text = file.read_text(encoding="utf-8")
-        assert not re.search(r'"[^"]*(/home/|/root/|/tmp/|/work/)', text), file.name
+        assert not re.search(r'"([^"]*[ =,])?/\w', text), file.name
         assert "machine" in json.loads(text), file.name
     for file in [*measured.RESULTS.glob("lenet5_*"), *measured.RESULTS.glob("quickstart.json")]:
         if file.suffix == ".json":

@@ -12,8 +12,8 @@ VERSION = re.search(
 
 PLOTS = ["matplotlib>=3.8"]
 DEMO = [*PLOTS, "scikit-learn>=1.4"]
-# Development kits (.mat) and parquet files as sources of pictures.
-DATA = ["scipy>=1.11", "pyarrow>=15"]
+# Parquet files as sources of pictures.
+DATA = ["pyarrow>=15"]
 # Serving itself needs nothing more; these are the protocol's own messages, to build on.
 SERVING = ["tensorflow-serving-api>=2.20"]
 ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "tf2onnx>=1.17"]
@@ -68,6 +68,7 @@ setup(
         "absl-py>=2.1",
         # The offline preparation: photographs that ship in a wheel, and the JPEG codec and resize.
         "scikit-image>=0.22",
+        "scipy>=1.11",
         "simplejpeg>=1.7",
         "opencv-python-headless>=4.9",
         "pillow>=10",

@@ -17,6 +17,7 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import memory
 from alexnet_tf.data import records
 from data_prep import images, plan, storage
 from data_prep.statistics import Accumulator, PixelSums
@@ -113,6 +114,7 @@ def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
       ValueError: more than `job.max_bad` pictures of this shard are bad.
       OSError: reading or writing failed.
     """
+    memory.keep_freed_memory()  # each picture needs some megabytes, and the next one the same
     path = os.path.join(job.folder, shard.file_name)
     aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
     try:

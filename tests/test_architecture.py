@@ -51,8 +51,14 @@ DOORS = {
     "data_prep.photos",
     "data_prep.verify",
 }
-# Doors may use these besides the rooms; so may the rooms, for the version and for writing files.
-SHARED = {"alexnet_tf", "alexnet_tf.atomic", "alexnet_tf.door", "alexnet_tf.inputs"}
+# Doors may use these besides the rooms; so may the rooms: the version, writing files, memory.
+SHARED = {
+    "alexnet_tf",
+    "alexnet_tf.atomic",
+    "alexnet_tf.door",
+    "alexnet_tf.inputs",
+    "alexnet_tf.memory",
+}
 
 
 def _modules():

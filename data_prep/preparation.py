@@ -1,5 +1,6 @@
 """The whole conversion: look, plan, convert, describe, rename."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -195,10 +196,20 @@ def _convert(job, work, run):
     left = [shard for shard, receipt in receipts.items() if receipt is None]
     done = [receipt for receipt in receipts.values() if receipt]
     _check_bad(done, job.max_bad)
-    with tqdm(total=sum(work.counts.values()), initial=kept, desc="convert", unit="picture") as bar:
+    syncing = []
+    with (
+        tqdm(total=sum(work.counts.values()), initial=kept, desc="convert", unit="picture") as bar,
+        concurrent.futures.ThreadPoolExecutor(1) as disk,
+    ):
         for receipt in run(job, left, bar.update):
             done.append(receipt)
             _check_bad(done, job.max_bad)
+            if not storage.is_remote(job.folder):
+                # Beside the conversion, so that at the end little is left to wait for.
+                path = os.path.join(job.folder, receipt.shard)
+                syncing.append(disk.submit(storage.sync, path))
+    for written in syncing:
+        written.result()  # raises what the disk said
     return done
 
 
@@ -237,8 +248,7 @@ def _publish(folder, output):
             tf.io.gfile.remove(path)
     if not storage.is_remote(output):
         for name in os.listdir(folder):  # on the disk before it gets its name
-            with open(os.path.join(folder, name), "rb+") as file:
-                os.fsync(file.fileno())
+            storage.sync(os.path.join(folder, name))
         os.replace(folder, output)
         return
     # An object store cannot rename a directory: file by file, and last the one that makes it one.

@@ -20,6 +20,12 @@ def open_binary(path: str):
     return open(path, "rb")
 
 
+def sync(path: str) -> None:
+    """Waits until a local file's content is on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
 def exists(path: str) -> bool:
     if is_remote(path):
         import tensorflow as tf

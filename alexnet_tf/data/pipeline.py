@@ -7,8 +7,8 @@ comes out the same on any number of replicas and workers, and a run can go on at
     shards, shuffled -> records, interleaved -> shuffled -> (record, row of draws)
         -> decode just the crop -> batch -> mirror, colour noise (one XLA program) -> prefetch
 
-Raw records need no work for each picture: they are batched as they are, one call takes the pixels
-out of a whole batch, and the XLA program cuts the crops as well.
+Raw records on a local disk go through as numbers, and their crops are read when a batch is made
+(`raw_records`). The bits and the order are the same.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ import tensorflow as tf
 from alexnet_tf.data import records
 from alexnet_tf.data.evaluation_data import stored_picture
 from alexnet_tf.data.preprocessing import ColourNoise
+from alexnet_tf.data.raw_records import RawRecords
 
 _INTERLEAVED_SHARDS = 16
 # Draws of one epoch: which of them is which. Each stream has a number of its own.
@@ -128,10 +129,11 @@ def training_stages(
     """`training_batches`, cut off after each of its stages, to see where the time goes.
 
     Returns:
-      Name -> dataset of batches: "read" (records, draws), "decode" (uint8 pictures, labels, draws)
-      and "augment", the whole pipeline.
+      Name -> dataset of batches: "read" (records, or numbers of raw ones; draws), "decode" (uint8
+      crops, labels, draws) and "augment", the whole pipeline.
     """
-    rows_of = epoch_rows(dataset, augmentation, schedule, split, shuffle_buffer)
+    raw = None if augmentation.border else _located(dataset, split)
+    rows_of = epoch_rows(dataset, augmentation, schedule, split, shuffle_buffer, raw)
     first_epoch = schedule.first_step // steps_per_epoch(dataset, schedule.batch_size, split)
     options = tf.data.Options()
     options.deterministic = True
@@ -139,7 +141,7 @@ def training_stages(
     size = schedule.batch_size // schedule.replicas
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
     read = rows.batch(size, drop_remainder=True)
-    decoded = decoded_batches(rows, dataset, augmentation, size)
+    decoded = decoded_batches(rows, dataset, augmentation, size, raw)
     augmented = decoded.map(finisher(augmentation), num_parallel_calls=1).prefetch(2)
     stages = {"read": read, "decode": decoded, "augment": augmented}
     return {name: stage.with_options(options) for name, stage in stages.items()}
@@ -151,12 +153,13 @@ def epoch_rows(
     schedule: Schedule,
     split: str = "train",
     shuffle_buffer: int = 4096,
+    raw: RawRecords | None = None,
 ):
     """A function of an epoch (int64 tensor) that gives its pictures, still encoded, and draws.
 
     Its dataset holds (record, row of draws) in the epoch's order: whole batches, or the worker's
-    share of each; of schedule.first_step's epoch only what is not done. Arguments as in
-    `training_batches`.
+    share of each; of schedule.first_step's epoch only what is not done. With `raw` a record is
+    its number there. Arguments as in `training_batches`.
     """
     steps = steps_per_epoch(dataset, schedule.batch_size, split)
     if augmentation.crop_size > dataset.format.image_size:
@@ -168,7 +171,9 @@ def epoch_rows(
 
     def rows_of(epoch):
         rows = tf.data.Dataset.zip(
-            _shuffled_records(dataset, split, schedule.seed, epoch, shuffle_buffer),
+            _shuffled_records(
+                dataset.shards[split], schedule.seed, epoch, shuffle_buffer, raw and raw.of_shard
+            ),
             epoch_draws(augmentation, dataset, schedule.seed, epoch, steps * schedule.batch_size),
         )
         done = tf.where(epoch == first_epoch, first_step, 0)
@@ -190,17 +195,21 @@ def _stream(seed: int, kind: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed * 4 + kind, tf.int64), tf.cast(epoch, tf.int64)])
 
 
-def _shuffled_records(dataset, split, seed, epoch, buffer) -> tf.data.Dataset:
-    """Serialised records of one epoch in its order."""
-    shards = dataset.shards[split]
-    order = tf.random.stateless_uniform([len(shards)], _stream(seed, _ORDER, epoch))
-    files = tf.data.Dataset.from_tensor_slices(tf.gather(tf.constant(shards), tf.argsort(order)))
+def _located(dataset, split) -> RawRecords | None:
+    """Raw records whose pixels can be read from where they stand; None for all others."""
+    files, counts = dataset.shards[split], dataset.shard_counts.get(split, ())
+    if dataset.format.encoding != "raw" or "://" in dataset.path or len(files) != len(counts):
+        return None
+    return RawRecords(files, counts, dataset.format.shape, dataset.keys)
+
+
+def _shuffled_records(shards, seed, epoch, buffer, of_shard=None) -> tf.data.Dataset:
+    """Records of one epoch in its order: serialised, or what `of_shard` makes of shard numbers."""
+    files = tf.constant(shards)
+    order = tf.argsort(tf.random.stateless_uniform([len(shards)], _stream(seed, _ORDER, epoch)))
     cycle = min(_INTERLEAVED_SHARDS, len(shards))
-    # A raw record is nearly as large as the reader's buffer, which then is one copy more and no
-    # help. Over a network every read has its price, so there it stays.
-    unbuffered = dataset.format.encoding == "raw" and "://" not in dataset.path
-    serialized = files.interleave(
-        lambda file: tf.data.TFRecordDataset(file, buffer_size=0 if unbuffered else None),
+    elements = tf.data.Dataset.from_tensor_slices(order).interleave(
+        of_shard or (lambda shard: tf.data.TFRecordDataset(files[shard])),
         cycle_length=cycle,
         num_parallel_calls=min(cycle, 4),
     )
@@ -210,7 +219,7 @@ def _shuffled_records(dataset, split, seed, epoch, buffer) -> tf.data.Dataset:
     mixed = tf.constant(seed, tf.int64) * 1_000_003 + tf.cast(epoch, tf.int64)
     shuffle_seed = mixed % (2**31 - 1)
     # One dataset per epoch: it must not draw a new order of its own when it is iterated again.
-    return serialized.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
+    return elements.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
 
 
 def epoch_draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
@@ -240,32 +249,26 @@ def epoch_draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
 
 
 def decoded_batches(
-    rows: tf.data.Dataset, dataset: records.PreparedDataset, augmentation: Augmentation, size: int
+    rows: tf.data.Dataset,
+    dataset: records.PreparedDataset,
+    augmentation: Augmentation,
+    size: int,
+    raw: RawRecords | None = None,
 ) -> tf.data.Dataset:
     """Batches of `size` of what `epoch_rows` gives, for `finisher`.
 
     Returns:
-      A dataset of (uint8 pictures, int64 labels, draws): crops, or of raw records the whole
-      pictures, with the crop among the draws.
+      A dataset of (uint8 crops, int64 labels, the draws that are left).
     """
-    if dataset.format.encoding == "raw":
-        # Two at a time: each holds the bytes of a batch three times.
-        return rows.batch(size, drop_remainder=True).map(
-            _raw_decoder(dataset, size), num_parallel_calls=2
-        )
-    decoded = rows.map(_decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
-    return decoded.batch(size, drop_remainder=True)
+    if raw is None:
+        decoded = rows.map(_decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
+        return decoded.batch(size, drop_remainder=True)
 
+    def read(numbers, draws):
+        pictures, labels = raw.crops(numbers, draws.pop("crop"), augmentation.crop_size)
+        return pictures, labels, draws
 
-def _raw_decoder(dataset: records.PreparedDataset, size: int):
-    """A function from (records, draws) of a batch to (uint8 pictures, labels, draws)."""
-
-    def decode(serialized, draws):
-        encoded, labels = records.parse_example(serialized, dataset.keys)
-        pixels = tf.io.decode_raw(encoded, tf.uint8)
-        return tf.reshape(pixels, (size, *dataset.format.shape)), labels, draws
-
-    return decode
+    return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=2)
 
 
 def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
@@ -297,13 +300,11 @@ def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
 def finisher(augmentation: Augmentation):
     """A function from what `decoded_batches` gives to (float32 batch, labels)."""
 
-    # One XLA program fuses crop, mirror, cast and noise into one pass over the batch. It is part of
-    # the input pipeline, which is never exported.
+    # One XLA program fuses mirror, cast and noise into one pass over the batch. It is part of the
+    # input pipeline, which is never exported.
     @tf.function(jit_compile=True)
     def finish(images, draws):
-        if "crop" in draws:
-            images = _windows(images, draws, augmentation)
-        elif "mirror" in draws:
+        if "mirror" in draws:
             mirrored = tf.reverse(images, axis=[2])
             images = tf.where(draws["mirror"][:, None, None, None], mirrored, images)
         images = tf.cast(images, tf.float32)
@@ -312,16 +313,3 @@ def finisher(augmentation: Augmentation):
         return images
 
     return lambda images, labels, draws: (finish(images, draws), labels)
-
-
-def _windows(images: tf.Tensor, draws: dict[str, tf.Tensor], augmentation: Augmentation):
-    """The crops of whole pictures (b, h, w, c), mirrored where the draws say so."""
-    edge = [augmentation.border, augmentation.border]
-    images = tf.pad(images, [[0, 0], edge, edge, [0, 0]])
-    places = tf.range(augmentation.crop_size)
-    rows, columns = draws["crop"][:, :1] + places, draws["crop"][:, 1:] + places
-    if "mirror" in draws:
-        columns = tf.where(draws["mirror"][:, None], columns[:, ::-1], columns)
-    # As indices the mirror costs nothing.
-    images = tf.gather(images, rows, axis=1, batch_dims=1)
-    return tf.gather(images, columns, axis=2, batch_dims=1)

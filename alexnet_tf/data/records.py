@@ -112,6 +112,7 @@ class PreparedDataset:
       shards: split name -> file paths in shard order.
       counts: split name -> number of pictures.
       keys: where a record's picture and label are.
+      shard_counts: split name -> number of pictures in each shard, where the metadata says it.
       one_size: whether format.image_size is the size of the pictures; if not, it is only what they
         are brought to, and `viewed` chooses it.
     """
@@ -122,6 +123,7 @@ class PreparedDataset:
     shards: dict[str, tuple[str, ...]]
     counts: dict[str, int]
     keys: RecordKeys = _OWN_KEYS
+    shard_counts: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     one_size: bool = True
 
     @property
@@ -266,6 +268,7 @@ def _with_metadata(path: str) -> PreparedDataset:
                     f"--data_dir={path}` to see what else is."
                 )
     counts = {name: split.num_examples for name, split in builder.info.splits.items()}
+    each = {name: tuple(split.shard_lengths) for name, split in builder.info.splits.items()}
     record_format, one_size = _stored_format(path, features["image"])
     own = _is_own(path)
     return PreparedDataset(
@@ -274,6 +277,7 @@ def _with_metadata(path: str) -> PreparedDataset:
         synsets=tuple(features["label"].names),
         shards=shards if own else _test_as_validation(shards),
         counts=counts if own else _test_as_validation(counts),
+        shard_counts=each if own else _test_as_validation(each),
         one_size=one_size,
     )
 

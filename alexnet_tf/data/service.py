@@ -1,7 +1,7 @@
 """Batches from a tf.data service, for when one machine cannot decode fast enough.
 
-The service's workers read, shuffle, decode and crop (raw records: read and shuffle); mirror and
-colour noise, which are cheap, stay with the trainer, so that bytes travel instead of floats. A
+The service's workers read, shuffle, decode and crop; mirror and colour noise, which are cheap, stay
+with the trainer, so that bytes travel instead of floats. A
 picture of an epoch is the same bits as without the service, and so is a batch: what is lost is the
 order of the batches within an epoch.
 

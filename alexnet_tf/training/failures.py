@@ -31,8 +31,10 @@ def explained(data_dir: str):
                 f"{found[0].lstrip('! ')}: use a lower --learning_rate, in another --workdir; "
                 "ALEXNET_TF_TRACEBACK=1 shows where the operation was made."
             ) from error
+        # Behind TensorFlow's words, what our own reader of raw records said.
+        said = lines[0].rpartition("ValueError: ")[2].rstrip(".")
         raise ValueError(
-            f"TensorFlow cannot go on with the pictures of {data_dir} ({lines[0].rstrip('.')}): "
+            f"TensorFlow cannot go on with the pictures of {data_dir} ({said}): "
             f"run `python -m data_prep.verify --data_dir={data_dir}`."
         ) from error
 

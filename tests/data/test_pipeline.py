@@ -211,22 +211,30 @@ def test_raw_records_give_the_same_pipeline(dataset, tmp_path):
     assert collections.Counter(i.tobytes() for i in images.astype(np.uint8)) == stored
 
 
-def _raw(dataset, shard, size):
-    """The same training pictures as raw records of their central `size` pixels."""
+def _raw(dataset, folder, size):
+    """The same training pictures as raw records of their central `size` pixels, in three shards."""
     low = (256 - size) // 2
-    with tf.io.TFRecordWriter(str(shard)) as writer:
-        for number, (pixels, label) in enumerate(_stored(dataset)):
-            content = pixels[low : low + size, low : low + size].tobytes()
-            # File names of several lengths: the pixels begin at another byte in each record.
-            writer.write(records.encode_example(content, label, "f" * (number % 7), "s"))
+    stored, files, counts = _stored(dataset), [], (40, 7, 49)
+    folder.mkdir()
+    for number, (pixels, label) in enumerate(stored):
+        if number in np.cumsum((0, *counts)):
+            files.append(str(folder / f"shard-{len(files)}"))
+            writer = tf.io.TFRecordWriter(files[-1])
+        content = pixels[low : low + size, low : low + size].tobytes()
+        # File names of several lengths: the pixels begin at another byte in each record.
+        writer.write(records.encode_example(content, label, "f" * (number % 7), "s"))
+        writer.flush()
     return dataclasses.replace(
-        dataset, format=records.RecordFormat(size, 3, "raw"), shards={"train": (str(shard),)}
+        dataset,
+        format=records.RecordFormat(size, 3, "raw"),
+        shards={"train": tuple(files)},
+        shard_counts={"train": counts},
     )
 
 
 @pytest.mark.parametrize("border", [0, 3])
 def test_raw_batches_are_what_numpy_makes_of_each_picture(dataset, tmp_path, border):
-    """Batches are cut as a whole; here every picture is cut by itself, from protobuf's bytes."""
+    """Crops are read from where they stand; here every picture is cut out of protobuf's bytes."""
     raw = _raw(dataset, tmp_path / "raw", size=64)
     noise = _noise(dataset, NOISY)
     augmentation = Augmentation(crop_size=60, border=border, noise=noise, noise_epochs=1)
@@ -258,13 +266,16 @@ def test_raw_batches_are_what_numpy_makes_of_each_picture(dataset, tmp_path, bor
 
 @pytest.mark.parametrize(
     "changes",
-    [{"first_step": 4}, {"replicas": 2}, {"replicas": 2, "workers": 2, "worker": 1}],
+    [{}, {"first_step": 4}, {"replicas": 2}, {"replicas": 2, "workers": 2, "worker": 1}],
 )
-def test_raw_records_resume_and_split_to_the_same_bits(dataset, tmp_path, changes):
+@pytest.mark.parametrize("located", [True, False])
+def test_raw_records_resume_and_split_to_the_same_bits(dataset, tmp_path, changes, located):
+    """Also from where they stand, as on a local disk, to records in a stream, as over a network."""
     raw = _raw(dataset, tmp_path / "raw", size=64)
     augmentation = Augmentation(crop_size=60, noise=_noise(dataset, NOISY))
     schedule = Schedule(batch_size=16, epochs=2, seed=4)
     images, _ = _run(raw, augmentation, schedule)
+    raw = raw if located else dataclasses.replace(raw, shard_counts={})
     got, _ = _run(raw, augmentation, dataclasses.replace(schedule, **changes))
     expected = images[changes.get("first_step", 0) * 16 :]
     if "worker" in changes:

@@ -63,7 +63,7 @@ def test_the_service_gives_the_same_batches_in_any_order(dataset, augmentation, 
 
 
 def test_raw_records_come_through_the_service(dataset, augmentation, address, tmp_path):
-    """Their crops are cut by the trainer: the draws travel with the whole pictures."""
+    """There they are read as records; here by their place in the shard."""
     shard = tmp_path / "raw"
     random = np.random.default_rng(0)
     with tf.io.TFRecordWriter(str(shard)) as writer:
@@ -71,7 +71,10 @@ def test_raw_records_come_through_the_service(dataset, augmentation, address, tm
             content = random.integers(0, 256, (80, 80, 3), np.uint8).tobytes()
             writer.write(encode_example(content, label, "f", "s"))
     raw = dataclasses.replace(
-        dataset, format=RecordFormat(80, 3, "raw"), shards={"train": (str(shard),)}
+        dataset,
+        format=RecordFormat(80, 3, "raw"),
+        shards={"train": (str(shard),)},
+        shard_counts={"train": (96,)},
     )
     schedule = Schedule(batch_size=8, epochs=1, seed=5)
     local = _contents(training_batches(raw, augmentation, schedule))

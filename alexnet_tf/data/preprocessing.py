@@ -154,10 +154,11 @@ class ColourNoise:
 
     def add(self, images: tf.Tensor, shifts: tf.Tensor, divisors: tf.Tensor) -> tf.Tensor:
         """Adds shifts (b, 3) to float32 images (b, h, w, 3) and divides about the mean by (b,)."""
-        images = images + shifts[:, None, None, :]
         if self.divisor == 1.0:
-            return images
-        return self.mean + (images - self.mean) / divisors[:, None, None, None]
+            return images + shifts[:, None, None, :]
+        # mean + (images + shift - mean) / divisor, with one product and one sum for each pixel.
+        factors = (1.0 / divisors)[:, None, None, None]
+        return images * factors + (self.mean * (1.0 - factors) + shifts[:, None, None, :] * factors)
 
 
 def ten_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:

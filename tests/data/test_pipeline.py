@@ -258,8 +258,9 @@ def test_raw_batches_are_what_numpy_makes_of_each_picture(dataset, tmp_path, bor
             truths.append(label)
     images, labels = _run(raw, augmentation, schedule)
     assert images.dtype == expected[0].dtype == np.float32
-    np.testing.assert_array_equal(images, np.stack(expected))
     np.testing.assert_array_equal(labels, truths)
+    np.testing.assert_allclose(images[:96], np.stack(expected[:96]), rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(images[96:], np.stack(expected[96:]))  # without noise
     crops = {image.tobytes() for image in images}
     assert len(crops) > 150  # the two epochs and their draws differ
 

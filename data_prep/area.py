@@ -2,7 +2,8 @@
 
 OpenCV computes areas of other than whole factors one number at a time. Here each direction is a
 sparse matrix of weights times the picture, which SciPy does row by row: a number times a whole row
-of pixels, added to another row. The picture is turned in between and at the end.
+of pixels, added to another row. The picture is turned in between and at the end, a band of rows at
+a time, so that what is in between stays in the processor's cache.
 
 Weights are whole 256ths. After the first direction sums are whole numbers below 2**16, after the
 second below 2**24, which float32 holds exactly: the result is the same to the bit on every
@@ -19,6 +20,8 @@ from scipy import sparse
 
 # Above, a source pixel's weight is so few 256ths that rounding it shows, and pictures are rare.
 _LARGEST = 4.0
+# Resized rows of a band: fewer are more calls, more leave the cache.
+_BAND = 64
 
 
 def is_for(side: int, size: int) -> bool:
@@ -40,20 +43,25 @@ def shrink(square: np.ndarray, size: int) -> np.ndarray:
       uint8 (size, size, channels), C order.
     """
     side, _, channels = square.shape
-    first, second = _weights(side, size)
-    rows = square.astype(np.uint16).reshape(side, side * channels)
-    down = (first @ rows).reshape(size, side, channels)
-    columns = cv2.transpose(down).astype(np.float32).reshape(side, size * channels)
-    across = (second @ columns).reshape(size, size, channels)
-    shrunk = cv2.transpose(cv2.convertScaleAbs(across, alpha=2.0**-16))
-    return shrunk.reshape(size, size, channels)
+    bands, second = _weights(side, size)
+    shrunk = np.empty((size, size, channels), np.uint8)
+    for resized, source, first in bands:
+        rows = square[source].astype(np.uint16).reshape(-1, side * channels)
+        down = (first @ rows).reshape(-1, side, channels)
+        columns = cv2.transpose(down).astype(np.float32).reshape(side, -1)
+        across = (second @ columns).reshape(size, -1, channels)
+        turned = cv2.transpose(cv2.convertScaleAbs(across, alpha=2.0**-16))
+        shrunk[resized] = turned.reshape(-1, size, channels)
+    return shrunk
 
 
 @functools.lru_cache(maxsize=64)  # sides that ImageNet has often; some 10 KB each
 def _weights(side, size):
-    """The weights of source pixels in resized ones, (size, side), as uint16 and as float32.
+    """The weights of source pixels in resized ones. Each row adds up to 256.
 
-    Each row adds up to 256.
+    Returns:
+      For each band of resized rows: which they are, which rows of the source they need, and the
+      weights of these, uint16. Then all weights, float32 (size, side).
     """
     # Borders of source pixels in 256ths of resized ones. Weights are differences of borders, so
     # that they add up to 256 and none of them is off by more than the rounding of two borders.
@@ -67,4 +75,10 @@ def _weights(side, size):
     entries = (parts.ravel(), columns.ravel(), np.arange(0, parts.size + 1, taps))
     weights = sparse.csr_array(entries, shape=(size, side))
     weights.eliminate_zeros()
-    return weights.astype(np.uint16), weights.astype(np.float32)
+    bands = []
+    for begin in range(0, size, _BAND):
+        resized = slice(begin, min(begin + _BAND, size))
+        band = weights[resized]
+        source = slice(int(band.indices.min()), int(band.indices.max()) + 1)
+        bands.append((resized, source, band[:, source].astype(np.uint16)))
+    return bands, weights.astype(np.float32)

@@ -79,7 +79,11 @@ class RawRecords:
             except OSError as error:  # which TensorFlow would call unknown
                 raise ValueError(str(error)) from error
 
-        pictures, labels = tf.numpy_function(read, [numbers, corners], (tf.uint8, tf.int64))
+        # The same numbers give the same pictures: several batches may be read at a time, also when
+        # operations must be deterministic.
+        pictures, labels = tf.numpy_function(
+            read, [numbers, corners], (tf.uint8, tf.int64), stateful=False
+        )
         pictures.set_shape((numbers.shape[0], size, size, self._shape[2]))
         labels.set_shape(numbers.shape)
         return pictures, labels

@@ -95,9 +95,12 @@ def test_weights_add_up_to_256_wherever_it_is_used():
     for size in (2, 3, 28, 32, 224, 255, 256, 257, 299, 512):
         used = [side for side in range(1, 5 * size) if area.is_for(side, size)]
         for side in (*used[:3], *used[-3:]):
-            for weights in area._weights(side, size):
-                dense = weights.toarray().astype(int)
-                np.testing.assert_array_equal(dense, whole_weights(side, size))
+            bands, across = area._weights(side, size)
+            down = np.zeros((size, side), int)
+            for resized, source, weights in bands:
+                down[resized, source] = weights.toarray()
+            for found in (down, across.toarray().astype(int)):
+                np.testing.assert_array_equal(found, whole_weights(side, size))
 
 
 def test_threads_do_not_share_memory():

@@ -1,5 +1,7 @@
 """Flags of the training front door that decide about a run's safety."""
 
+import shutil
+
 import pytest
 
 from alexnet_tf import train
@@ -36,3 +38,17 @@ def test_a_data_service_that_nobody_runs_is_one_sentence(photo_records, tmp_path
     ):
         assert train.main([*common, *network, f"--data_service={address}"]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_shard_that_is_cut_off_is_one_sentence(small_photo_records, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(small_photo_records, data)
+    shard = min(data.glob("*train*"))
+    with open(shard, "rb+") as file:
+        file.truncate(shard.stat().st_size - 1)
+    given = ["--recipe=cifarnet", "--batch_size=8", "--epochs=1", "--nodeterministic"]
+    assert train.main([*given, f"--data_dir={data}", f"--workdir={tmp_path / 'run'}"]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"pictures of {data} ({shard} is cut off in the middle of a record)" in said
+    assert said.endswith(f"run `python -m data_prep.verify --data_dir={data}`.")
+    assert not (tmp_path / "run" / "model.keras").exists()

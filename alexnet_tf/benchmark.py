@@ -117,6 +117,7 @@ def _input(flags):
         runs=flags.runs,
     )
     result = inputs.measure_input(settings)
+    result["settings"]["data_dir"] = flags.data_dir  # as asked for: no place of this machine
     return result, report.input_text(result)
 
 
@@ -134,6 +135,7 @@ def _train(flags):
         data_dir=flags.data_dir or photos.cached_photos(),
     )
     result = together.measure_train(settings)
+    result["settings"]["data_dir"] = flags.data_dir  # as asked for: no place of this machine
     return result, report.train_text(result)
 
 

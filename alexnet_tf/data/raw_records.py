@@ -104,7 +104,7 @@ class RawRecords:
             for place, (shard, record, (top, left)) in enumerate(wanted):
                 begins, truths = self._shard(shard)
                 files[shard].seek(begins[record] + top * rows[0].nbytes)
-                if files[shard].readinto(rows) < rows.nbytes:
+                if files[shard].readinto(rows.data) < rows.nbytes:
                     raise _cut_off(self._files[shard])
                 pictures[place] = rows[:, left : left + size]
                 labels[place] = truths[record]
@@ -144,7 +144,7 @@ def locate(path: str, count: int, size: int, keys: RecordKeys) -> tuple[np.ndarr
             begin, end = position + _BEFORE, position + _BEFORE + length
             if end + _AFTER > total:
                 raise _cut_off(path)
-            pixels, label = _features(window, begin, end, keys)
+            pixels, label = _features(window, (begin, end), keys)
             if pixels is None or label is None or pixels[1] - pixels[0] != size:
                 raise ValueError(
                     f"Record {record} of {path} is not what its data set's metadata says: expected "
@@ -164,29 +164,31 @@ def _cut_off(path):
     return ValueError(f"{path} is cut off in the middle of a record.")
 
 
-def _features(window, begin, end, keys):
+def _features(window, example, keys):
     """((first byte, end) of the picture, label) of a tf.train.Example, None for what is missing."""
     pixels = label = None
-    for _, *features in _fields(window, begin, end, _FEATURES):
-        for _, *entry in _fields(window, *features, _MAP):
-            parts = {number: span for number, *span in _fields(window, *entry)}
+    for _, features in _fields(window, example, _FEATURES):
+        for _, entry in _fields(window, features, _MAP):
+            parts = dict(_fields(window, entry))
             if not parts.keys() >= {_KEY, _VALUE}:
                 continue
-            name = window.read(parts[_KEY][0], parts[_KEY][1] - parts[_KEY][0])
+            first, end = parts[_KEY]
+            name = window.read(first, end - first)
             if name == keys.image.encode():
-                for _, *values in _fields(window, *parts[_VALUE], _BYTES_LIST):
-                    for _, *value in _fields(window, *values, _VALUES):
-                        pixels = tuple(value)
+                for _, values in _fields(window, parts[_VALUE], _BYTES_LIST):
+                    for _, value in _fields(window, values, _VALUES):
+                        pixels = value
             elif name == keys.label.encode():
-                for _, *values in _fields(window, *parts[_VALUE], _INT64_LIST):
-                    for _, first, _ in _fields(window, *values, _VALUES):
-                        value, _ = window.varint(first)
-                        label = value - 2**64 if value >= 2**63 else value
+                for _, values in _fields(window, parts[_VALUE], _INT64_LIST):
+                    for _, (first, _) in _fields(window, values, _VALUES):
+                        number, _ = window.varint(first)
+                        label = number - 2**64 if number >= 2**63 else number
     return pixels, label
 
 
-def _fields(window, begin, end, wanted=None) -> Iterator[tuple[int, int, int]]:
-    """(field number, first byte, end) of the fields of a protobuf message, or of one number's."""
+def _fields(window, message, wanted=None) -> Iterator[tuple[int, tuple[int, int]]]:
+    """(field number, (first byte, end)) of a protobuf message's fields, or of one number's."""
+    begin, end = message
     while begin < end:
         key, begin = window.varint(begin)
         first, number = begin, key >> 3
@@ -196,7 +198,7 @@ def _fields(window, begin, end, wanted=None) -> Iterator[tuple[int, int, int]]:
         if begin > end or key & 7 not in (_VARINT, _LENGTH_DELIMITED):
             raise ValueError(f"{window.path} holds records that are no tf.train.Example.")
         if wanted in (None, number):
-            yield number, first, begin
+            yield number, (first, begin)
 
 
 class _Window:

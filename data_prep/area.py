@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from scipy import sparse
 
-# Above, a source pixel's weight is so few 256ths that rounding it shows, and pictures are rare.
+# Above, few pictures are left to be faster for.
 _LARGEST = 4.0
 # Resized rows of a band: fewer are more calls, more leave the cache.
 _BAND = 64

@@ -161,6 +161,7 @@ def numpy_conv(x, kernel, stride, padding, groups):
         (2, 1, ((2, 2), (2, 2))),
         (2, 2, ((0, 3), (1, 0))),
         (1, 4, ((0, 3), (0, 3))),
+        (2, 1, ((1, 3), (3, 1))),  # as many zeros as "same" has, elsewhere
         (4, 1, "valid"),
     ],
 )
@@ -178,6 +179,44 @@ def test_grouped_convolution_is_float64s(groups, stride, padding):
     again.build(x.shape)
     again.set_weights(layer.get_weights())
     np.testing.assert_array_equal(again(x), y)
+
+
+@pytest.mark.parametrize(
+    "kernel_size, stride, padding",
+    [
+        (5, 1, ((2, 2), (2, 2))),
+        (4, 1, ((1, 2), (1, 2))),
+        (4, 1, ((2, 1), (2, 1))),
+        ((3, 5), 1, ((1, 1), (2, 2))),
+        (5, 1, ((1, 3), (2, 2))),
+        (4, 2, ((0, 1), (2, 0))),
+    ],
+)
+def test_the_gradients_of_explicit_padding_are_float64s(kernel_size, stride, padding):
+    x = activations((2, 9, 11, 8), deviation=1.0)
+    layer = layers.GroupedConv2D(6, kernel_size, padding=padding, strides=stride, groups=2)
+    layer.build(x.shape)
+
+    @tf.function
+    def gradients(x, dy):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(dy * layer(x))
+        return tape.gradient(total, [x, layer.kernel.value])
+
+    kernel = layer.kernel.numpy()
+    dy = activations(layer.compute_output_shape(x.shape), seed=1, deviation=1.0)
+    graph = gradients.get_concrete_function(x, dy).graph.as_graph_def()
+    paddings = {n.attr["padding"].s for n in graph.node if "Conv2DBackprop" in n.op}
+    assert paddings and b"EXPLICIT" not in paddings  # oneDNN has no gradient of those
+    dx, dk = gradients(tf.constant(x), dy)
+    # A convolution is linear in both: <dx, v> = <dy, v * kernel>, <dk, u> = <dy, x * u>.
+    v = activations(x.shape, seed=2, deviation=1.0)
+    u = activations(kernel.shape, seed=3, deviation=1.0)
+    for gradient, direction, pair in ((dx, v, (v, kernel)), (dk, u, (x, u))):
+        expected = np.sum(dy * numpy_conv(*pair, stride, padding, 2))
+        scale = np.linalg.norm(gradient) * np.linalg.norm(direction)
+        assert abs(np.vdot(gradient, direction) - expected) < 1e-6 * scale
 
 
 def test_grouped_convolution_and_its_gradient_equal_keras_own():

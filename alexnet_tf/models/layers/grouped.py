@@ -73,9 +73,13 @@ class GroupedConv2D(keras.layers.Conv2D):
     def _tf_convolution(self, inputs, kernel):
         import tensorflow as tf
 
+        # oneDNN computes gradients of paddings that have a name only; explicit ones fall back to
+        # Eigen's, which on a CPU are up to twice as slow.
         padding = self.padding.upper()
-        if self.explicit_padding is not None:
-            padding = [[0, 0], *map(list, self.explicit_padding), [0, 0]]
+        if self._pads_as_same():
+            padding = "SAME"
+        elif self.explicit_padding is not None:
+            inputs = tf.pad(inputs, [[0, 0], *map(list, self.explicit_padding), [0, 0]])
         return tf.nn.conv2d(
             inputs,
             kernel,
@@ -83,6 +87,16 @@ class GroupedConv2D(keras.layers.Conv2D):
             padding=padding,
             dilations=list(self.dilation_rate),
         )
+
+    def _pads_as_same(self):
+        """Whether "same" adds just the explicit padding, whatever the size of the input."""
+        if self.explicit_padding is None or any(stride != 1 for stride in self.strides):
+            return False
+        reaches = (
+            (size - 1) * dilation
+            for size, dilation in zip(self.kernel_size, self.dilation_rate, strict=True)
+        )
+        return self.explicit_padding == tuple((n // 2, n - n // 2) for n in reaches)
 
     def _keras_convolution(self, inputs, kernel):
         if self.explicit_padding is not None:

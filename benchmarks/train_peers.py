@@ -33,9 +33,11 @@ def ours(precision: str, batch_size: int, model: str = "alexnet"):
     sys.path.insert(0, str(contestants.ROOT))
     import tensorflow as tf
 
+    from alexnet_tf import memory
     from alexnet_tf.benchmarking import steps
     from alexnet_tf.training import distribution
 
+    memory.keep_freed_memory()  # as `train` does
     strategy = distribution.make_strategy("none")
     form, operations = steps.training_form(strategy, model, _POLICIES[precision], batch_size)
     about = {"tensorflow": tf.__version__, "operations_per_image": operations}

@@ -85,7 +85,7 @@ def _transfer(node, graph) -> list[Transfer]:
 
 
 def _plain(kind: str) -> str:
-    return re.sub("^_(Mkl)?(Native)?(Fused)?", "", kind)
+    return re.sub("^_(Mkl)?(Native)?(Fused)?|(?<=Conv2DBackpropFilter)WithBias$", "", kind)
 
 
 def _short(device: str) -> str:

@@ -5,12 +5,14 @@
 The source is made here: JPEGs of 500 x 375, about 100 KB each, out of the photographs in
 scikit-image's wheel. Every converter shrinks to 256 x 256 and encodes at JPEG quality 95, in as
 many processes (TensorFlow: threads) as --workers says. The bare loop does nothing else: no shuffle,
-no statistics, no checksums, no files. Imports are outside the timing of all; the timing of ours
-includes looking through the source, starting its workers, and writing every file.
-Rounds are interleaved, so that a disturbance of the machine hits all alike.
+no statistics, no checksums, no files; nor do the others, but for TensorFlow's second form, which
+writes its pictures into a TFRecord file, as a converter must. Imports are outside the timing of
+all; the timing of ours includes looking through the source, starting its workers, and writing every
+file. Rounds are interleaved, so that a disturbance of the machine hits all alike.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import io
 import json
@@ -138,7 +140,8 @@ def time_pool(pool, name, paths):
     return len(paths) / (time.perf_counter() - begin)
 
 
-def time_tensorflow(paths, workers):
+def time_tensorflow(paths, workers, records=None):
+    """With `records`, a file's path, the pictures are written into that."""
     import tensorflow as tf
 
     top, left, side = square()
@@ -156,8 +159,14 @@ def time_tensorflow(paths, workers):
     # With as many calls as threads a run now and then took twice as long as the next.
     data = tf.data.Dataset.from_tensor_slices(paths).map(convert, 2 * workers, deterministic=False)
     begin = time.perf_counter()
-    for _ in data.with_options(options).batch(64):
-        pass
+    with contextlib.ExitStack() as opened:
+        writer = records and opened.enter_context(tf.io.TFRecordWriter(records))
+        for batch in data.with_options(options).batch(64):
+            if writer is not None:
+                for encoded in batch.numpy():
+                    example = tf.train.Example()
+                    example.features.feature["image"].bytes_list.value.append(encoded)
+                    writer.write(example.SerializeToString())
     return len(paths) / (time.perf_counter() - begin)
 
 
@@ -212,10 +221,10 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    # 48 shards, as many for each of two workers: among ImageNet's 1024, starting, finishing and a
+    # 72 shards, as many for each of two workers: among ImageNet's 1024, starting, finishing and a
     # worker that idles during the last shard weigh nothing; in a short run they weigh much.
     parser.add_argument("--pictures", type=int, default=1536, help="distinct source pictures")
-    parser.add_argument("--links", type=int, default=8, help="names of each, for longer runs")
+    parser.add_argument("--links", type=int, default=12, help="names of each, for longer runs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", default=str(ROOT / "benchmarks/results/data_prep.json"))
@@ -224,7 +233,7 @@ def main():
 
     runner.warm_up()
     ours = "data_prep.convert, all of it"
-    tensorflow = "TensorFlow ops, area"
+    tensorflow, written = "TensorFlow ops, area", "TensorFlow ops, area, to TFRecords"
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         source = folder / "source"
@@ -235,7 +244,7 @@ def main():
             # Asked there: libvips brings an HDF5 of its own, beside which h5py does not load here.
             vips = pool.apply(_has, ("pyvips",))
             names = [name for name in PER_PICTURE if name != "libvips" or vips]
-            rates = {name: [] for name in (names[0], ours, *names[1:], tensorflow)}
+            rates = {name: [] for name in (names[0], ours, *names[1:], tensorflow, written)}
             for name in names:
                 time_pool(pool, name, paths[:200])
             time_tensorflow(paths[:200], flags.workers)
@@ -245,6 +254,8 @@ def main():
                         rate = time_ours(source, folder, flags.workers, len(paths))
                     elif name == tensorflow:
                         rate = time_tensorflow(paths, flags.workers)
+                    elif name == written:
+                        rate = time_tensorflow(paths, flags.workers, str(folder / "tensorflow"))
                     else:
                         rate = time_pool(pool, name, paths)
                     rates[name].append(rate)

@@ -135,8 +135,9 @@ def read_lines(folder: str, shard: Shard) -> Iterator[Picture]:
     with tf.io.gfile.GFile(plan_path(folder, shard.split), "rb") as file:
         file.seek(shard.begin)
         text = file.read(shard.end - shard.begin)
-    for line in text.splitlines():
-        yield Picture(shard.split, *json.loads(line.decode("utf-8", "surrogateescape")))
+    listed = b"[%s]" % b",".join(text.splitlines())  # read at once: one call instead of hundreds
+    for line in json.loads(listed.decode("utf-8", "surrogateescape")):
+        yield Picture(shard.split, *line)
 
 
 def _unshuffled(folder, split):

@@ -66,10 +66,11 @@ setup(
         "importlib-resources>=6",  # TFDS imports it to build a data set and does not ask for it
         "numpy>=1.26",
         "absl-py>=2.1",
-        # The offline preparation: photographs that ship in a wheel, and the JPEG codec and resize.
+        # Of training from records on a local disk, and of the offline preparation.
+        "simplejpeg>=1.7",
+        # The offline preparation: photographs that ship in a wheel, and the resize.
         "scikit-image>=0.22",
         "scipy>=1.11",
-        "simplejpeg>=1.7",
         "opencv-python-headless>=4.9",
         "pillow>=10",
         "tqdm>=4.66",

@@ -4,11 +4,11 @@
 
 The source is made here: JPEGs of 500 x 375, about 100 KB each, out of the photographs in
 scikit-image's wheel. Every converter shrinks to 256 x 256 and encodes at JPEG quality 95, in as
-many processes (TensorFlow: threads) as --workers says. The bare loop does nothing else: no shuffle,
-no statistics, no checksums, no files; nor do the others, but for TensorFlow's second form, which
-writes its pictures into a TFRecord file, as a converter must. Imports are outside the timing of
-all; the timing of ours includes looking through the source, starting its workers, and writing every
-file. Rounds are interleaved, so that a disturbance of the machine hits all alike.
+many processes as --workers says. The bare loop does nothing else: no shuffle, no statistics, no
+checksums, no files; nor do the others, but for TensorFlow's second form, which writes its pictures
+into TFRecord files, as a converter must. Imports are outside the timing of all; the timing of ours
+includes looking through the source, starting its workers, and writing every file. Rounds are
+interleaved, so that a disturbance of the machine hits all alike.
 """
 
 import argparse
@@ -140,10 +140,21 @@ def time_pool(pool, name, paths):
     return len(paths) / (time.perf_counter() - begin)
 
 
-def time_tensorflow(paths, workers, records=None):
-    """With `records`, a file's path, the pictures are written into that."""
+def time_tensorflow(pool, paths, workers, folder=None):
+    """With `folder`, each process writes its pictures into a TFRecord file there."""
+    parts = [
+        (paths[worker::workers], folder and str(folder / f"tensorflow-{worker}"))
+        for worker in range(workers)
+    ]
+    begin = time.perf_counter()
+    pool.map(convert_by_tensorflow, parts, 1)
+    return len(paths) / (time.perf_counter() - begin)
+
+
+def convert_by_tensorflow(paths_and_records):
     import tensorflow as tf
 
+    paths, records = paths_and_records
     top, left, side = square()
 
     def convert(path):
@@ -154,11 +165,11 @@ def time_tensorflow(paths, workers, records=None):
         small = tf.image.resize(tight, (SIZE, SIZE), method="area")
         return tf.io.encode_jpeg(tf.cast(small + 0.5, tf.uint8), quality=QUALITY)
 
+    # One thread each in as many processes as workers: several threads in one process now and then
+    # ran at the speed of one for a whole run, whatever their number and that of the calls.
     options = tf.data.Options()
-    options.threading.private_threadpool_size = workers
-    # With as many calls as threads a run now and then took twice as long as the next.
-    data = tf.data.Dataset.from_tensor_slices(paths).map(convert, 2 * workers, deterministic=False)
-    begin = time.perf_counter()
+    options.threading.private_threadpool_size = 1
+    data = tf.data.Dataset.from_tensor_slices(paths).map(convert, 2, deterministic=False)
     with contextlib.ExitStack() as opened:
         writer = records and opened.enter_context(tf.io.TFRecordWriter(records))
         for batch in data.with_options(options).batch(64):
@@ -167,7 +178,6 @@ def time_tensorflow(paths, workers, records=None):
                     example = tf.train.Example()
                     example.features.feature["image"].bytes_list.value.append(encoded)
                     writer.write(example.SerializeToString())
-    return len(paths) / (time.perf_counter() - begin)
 
 
 def time_ours(source, folder, workers, count):
@@ -240,22 +250,24 @@ def main():
         paths = make_source(source, flags.pictures, flags.links)
         size = statistics.mean(os.path.getsize(path) for path in paths[: 4 * flags.pictures])
         print(f"{len(paths)} files of {size / 1e3:.0f} KB on average")
-        with multiprocessing.get_context("spawn").Pool(flags.workers) as pool:
-            # Asked there: libvips brings an HDF5 of its own, beside which h5py does not load here.
+        spawn = multiprocessing.get_context("spawn")
+        # TensorFlow's have a pool of their own: libvips brings an HDF5 beside which h5py, which
+        # TensorFlow loads, does not load here.
+        with spawn.Pool(flags.workers) as pool, spawn.Pool(flags.workers) as tensorflows:
             vips = pool.apply(_has, ("pyvips",))
             names = [name for name in PER_PICTURE if name != "libvips" or vips]
             rates = {name: [] for name in (names[0], ours, *names[1:], tensorflow, written)}
             for name in names:
                 time_pool(pool, name, paths[:200])
-            time_tensorflow(paths[:200], flags.workers)
+            time_tensorflow(tensorflows, paths[:200], flags.workers)
             for number in range(flags.rounds):
                 for name in rates:
                     if name == ours:
                         rate = time_ours(source, folder, flags.workers, len(paths))
                     elif name == tensorflow:
-                        rate = time_tensorflow(paths, flags.workers)
+                        rate = time_tensorflow(tensorflows, paths, flags.workers)
                     elif name == written:
-                        rate = time_tensorflow(paths, flags.workers, str(folder / "tensorflow"))
+                        rate = time_tensorflow(tensorflows, paths, flags.workers, folder)
                     else:
                         rate = time_pool(pool, name, paths)
                     rates[name].append(rate)

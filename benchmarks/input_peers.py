@@ -1,6 +1,7 @@
 """One input pipeline as a contestant: input_peers.py NAME DIRECTORY BATCH_SIZE (see
 input_pipeline.py, which starts it and says what is measured)."""
 
+import functools
 import multiprocessing
 import os
 import pathlib
@@ -57,12 +58,9 @@ def ours(directory: pathlib.Path, batch_size: int, encoding: str = "jpeg", fast:
     from alexnet_tf.data import pipeline, records
 
     if fast:
-        accurate = tf.image.decode_and_crop_jpeg
+        import simplejpeg
 
-        def decode(*args, dct_method, **keywords):
-            return accurate(*args, dct_method="INTEGER_FAST", **keywords)
-
-        tf.image.decode_and_crop_jpeg = decode
+        simplejpeg.decode_jpeg = functools.partial(simplejpeg.decode_jpeg, fastdct=True)
     dataset = records.open_dataset(str(directory / f"records_{encoding}"))
     augmentation = inputs.augmentation(dataset, "alexnet")
 

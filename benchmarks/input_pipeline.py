@@ -11,7 +11,7 @@ The clock runs from the fourth batch of an epoch to the third last, here to the 
 so that everybody's buffers are as full at its start as at its end. Contestants are processes of
 their own that take turns. FFCV and DALI need packages that this project does not; --peers_python
 names a Python that has them, and what is missing is said and left out. --dct adds this package's
-pipeline with TensorFlow's fast DCT, to see what the accurate one costs.
+pipeline with the fast DCT, to see what the accurate one costs.
 """
 
 import os
@@ -50,7 +50,7 @@ def main(argv=None) -> int:
 def _define(flags):
     absl_flags.DEFINE_integer("rounds", 9, "Turns of each contestant.", 1, flag_values=flags)
     absl_flags.DEFINE_integer("batch_size", 128, "Pictures of a batch.", 8, flag_values=flags)
-    absl_flags.DEFINE_bool("dct", True, "Also with TensorFlow's fast DCT.", flag_values=flags)
+    absl_flags.DEFINE_bool("dct", True, "Also with the fast DCT.", flag_values=flags)
     absl_flags.DEFINE_string(
         "peers_python", sys.executable, "A Python that has the peers.", flag_values=flags
     )

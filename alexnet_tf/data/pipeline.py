@@ -7,8 +7,8 @@ comes out the same on any number of replicas and workers, and a run can go on at
     shards, shuffled -> records, interleaved -> shuffled -> (record, row of draws)
         -> decode just the crop -> batch -> mirror, colour noise (one XLA program) -> prefetch
 
-Raw records on a local disk go through as numbers, and their crops are read when a batch is made
-(`raw_records`). The bits and the order are the same.
+Records on a local disk go through as numbers, and their crops are read when a batch is made
+(`located_records`). The bits and the order are the same.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from alexnet_tf.data import records
 from alexnet_tf.data.evaluation_data import stored_picture
+from alexnet_tf.data.located_records import LocatedRecords
 from alexnet_tf.data.preprocessing import ColourNoise
-from alexnet_tf.data.raw_records import RawRecords
 
 _INTERLEAVED_SHARDS = 16
 # Draws of one epoch: which of them is which. Each stream has a number of its own.
@@ -109,7 +109,8 @@ def training_batches(
       schedule: which pictures, in which order, from where.
       split: the split to train on.
       shuffle_buffer: encoded pictures that are held to shuffle them (at 256 pixels about 36 KB each
-        as JPEG, 197 KB raw); the records themselves were shuffled when they were written.
+        as JPEG, 197 KB raw; on a local disk only their numbers are held); the records themselves
+        were shuffled when they were written.
 
     Returns:
       A dataset of (images: float32 (b, crop, crop, channels) in RGB 0..255 (colour noise may leave
@@ -129,11 +130,11 @@ def training_stages(
     """`training_batches`, cut off after each of its stages, to see where the time goes.
 
     Returns:
-      Name -> dataset of batches: "read" (records, or numbers of raw ones; draws), "decode" (uint8
+      Name -> dataset of batches: "read" (records, or numbers of local ones; draws), "decode" (uint8
       crops, labels, draws) and "augment", the whole pipeline.
     """
-    raw = None if augmentation.border else _located(dataset, split)
-    rows_of = epoch_rows(dataset, augmentation, schedule, split, shuffle_buffer, raw)
+    located = None if augmentation.border else _located(dataset, split)
+    rows_of = epoch_rows(dataset, augmentation, schedule, split, shuffle_buffer, located)
     first_epoch = schedule.first_step // steps_per_epoch(dataset, schedule.batch_size, split)
     options = tf.data.Options()
     options.deterministic = True
@@ -141,7 +142,7 @@ def training_stages(
     size = schedule.batch_size // schedule.replicas
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
     read = rows.batch(size, drop_remainder=True)
-    decoded = decoded_batches(rows, dataset, augmentation, size, raw)
+    decoded = decoded_batches(rows, dataset, augmentation, size, located)
     augmented = decoded.map(finisher(augmentation), num_parallel_calls=1).prefetch(2)
     stages = {"read": read, "decode": decoded, "augment": augmented}
     return {name: stage.with_options(options) for name, stage in stages.items()}
@@ -153,13 +154,13 @@ def epoch_rows(
     schedule: Schedule,
     split: str = "train",
     shuffle_buffer: int = 4096,
-    raw: RawRecords | None = None,
+    located: LocatedRecords | None = None,
 ):
     """A function of an epoch (int64 tensor) that gives its pictures, still encoded, and draws.
 
     Its dataset holds (record, row of draws) in the epoch's order: whole batches, or the worker's
-    share of each; of schedule.first_step's epoch only what is not done. With `raw` a record is
-    its number there. Arguments as in `training_batches`.
+    share of each; of schedule.first_step's epoch only what is not done. With `located` a record
+    is its number there. Arguments as in `training_batches`.
     """
     steps = steps_per_epoch(dataset, schedule.batch_size, split)
     if augmentation.crop_size > dataset.format.image_size:
@@ -172,7 +173,11 @@ def epoch_rows(
     def rows_of(epoch):
         rows = tf.data.Dataset.zip(
             _shuffled_records(
-                dataset.shards[split], schedule.seed, epoch, shuffle_buffer, raw and raw.of_shard
+                dataset.shards[split],
+                schedule.seed,
+                epoch,
+                shuffle_buffer,
+                located and located.of_shard,
             ),
             epoch_draws(augmentation, dataset, schedule.seed, epoch, steps * schedule.batch_size),
         )
@@ -195,12 +200,13 @@ def _stream(seed: int, kind: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed * 4 + kind, tf.int64), tf.cast(epoch, tf.int64)])
 
 
-def _located(dataset, split) -> RawRecords | None:
-    """Raw records whose pixels can be read from where they stand; None for all others."""
+def _located(dataset, split) -> LocatedRecords | None:
+    """Records whose pictures can be read from where they stand; None for all others."""
     files, counts = dataset.shards[split], dataset.shard_counts.get(split, ())
-    if dataset.format.encoding != "raw" or "://" in dataset.path or len(files) != len(counts):
+    local = "://" not in dataset.path and len(files) == len(counts)
+    if not local or dataset.format.encoding == "any":
         return None
-    return RawRecords(files, counts, dataset.format.shape, dataset.keys)
+    return LocatedRecords(files, counts, dataset.format, dataset.keys)
 
 
 def _shuffled_records(shards, seed, epoch, buffer, of_shard=None) -> tf.data.Dataset:
@@ -253,45 +259,39 @@ def decoded_batches(
     dataset: records.PreparedDataset,
     augmentation: Augmentation,
     size: int,
-    raw: RawRecords | None = None,
+    located: LocatedRecords | None = None,
 ) -> tf.data.Dataset:
     """Batches of `size` of what `epoch_rows` gives, for `finisher`.
 
     Returns:
       A dataset of (uint8 crops, int64 labels, the draws that are left).
     """
-    if raw is None:
+    if located is None:
         decoded = rows.map(_decoder(dataset, augmentation), num_parallel_calls=tf.data.AUTOTUNE)
         return decoded.batch(size, drop_remainder=True)
 
     def read(numbers, draws):
-        pictures, labels = raw.crops(numbers, draws.pop("crop"), augmentation.crop_size)
+        pictures, labels = located.crops(numbers, draws.pop("crop"), augmentation.crop_size)
         return pictures, labels, draws
 
-    return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=2)
+    # Two threads keep up with raw pixels; JPEGs take what the machine has.
+    calls = 2 if dataset.format.encoding == "raw" else tf.data.AUTOTUNE
+    return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=calls)
 
 
 def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
     """A function from (record, draws) to (uint8 crop, label, the draws that are left)."""
     record_format = dataset.format
-    size, channels = augmentation.crop_size, record_format.channels
-    border = augmentation.border
+    size, border = augmentation.crop_size, augmentation.border
 
     def decode(serialized, draws):
         encoded, label = records.parse_example(serialized, dataset.keys)
-        top, left = draws["crop"][0], draws["crop"][1]
-        if record_format.encoding == "jpeg" and not border:
-            # The accurate transform, as in evaluation: TensorFlow's default one darkens red and
-            # blue by about a grey level.
-            window = tf.stack([top, left, size, size])
-            image = tf.image.decode_and_crop_jpeg(
-                encoded, window, channels=channels, dct_method="INTEGER_ACCURATE"
-            )
-        else:
-            pixels = stored_picture(encoded, record_format)
-            pixels = tf.pad(pixels, [[border, border], [border, border], [0, 0]])
-            image = tf.slice(pixels, tf.stack([top, left, 0]), [size, size, channels])
-        image.set_shape((size, size, channels))
+        # The whole picture: TensorFlow's operation that decodes just a crop takes the crop's right
+        # edge for the picture's, and its last column has other colours, by up to 7 grey levels.
+        pixels = stored_picture(encoded, record_format)
+        pixels = tf.pad(pixels, [[border, border], [border, border], [0, 0]])
+        corner = tf.concat([draws["crop"], [0]], axis=0)
+        image = tf.slice(pixels, corner, [size, size, record_format.channels])
         return image, label, {name: draws[name] for name in draws if name != "crop"}
 
     return decode

@@ -31,7 +31,7 @@ def explained(data_dir: str):
                 f"{found[0].lstrip('! ')}: use a lower --learning_rate, in another --workdir; "
                 "ALEXNET_TF_TRACEBACK=1 shows where the operation was made."
             ) from error
-        # Behind TensorFlow's words, what our own reader of raw records said.
+        # Behind TensorFlow's words, what our own reader of records said.
         said = lines[0].rpartition("ValueError: ")[2].rstrip(".")
         raise ValueError(
             f"TensorFlow cannot go on with the pictures of {data_dir} ({said}): "

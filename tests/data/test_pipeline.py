@@ -270,14 +270,15 @@ def test_raw_batches_are_what_numpy_makes_of_each_picture(dataset, tmp_path, bor
     [{}, {"first_step": 4}, {"replicas": 2}, {"replicas": 2, "workers": 2, "worker": 1}],
 )
 @pytest.mark.parametrize("located", [True, False])
-def test_raw_records_resume_and_split_to_the_same_bits(dataset, tmp_path, changes, located):
+@pytest.mark.parametrize("encoding", ["jpeg", "raw"])
+def test_records_resume_and_split_to_the_same_bits(dataset, tmp_path, changes, encoding, located):
     """Also from where they stand, as on a local disk, to records in a stream, as over a network."""
-    raw = _raw(dataset, tmp_path / "raw", size=64)
+    stored = dataset if encoding == "jpeg" else _raw(dataset, tmp_path / "raw", size=64)
     augmentation = Augmentation(crop_size=60, noise=_noise(dataset, NOISY))
     schedule = Schedule(batch_size=16, epochs=2, seed=4)
-    images, _ = _run(raw, augmentation, schedule)
-    raw = raw if located else dataclasses.replace(raw, shard_counts={})
-    got, _ = _run(raw, augmentation, dataclasses.replace(schedule, **changes))
+    images, _ = _run(stored, augmentation, schedule)
+    stored = stored if located else dataclasses.replace(stored, shard_counts={})
+    got, _ = _run(stored, augmentation, dataclasses.replace(schedule, **changes))
     expected = images[changes.get("first_step", 0) * 16 :]
     if "worker" in changes:
         expected = expected.reshape(-1, 2, 8, *images.shape[1:])[:, 1].reshape(got.shape)

@@ -1,14 +1,17 @@
-"""Crops of raw records, read from where they stand in local shards.
+"""Crops of records, read from where the pictures stand in local shards.
 
-A raw record is nearly all pixels. Passed through a pipeline it is copied four times before it is
-cut; here the rows that a crop needs are read straight into the batch, at the moment they are
-needed, so that shuffling moves numbers instead of pictures. For that it must be known where in its
-shard each record's pixels begin: that is found out when the first record of a shard is wanted, by
-reading the few bytes around the pixels.
+A record is nearly all picture. Passed through a pipeline it is copied several times before it is
+cut; here its bytes, or of raw pixels only the rows that a crop needs, are read when its batch is
+made, so that shuffling moves numbers instead of pictures. For that it must be known where in its
+shard each record's picture stands: that is found out when the first record of a shard is wanted, by
+reading the few bytes around the pictures.
 
 A record's checksum is over the whole record, so it is not compared here: `data_prep.verify` does.
 A shard with fewer or more records than the metadata says, or of another size than they add up to,
-is an error.
+is an error, and so is a picture that cannot be decoded.
+
+JPEGs are decoded by simplejpeg, one call for a whole batch. It is the library that TensorFlow's
+operation calls, with the same settings, and gives the same bits.
 """
 
 import contextlib
@@ -17,12 +20,15 @@ import struct
 from collections.abc import Iterator
 
 import numpy as np
+import simplejpeg
 import tensorflow as tf
 
 from alexnet_tf.data.foreign import RecordKeys
+from alexnet_tf.data.records import RecordFormat
 
-# Bytes read at once around a record's pixels: names, label, and the beginning of the next record.
+# Bytes read at once around a record's picture: names, label, and the beginning of the next record.
 _WINDOW = 512
+_ALIGNMENT = 64  # of tensors' memory, at most (EIGEN_MAX_ALIGN_BYTES)
 # A TFRecord: length (uint64), its checksum (uint32), content, the content's checksum (uint32).
 _BEFORE, _AFTER = 12, 4
 # Protobuf's kinds of fields, as far as tf.train.Example has them.
@@ -33,13 +39,13 @@ _VALUE = 2
 _INT64_LIST = 3
 
 
-class RawRecords:
-    """The raw records of a split, numbered in the order of its shards.
+class LocatedRecords:
+    """The records of a split, numbered in the order of its shards.
 
     Args:
       files: the shards, local paths.
       counts: the records of each.
-      shape: (height, width, channels) of a picture.
+      record_format: what the pictures are: "jpeg" or "raw".
       keys: where a record's picture and label are.
     """
 
@@ -47,18 +53,30 @@ class RawRecords:
         self,
         files: tuple[str, ...],
         counts: tuple[int, ...],
-        shape: tuple[int, int, int],
+        record_format: RecordFormat,
         keys: RecordKeys,
     ):
-        self._files, self._shape, self._keys = files, shape, keys
+        self._files, self._format, self._keys = files, record_format, keys
         self._begins = np.cumsum([0, *counts])
         # Threads may look through the same shard at the same time: they find the same.
         self._found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def of_shard(self, shard: tf.Tensor) -> tf.data.Dataset:
-        """The numbers (int64) of the records of one shard (integer scalar)."""
+        """The numbers (int64) of the records of one shard (integer scalar), soon to be read."""
+        shard = tf.numpy_function(self._announce, [shard], shard.dtype)
         begins = tf.constant(self._begins)
         return tf.data.Dataset.range(begins[shard], begins[shard + 1])
+
+    def _announce(self, shard):
+        """Lets the system read a shard from one end to the other before its records are wanted.
+
+        They are wanted in no order: without this, a disk that is not in memory would seek for each.
+        """
+        if hasattr(os, "posix_fadvise"):
+            # A shard that is not there is an error where its records are read.
+            with contextlib.suppress(OSError), open(self._files[shard], "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        return shard
 
     def crops(self, numbers: tf.Tensor, corners: tf.Tensor, size: int):
         """Reads a batch, as an operation for a pipeline of this process.
@@ -70,7 +88,7 @@ class RawRecords:
 
         Returns:
           uint8 pixels (b, size, size, channels), int64 labels (b,), from 0. A shard that cannot be
-          read as described is an InvalidArgumentError.
+          read as described, or a picture that cannot be decoded, is an InvalidArgumentError.
         """
 
         def read(numbers, corners):
@@ -84,15 +102,15 @@ class RawRecords:
         pictures, labels = tf.numpy_function(
             read, [numbers, corners], (tf.uint8, tf.int64), stateful=False
         )
-        pictures.set_shape((numbers.shape[0], size, size, self._shape[2]))
+        pictures.set_shape((numbers.shape[0], size, size, self._format.channels))
         labels.set_shape(numbers.shape)
         return pictures, labels
 
     def _read(self, numbers, corners, size):
-        channels = self._shape[2]
-        pictures = np.empty((len(numbers), size, size, channels), np.uint8)
+        pictures = _aligned((len(numbers), size, size, self._format.channels))
         labels = np.empty(len(numbers), np.int64)
-        rows = np.empty((size, *self._shape[1:]), np.uint8)
+        crop_of = self._crop_of_raw if self._format.encoding == "raw" else self._crop_of_jpeg
+        room = np.empty(self._format.shape, np.uint8)  # for one picture after the other
         shards = np.searchsorted(self._begins, numbers, side="right") - 1
         inside = numbers - self._begins[shards]
         with contextlib.ExitStack() as opened:
@@ -102,39 +120,88 @@ class RawRecords:
             }
             wanted = zip(shards.tolist(), inside.tolist(), corners.tolist(), strict=True)
             for place, (shard, record, (top, left)) in enumerate(wanted):
-                begins, truths = self._shard(shard)
-                files[shard].seek(begins[record] + top * rows[0].nbytes)
-                if files[shard].readinto(rows.data) < rows.nbytes:
-                    raise _cut_off(self._files[shard])
+                stand, truths = self._shard(shard)
+                rows = crop_of(files[shard], stand[record], (top, size), room)
                 pictures[place] = rows[:, left : left + size]
                 labels[place] = truths[record]
         return pictures, labels
 
+    def _crop_of_raw(self, file, stands, wanted, room):
+        """Reads the rows (first, number of them) of a picture; `stands` is where it does."""
+        top, size = wanted
+        rows = room[:size]
+        file.seek(stands[0] + top * rows[0].nbytes)
+        if file.readinto(rows.data) < rows.nbytes:
+            raise _cut_off(file.name)
+        return rows
+
+    def _crop_of_jpeg(self, file, stands, wanted, room):
+        begin, end = stands
+        file.seek(begin)
+        encoded = file.read(end - begin)
+        if len(encoded) < end - begin:
+            raise _cut_off(file.name)
+        try:
+            pixels = _decode(encoded, room)
+        except ValueError as error:
+            raise ValueError(f"The picture at byte {begin} of {file.name}: {error}") from error
+        top, size = wanted
+        return pixels[top : top + size]
+
     def _shard(self, shard):
         if shard not in self._found:
             count = int(self._begins[shard + 1] - self._begins[shard])
-            size = int(np.prod(self._shape))
-            self._found[shard] = locate(self._files[shard], count, size, self._keys)
+            size = int(np.prod(self._format.shape)) if self._format.encoding == "raw" else None
+            self._found[shard] = locate(self._files[shard], count, self._keys, size)
         return self._found[shard]
 
 
-def locate(path: str, count: int, size: int, keys: RecordKeys) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the pixels and labels of a shard without reading the pixels.
+def _aligned(shape):
+    """An uninitialised uint8 array that TensorFlow takes as it is; others it copies."""
+    size = int(np.prod(shape))
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    begin = -room.ctypes.data % _ALIGNMENT
+    return room[begin : begin + size].reshape(shape)
+
+
+def _decode(encoded, room):
+    """Decodes a JPEG into `room`, whose shape it must have."""
+    channels = room.shape[2]
+    if not encoded.startswith(b"\xff\xd8"):
+        raise ValueError(f"it is no JPEG, it starts with {encoded[:8]!r}.")
+    try:
+        pixels = simplejpeg.decode_jpeg(encoded, "RGB" if channels == 3 else "GRAY", buffer=room)
+    except ValueError as error:
+        # Stray bytes and the like, which TensorFlow lets pass; or real damage, which it does not.
+        accurate = "INTEGER_ACCURATE"
+        try:
+            pixels = tf.io.decode_jpeg(encoded, channels, dct_method=accurate).numpy()
+        except tf.errors.InvalidArgumentError:
+            raise ValueError(f"it cannot be decoded ({error}).") from None
+    if pixels.shape != room.shape:
+        raise ValueError(f"its shape is {pixels.shape}, but the metadata says {room.shape}.")
+    return pixels
+
+
+def locate(
+    path: str, count: int, keys: RecordKeys, size: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the pictures and labels of a shard without reading the pictures.
 
     Args:
-      path: a local TFRecord file of raw records.
+      path: a local TFRecord file.
       count: the records that it must have.
-      size: bytes of a picture.
       keys: where a record's picture and label are.
+      size: bytes that each picture must have; None for any.
 
     Returns:
-      int64 (count,), where in the file each record's pixels begin, and int64 (count,), its label
-      from 0.
+      int64 (count, 2), where in the file each record's picture begins and ends, and int64 (count,),
+      its label from 0.
 
     Raises:
       ValueError: the file has other records than these, or is cut off.
     """
-    begins, labels = np.empty(count, np.int64), np.empty(count, np.int64)
+    stand, labels = np.empty((count, 2), np.int64), np.empty(count, np.int64)
     with open(path, "rb", buffering=0) as file:
         total = os.fstat(file.fileno()).st_size
         window = _Window(file, path)
@@ -144,20 +211,22 @@ def locate(path: str, count: int, size: int, keys: RecordKeys) -> tuple[np.ndarr
             begin, end = position + _BEFORE, position + _BEFORE + length
             if end + _AFTER > total:
                 raise _cut_off(path)
-            pixels, label = _features(window, (begin, end), keys)
-            if pixels is None or label is None or pixels[1] - pixels[0] != size:
+            picture, label = _features(window, (begin, end), keys)
+            right = picture is not None and size in (None, picture[1] - picture[0])
+            if not right or label is None:
+                expected = "a picture" if size is None else f"{size} bytes"
                 raise ValueError(
                     f"Record {record} of {path} is not what its data set's metadata says: expected "
-                    f"{size} bytes called {keys.image!r} and a number called {keys.label!r}."
+                    f"{expected} called {keys.image!r} and a number called {keys.label!r}."
                 )
-            begins[record], labels[record] = pixels[0], label - keys.first_label
+            stand[record], labels[record] = picture, label - keys.first_label
             position = end + _AFTER
     if position != total:
         raise ValueError(
             f"{path} has {total} bytes, but {count} records, as the metadata says, end at byte "
             f"{position}."
         )
-    return begins, labels
+    return stand, labels
 
 
 def _cut_off(path):
@@ -166,7 +235,7 @@ def _cut_off(path):
 
 def _features(window, example, keys):
     """((first byte, end) of the picture, label) of a tf.train.Example, None for what is missing."""
-    pixels = label = None
+    picture = label = None
     for _, features in _fields(window, example, _FEATURES):
         for _, entry in _fields(window, features, _MAP):
             parts = dict(_fields(window, entry))
@@ -177,13 +246,13 @@ def _features(window, example, keys):
             if name == keys.image.encode():
                 for _, values in _fields(window, parts[_VALUE], _BYTES_LIST):
                     for _, value in _fields(window, values, _VALUES):
-                        pixels = value
+                        picture = value
             elif name == keys.label.encode():
                 for _, values in _fields(window, parts[_VALUE], _INT64_LIST):
                     for _, (first, _) in _fields(window, values, _VALUES):
                         number, _ = window.varint(first)
                         label = number - 2**64 if number >= 2**63 else number
-    return pixels, label
+    return picture, label
 
 
 def _fields(window, message, wanted=None) -> Iterator[tuple[int, tuple[int, int]]]:

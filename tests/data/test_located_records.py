@@ -1,17 +1,20 @@
-"""Where raw records' pixels stand: held to protobuf's own reader, and to damaged files."""
+"""Where records' pictures stand: held to protobuf's own reader, TensorFlow's decoder, damage."""
 
+import os
 import pathlib
 import random
 
 import numpy as np
 import pytest
+import simplejpeg
 import tensorflow as tf
 
-from alexnet_tf.data import raw_records, records
+from alexnet_tf.data import located_records, records
 from alexnet_tf.data.foreign import RecordKeys
-from alexnet_tf.data.raw_records import RawRecords, locate
+from alexnet_tf.data.located_records import LocatedRecords, locate
+from alexnet_tf.data.records import RecordFormat
 
-SIZE, SHAPE = 48, (4, 4, 3)
+SIZE, SHAPE, RAW = 48, (4, 4, 3), RecordFormat(4, 3, "raw")
 
 
 def _feature(value):
@@ -57,11 +60,12 @@ def test_pixels_and_labels_are_what_protobuf_reads(tmp_path, size):
         }
         contents.append(_in_any_order(generator, features))
     path = _write(tmp_path / "shard", contents)
-    begins, labels = locate(path, 50, size, RecordKeys())
+    stand, labels = locate(path, 50, RecordKeys(), size)
+    np.testing.assert_array_equal(locate(path, 50, RecordKeys())[0], stand)
     whole = (tmp_path / "shard").read_bytes()
-    for content, begin, label in zip(contents, begins, labels, strict=True):
+    for content, (begin, end), label in zip(contents, stand, labels, strict=True):
         feature = tf.train.Example.FromString(content).features.feature
-        assert whole[begin : begin + size] == feature["image"].bytes_list.value[0]
+        assert whole[begin:end] == feature["image"].bytes_list.value[0]
         assert label == feature["label"].int64_list.value[0]
 
 
@@ -75,7 +79,7 @@ def test_labels_in_the_old_encoding_and_counted_from_one(tmp_path):
         features=tf.train.Features(feature={"pixels": _feature(_pixels(0))})
     ).SerializeToString()
     path = _write(tmp_path / "shard", [content + picture])
-    _, labels = locate(path, 1, SIZE, RecordKeys("pixels", "class", first_label=1))
+    _, labels = locate(path, 1, RecordKeys("pixels", "class", first_label=1), SIZE)
     assert labels.tolist() == [299]
 
 
@@ -92,7 +96,7 @@ def test_a_file_that_is_not_as_described_is_an_error(shard, tmp_path):
 
     def found(content, count=5, size=SIZE):
         broken.write_bytes(content)
-        return locate(str(broken), count, size, RecordKeys())
+        return locate(str(broken), count, RecordKeys(), size)
 
     for cut in (*range(1, each), 2 * each - 1, 3 * each + 20):
         with pytest.raises(ValueError, match=r"broken is cut off"):
@@ -103,7 +107,8 @@ def test_a_file_that_is_not_as_described_is_an_error(shard, tmp_path):
         found(whole, count=4)
     with pytest.raises(ValueError, match=r"Record 0 of .*expected 47 bytes called 'image'"):
         found(whole, size=47)
-    assert found(b"", count=0)[0].shape == (0,)
+    assert found(whole, size=None)[1].tolist() == [0, 1, 2, 3, 4]
+    assert found(b"", count=0)[0].shape == (0, 2)
 
 
 def test_flipped_bits_never_end_in_another_kind_of_error(shard, tmp_path):
@@ -115,15 +120,15 @@ def test_flipped_bits_never_end_in_another_kind_of_error(shard, tmp_path):
         broken[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
         (tmp_path / "broken").write_bytes(broken)
         try:
-            locate(str(tmp_path / "broken"), 5, SIZE, RecordKeys())
+            locate(str(tmp_path / "broken"), 5, RecordKeys(), SIZE)
         except ValueError as error:
             refused += 1
             assert "broken" in str(error)
     assert refused > 40
 
 
-def _crops(raw, numbers, corners, size):
-    function = tf.function(lambda n, c: raw.crops(n, c, size))
+def _crops(located, numbers, corners, size):
+    function = tf.function(lambda n, c: located.crops(n, c, size))
     return function(tf.constant(numbers, tf.int64), tf.constant(corners, tf.int32))
 
 
@@ -131,7 +136,7 @@ def test_crops_come_from_the_right_shard_and_place(shard, tmp_path):
     other = _write(
         tmp_path / "other", [records.encode_example(_pixels(9), 9, "9", "s") for _ in range(2)]
     )
-    raw = RawRecords((shard, other), (5, 2), SHAPE, RecordKeys())
+    raw = LocatedRecords((shard, other), (5, 2), RAW, RecordKeys())
     images, labels = _crops(raw, [6, 0, 4], [(1, 2), (0, 0), (2, 1)], 2)
     assert labels.numpy().tolist() == [9, 0, 4]
     for image, (number, top, left) in zip(images, [(9, 1, 2), (0, 0, 0), (4, 2, 1)], strict=True):
@@ -141,13 +146,13 @@ def test_crops_come_from_the_right_shard_and_place(shard, tmp_path):
 
 
 def test_what_goes_wrong_in_a_run_is_what_its_loop_understands(shard, tmp_path):
-    raw = RawRecords((shard,), (5,), SHAPE, RecordKeys())
+    raw = LocatedRecords((shard,), (5,), RAW, RecordKeys())
     _crops(raw, [0], [(0, 0)], 4)
     with open(shard, "rb+") as file:  # as by a disk that fails while it is trained on
         file.truncate(300)
     with pytest.raises(tf.errors.InvalidArgumentError, match="shard is cut off"):
         _crops(raw, [4], [(0, 0)], 4)
-    gone = RawRecords((str(tmp_path / "gone"),), (5,), SHAPE, RecordKeys())
+    gone = LocatedRecords((str(tmp_path / "gone"),), (5,), RAW, RecordKeys())
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"No such file.*gone"):
         _crops(gone, [4], [(0, 0)], 4)
 
@@ -159,11 +164,78 @@ def test_pixels_are_not_read_to_find_them(tmp_path, monkeypatch):
     )
     taken = []
 
-    class Counting(raw_records._Window):
+    class Counting(located_records._Window):
         def read(self, position, count):
             taken.append((self._begin, len(self._bytes)))
             return super().read(position, count)
 
-    monkeypatch.setattr(raw_records, "_Window", Counting)
-    locate(path, 20, 3 * 256 * 256, RecordKeys())
+    monkeypatch.setattr(located_records, "_Window", Counting)
+    locate(path, 20, RecordKeys(), 3 * 256 * 256)
     assert sum(count for _, count in set(taken)) < 0.01 * (tmp_path / "shard").stat().st_size
+
+
+def _photograph(size, channels):
+    import skimage.data
+
+    pixels = skimage.data.astronaut()[:size, 100 : 100 + size]
+    return np.ascontiguousarray(pixels if channels == 3 else pixels[..., 1:2])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("chroma", ["420", "422", "444", "Gray"])
+@pytest.mark.parametrize("quality", [30, 95])
+def test_jpegs_are_decoded_to_tensorflows_bits(tmp_path, channels, chroma, quality):
+    """Of every kind of sampling, odd sizes and grey files among them."""
+    for size in (61, 96):
+        grey = chroma == "Gray"
+        encoded = simplejpeg.encode_jpeg(
+            _photograph(size, 1 if grey else 3), quality, "GRAY" if grey else "RGB", chroma
+        )
+        path = _write(tmp_path / "shard", [records.encode_example(encoded, 3, "f", "s")])
+        located = LocatedRecords((path,), (1,), RecordFormat(size, channels), RecordKeys())
+        corners = [(0, 0), (size - 50, 3), (5, size - 50)]
+        images, labels = _crops(located, [0, 0, 0], corners, 50)
+        assert labels.numpy().tolist() == [3, 3, 3]
+        for image, (top, left) in zip(images, corners, strict=True):
+            whole = tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
+            np.testing.assert_array_equal(image, whole[top : top + 50, left : left + 50])
+
+
+def test_damaged_jpegs_are_named_and_stray_bytes_pass_as_with_tensorflow(tmp_path):
+    form = RecordFormat(96, 3)
+
+    def crop(encoded):
+        path = _write(tmp_path / "shard", [records.encode_example(encoded, 3, "f", "s")])
+        return _crops(LocatedRecords((path,), (1,), form, RecordKeys()), [0], [(0, 0)], 96)[0][0]
+
+    whole = simplejpeg.encode_jpeg(_photograph(96, 3), 95)
+    place = r"picture at byte \d+ of .*shard: "
+    for damaged in (whole[:1000], whole[:-500]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=place + r".*\(Premature end"):
+            crop(damaged)
+    for other in (b"", b"no picture", tf.io.encode_png(_photograph(96, 3)).numpy()):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=place + "it is no JPEG"):
+            crop(other)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"shape is \(90, 90, 3\), but .* says \(96, 96, 3\)"
+    ):
+        crop(simplejpeg.encode_jpeg(_photograph(90, 3), 95))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"shape is \(99, 99, 3\)"):
+        crop(simplejpeg.encode_jpeg(_photograph(99, 3), 95))
+    stray = whole[:20] + b"\0\0\0" + whole[20:]  # between two segments
+    with pytest.raises(ValueError):
+        simplejpeg.decode_jpeg(stray)
+    np.testing.assert_array_equal(crop(stray), crop(whole))
+
+
+def test_a_shard_is_announced_before_it_is_read(shard, monkeypatch):
+    if not hasattr(os, "posix_fadvise"):
+        pytest.skip("this system has no posix_fadvise")
+    announced = []
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda file, *rest: announced.append((os.fstat(file).st_size, rest))
+    )
+    located = LocatedRecords((shard, "not there"), (5, 2), RAW, RecordKeys())
+    shards = tf.data.Dataset.range(2).interleave(located.of_shard, cycle_length=2)
+    assert sorted(shards.as_numpy_iterator()) == list(range(7))
+    assert announced == [(os.path.getsize(shard), (0, 0, os.POSIX_FADV_WILLNEED))]

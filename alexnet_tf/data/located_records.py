@@ -14,9 +14,12 @@ JPEGs are decoded by simplejpeg, one call for a whole batch. It is the library t
 operation calls, with the same settings, and gives the same bits.
 """
 
+import atexit
 import contextlib
 import os
 import struct
+import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -63,7 +66,7 @@ class LocatedRecords:
 
     def of_shard(self, shard: tf.Tensor) -> tf.data.Dataset:
         """The numbers (int64) of the records of one shard (integer scalar), soon to be read."""
-        shard = tf.numpy_function(self._announce, [shard], shard.dtype)
+        shard = tf.numpy_function(_call(self._announce), [shard], shard.dtype)
         begins = tf.constant(self._begins)
         return tf.data.Dataset.range(begins[shard], begins[shard + 1])
 
@@ -100,7 +103,7 @@ class LocatedRecords:
         # The same numbers give the same pictures: several batches may be read at a time, also when
         # operations must be deterministic.
         pictures, labels = tf.numpy_function(
-            read, [numbers, corners], (tf.uint8, tf.int64), stateful=False
+            _call(read), [numbers, corners], (tf.uint8, tf.int64), stateful=False
         )
         pictures.set_shape((numbers.shape[0], size, size, self._format.channels))
         labels.set_shape(numbers.shape)
@@ -181,6 +184,51 @@ def _decode(encoded, room):
     if pixels.shape != room.shape:
         raise ValueError(f"its shape is {pixels.shape}, but the metadata says {room.shape}.")
     return pixels
+
+
+class _Calls:
+    """How many of the functions that pipelines call are running, so that Python can end.
+
+    Python ends by deleting what is left. An iterator among that waits for its pipeline's threads,
+    and they would wait for ever for a Python that runs no other thread any more.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._running = self._begun = 0
+
+    def begin(self):
+        with self._lock:
+            self._begun += 1
+            self._running += 1
+
+    def end(self):
+        with self._lock:
+            self._running -= 1
+
+    def finish(self):
+        """Returns when all pipelines' buffers are full, so that none makes another call."""
+        seen = 0
+        while self._running or seen != self._begun:
+            seen = self._begun
+            time.sleep(0.1)
+
+
+_calls = _Calls()
+atexit.register(_calls.finish)
+
+
+def _call(function):
+    """`function` for `tf.numpy_function`."""
+
+    def call(*args):
+        _calls.begin()
+        try:
+            return function(*args)
+        finally:
+            _calls.end()
+
+    return tf.autograph.experimental.do_not_convert(call)
 
 
 def locate(

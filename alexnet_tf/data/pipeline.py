@@ -12,6 +12,7 @@ Records on a local disk go through as numbers, and their crops are read when a b
 """
 
 import dataclasses
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -274,8 +275,9 @@ def decoded_batches(
         pictures, labels = located.crops(numbers, draws.pop("crop"), augmentation.crop_size)
         return pictures, labels, draws
 
-    # Two threads keep up with raw pixels; JPEGs take what the machine has.
-    calls = 2 if dataset.format.encoding == "raw" else tf.data.AUTOTUNE
+    # Two threads keep up with raw pixels; JPEGs take what the machine has. (tf.data's own choice
+    # may change while Python ends, which `located_records` must know the last call of.)
+    calls = 2 if dataset.format.encoding == "raw" else os.cpu_count()
     return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=calls)
 
 

@@ -3,6 +3,8 @@
 import os
 import pathlib
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -239,3 +241,25 @@ def test_a_shard_is_announced_before_it_is_read(shard, monkeypatch):
     shards = tf.data.Dataset.range(2).interleave(located.of_shard, cycle_length=2)
     assert sorted(shards.as_numpy_iterator()) == list(range(7))
     assert announced == [(os.path.getsize(shard), (0, 0, os.POSIX_FADV_WILLNEED))]
+
+
+def test_python_ends_while_a_pipeline_is_in_full_swing(shard):
+    """An iterator that is still there waits for its threads, and they for Python."""
+    program = f"""
+import tensorflow as tf
+from alexnet_tf.data.located_records import LocatedRecords
+from alexnet_tf.data.foreign import RecordKeys
+from alexnet_tf.data.records import RecordFormat
+
+located = LocatedRecords(({shard!r},), (5,), RecordFormat(4, 3, "raw"), RecordKeys())
+zeros = tf.zeros((100, 2), tf.int32)
+numbers = tf.data.Dataset.from_tensors(tf.constant([4] * 100, tf.int64)).repeat()
+crops = numbers.map(lambda n: located.crops(n, zeros, 4), num_parallel_calls=4)
+iterator = iter(crops.prefetch(300))
+next(iterator)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

@@ -31,6 +31,8 @@ from alexnet_tf.data.records import RecordFormat
 
 # Bytes read at once around a record's picture: names, label, and the beginning of the next record.
 _WINDOW = 512
+# Seconds for pipelines to come to rest when Python ends, before they are made to.
+_PATIENCE = 10
 _ALIGNMENT = 64  # of tensors' memory, at most (EIGEN_MAX_ALIGN_BYTES)
 # A TFRecord: length (uint64), its checksum (uint32), content, the content's checksum (uint32).
 _BEFORE, _AFTER = 12, 4
@@ -64,6 +66,7 @@ class LocatedRecords:
         # Threads may look through the same shard at the same time: they find the same.
         self._found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
+    @tf.autograph.experimental.do_not_convert
     def of_shard(self, shard: tf.Tensor) -> tf.data.Dataset:
         """The numbers (int64) of the records of one shard (integer scalar), soon to be read."""
         shard = tf.numpy_function(_call(self._announce), [shard], shard.dtype)
@@ -81,6 +84,7 @@ class LocatedRecords:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         return shard
 
+    @tf.autograph.experimental.do_not_convert
     def crops(self, numbers: tf.Tensor, corners: tf.Tensor, size: int):
         """Reads a batch, as an operation for a pipeline of this process.
 
@@ -196,21 +200,29 @@ class _Calls:
     def __init__(self):
         self._lock = threading.Lock()
         self._running = self._begun = 0
+        self._over = False
 
-    def begin(self):
+    @contextlib.contextmanager
+    def one(self):
         with self._lock:
             self._begun += 1
             self._running += 1
-
-    def end(self):
-        with self._lock:
-            self._running -= 1
+        try:
+            if self._over:
+                raise RuntimeError("Python is about to end.")
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def finish(self):
-        """Returns when all pipelines' buffers are full, so that none makes another call."""
-        seen = 0
+        """Returns when all pipelines' buffers are full, so that none makes another call.
+
+        Where something goes on taking batches, a daemon thread say, it is given an error.
+        """
+        seen, patience = 0, time.monotonic() + _PATIENCE
         while self._running or seen != self._begun:
-            seen = self._begun
+            seen, self._over = self._begun, time.monotonic() > patience
             time.sleep(0.1)
 
 
@@ -222,13 +234,10 @@ def _call(function):
     """`function` for `tf.numpy_function`."""
 
     def call(*args):
-        _calls.begin()
-        try:
+        with _calls.one():
             return function(*args)
-        finally:
-            _calls.end()
 
-    return tf.autograph.experimental.do_not_convert(call)
+    return call
 
 
 def locate(

@@ -23,6 +23,7 @@ from alexnet_tf.data.located_records import LocatedRecords
 from alexnet_tf.data.preprocessing import ColourNoise
 
 _INTERLEAVED_SHARDS = 16
+_MOST_CALLS = 32  # batches of JPEGs decoded at a time
 # Draws of one epoch: which of them is which. Each stream has a number of its own.
 _ORDER, _CROP, _MIRROR, _NOISE = range(4)
 
@@ -275,9 +276,10 @@ def decoded_batches(
         pictures, labels = located.crops(numbers, draws.pop("crop"), augmentation.crop_size)
         return pictures, labels, draws
 
-    # Two threads keep up with raw pixels; JPEGs take what the machine has. (tf.data's own choice
-    # may change while Python ends, which `located_records` must know the last call of.)
-    calls = 2 if dataset.format.encoding == "raw" else os.cpu_count()
+    # Two threads keep up with raw pixels; JPEGs take what the machine has, as far as memory goes:
+    # each has a batch in hand. (tf.data's own choice may change while Python ends, which
+    # `located_records` must know the last call of.)
+    calls = 2 if dataset.format.encoding == "raw" else min(os.cpu_count() or 1, _MOST_CALLS)
     return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=calls)
 
 

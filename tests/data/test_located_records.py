@@ -243,10 +243,13 @@ def test_a_shard_is_announced_before_it_is_read(shard, monkeypatch):
     assert announced == [(os.path.getsize(shard), (0, 0, os.POSIX_FADV_WILLNEED))]
 
 
-def test_python_ends_while_a_pipeline_is_in_full_swing(shard):
+@pytest.mark.parametrize("taker", ["nobody", "a thread"])
+def test_python_ends_while_a_pipeline_is_in_full_swing(shard, taker):
     """An iterator that is still there waits for its threads, and they for Python."""
     program = f"""
+import threading
 import tensorflow as tf
+from alexnet_tf.data import located_records
 from alexnet_tf.data.located_records import LocatedRecords
 from alexnet_tf.data.foreign import RecordKeys
 from alexnet_tf.data.records import RecordFormat
@@ -257,9 +260,15 @@ numbers = tf.data.Dataset.from_tensors(tf.constant([4] * 100, tf.int64)).repeat(
 crops = numbers.map(lambda n: located.crops(n, zeros, 4), num_parallel_calls=4)
 iterator = iter(crops.prefetch(300))
 next(iterator)
+if {taker!r} == "a thread":
+    located_records._PATIENCE = 1
+    threading.Thread(target=lambda: [None for _ in iterator], daemon=True).start()
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    if taker == "nobody":
+        assert "Traceback" not in done.stderr
+    else:
+        assert "Python is about to end." in done.stderr

@@ -10,6 +10,7 @@ serve   an exported network: latency and throughput by --batch_size and --client
 Every run is kept in the JSON file that --output names.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
     if argv is None:  # as in training
         memory.keep_freed_memory()
+        os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
     return door.run(_define, _main, argv, doc=__doc__)
 
 

@@ -21,6 +21,7 @@ SPLITS = ("train", "validation", "test")
 # set has: enough shards that some workers never wait for one last long shard.
 MAX_SHARDS = 1024
 PICTURES_PER_SHARD = 256
+_PARSED = 1000  # lines at once: one call instead of hundreds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,10 +135,11 @@ def read_lines(folder: str, shard: Shard) -> Iterator[Picture]:
 
     with tf.io.gfile.GFile(plan_path(folder, shard.split), "rb") as file:
         file.seek(shard.begin)
-        text = file.read(shard.end - shard.begin)
-    listed = b"[%s]" % b",".join(text.splitlines())  # read at once: one call instead of hundreds
-    for line in json.loads(listed.decode("utf-8", "surrogateescape")):
-        yield Picture(shard.split, *line)
+        lines = file.read(shard.end - shard.begin).splitlines()
+    for begin in range(0, len(lines), _PARSED):
+        listed = b"[%s]" % b",".join(lines[begin : begin + _PARSED])
+        for line in json.loads(listed.decode("utf-8", "surrogateescape")):
+            yield Picture(shard.split, *line)
 
 
 def _unshuffled(folder, split):

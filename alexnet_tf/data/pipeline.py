@@ -5,10 +5,10 @@ the whole epoch's table, and row n belongs to the n-th picture of the epoch. So 
 comes out the same on any number of replicas and workers, and a run can go on at any step.
 
     shards, shuffled -> records, interleaved -> shuffled -> (record, row of draws)
-        -> decode just the crop -> batch -> mirror, colour noise (one XLA program) -> prefetch
+        -> decode and crop -> batch -> mirror, colour noise (one XLA program) -> prefetch
 
-Records on a local disk go through as numbers, and their crops are read when a batch is made
-(`located_records`). The bits and the order are the same.
+Records of JPEGs or raw pixels on a local disk go through as numbers, and their crops are read when
+a batch is made (`located_records`). The bits and the order are the same.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from alexnet_tf.data.located_records import LocatedRecords
 from alexnet_tf.data.preprocessing import ColourNoise
 
 _INTERLEAVED_SHARDS = 16
-_MOST_CALLS = 32  # batches of JPEGs decoded at a time
+_MOST_DECODED = 1 << 30  # bytes of crops that are decoded at a time
 # Draws of one epoch: which of them is which. Each stream has a number of its own.
 _ORDER, _CROP, _MIRROR, _NOISE = range(4)
 
@@ -111,8 +111,8 @@ def training_batches(
       schedule: which pictures, in which order, from where.
       split: the split to train on.
       shuffle_buffer: encoded pictures that are held to shuffle them (at 256 pixels about 36 KB each
-        as JPEG, 197 KB raw; on a local disk only their numbers are held); the records themselves
-        were shuffled when they were written.
+        as JPEG, 197 KB raw; on a local disk mostly their numbers); the records themselves were
+        shuffled when they were written.
 
     Returns:
       A dataset of (images: float32 (b, crop, crop, channels) in RGB 0..255 (colour noise may leave
@@ -221,13 +221,20 @@ def _shuffled_records(shards, seed, epoch, buffer, of_shard=None) -> tf.data.Dat
         cycle_length=cycle,
         num_parallel_calls=min(cycle, 4),
     )
-    # tf.data mixes the global seed into a shuffle's own. This sets it for the graph that is being
-    # traced here and nothing else, so that the order depends on our seed and epoch alone.
-    tf.random.set_seed(1)
     mixed = tf.constant(seed, tf.int64) * 1_000_003 + tf.cast(epoch, tf.int64)
-    shuffle_seed = mixed % (2**31 - 1)
-    # One dataset per epoch: it must not draw a new order of its own when it is iterated again.
-    return elements.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
+    # `elements.shuffle` mixes the global seed into its own, and makes an operation with a state:
+    # where operations must be deterministic, tf.data would then run nothing in parallel or ahead.
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(elements),
+        buffer_size=tf.constant(buffer, tf.int64),
+        seed=tf.constant(1, tf.int64),
+        seed2=mixed % (2**31 - 1),
+        output_types=[elements.element_spec.dtype],
+        output_shapes=[elements.element_spec.shape],
+        # One dataset per epoch: it must not draw a new order when it is iterated again.
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(shuffled, elements.element_spec)
 
 
 def epoch_draws(augmentation, dataset, seed, epoch, count) -> tf.data.Dataset:
@@ -276,11 +283,21 @@ def decoded_batches(
         pictures, labels = located.crops(numbers, draws.pop("crop"), augmentation.crop_size)
         return pictures, labels, draws
 
-    # Two threads keep up with raw pixels; JPEGs take what the machine has, as far as memory goes:
-    # each has a batch in hand. (tf.data's own choice may change while Python ends, which
-    # `located_records` must know the last call of.)
-    calls = 2 if dataset.format.encoding == "raw" else min(os.cpu_count() or 1, _MOST_CALLS)
+    # Two threads keep up with raw pixels; JPEGs take the processors that there are, as far as
+    # memory goes: each has a batch in hand. (tf.data's own choice may change while Python ends,
+    # which `located_records` must know the last call of.)
+    calls = 2
+    if dataset.format.encoding == "jpeg":
+        each = size * augmentation.crop_size**2 * dataset.format.channels
+        calls = max(1, min(_processors(), _MOST_DECODED // each))
     return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=calls)
+
+
+def _processors() -> int:
+    """Those that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
@@ -292,7 +309,7 @@ def _decoder(dataset: records.PreparedDataset, augmentation: Augmentation):
         encoded, label = records.parse_example(serialized, dataset.keys)
         # The whole picture: TensorFlow's operation that decodes just a crop takes the crop's right
         # edge for the picture's, and its last column has other colours, by up to 7 grey levels.
-        pixels = stored_picture(encoded, record_format)
+        pixels = tf.ensure_shape(stored_picture(encoded, record_format), record_format.shape)
         pixels = tf.pad(pixels, [[border, border], [border, border], [0, 0]])
         corner = tf.concat([draws["crop"], [0]], axis=0)
         image = tf.slice(pixels, corner, [size, size, record_format.channels])

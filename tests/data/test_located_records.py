@@ -1,5 +1,6 @@
 """Where records' pictures stand: held to protobuf's own reader, TensorFlow's decoder, damage."""
 
+import io
 import os
 import pathlib
 import random
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import simplejpeg
 import tensorflow as tf
+from PIL import Image
 
-from alexnet_tf.data import located_records, records
+from alexnet_tf.data import located_records, preprocessing, record_places, records
 from alexnet_tf.data.foreign import RecordKeys
-from alexnet_tf.data.located_records import LocatedRecords, locate
+from alexnet_tf.data.located_records import LocatedRecords
+from alexnet_tf.data.record_places import locate
 from alexnet_tf.data.records import RecordFormat
 
 SIZE, SHAPE, RAW = 48, (4, 4, 3), RecordFormat(4, 3, "raw")
@@ -166,12 +169,12 @@ def test_pixels_are_not_read_to_find_them(tmp_path, monkeypatch):
     )
     taken = []
 
-    class Counting(located_records._Window):
+    class Counting(record_places._Window):
         def read(self, position, count):
             taken.append((self._begin, len(self._bytes)))
             return super().read(position, count)
 
-    monkeypatch.setattr(located_records, "_Window", Counting)
+    monkeypatch.setattr(record_places, "_Window", Counting)
     locate(path, 20, RecordKeys(), 3 * 256 * 256)
     assert sum(count for _, count in set(taken)) < 0.01 * (tmp_path / "shard").stat().st_size
 
@@ -184,15 +187,21 @@ def _photograph(size, channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("chroma", ["420", "422", "444", "Gray"])
+@pytest.mark.parametrize("chroma", ["420", "422", "440", "411", "444", "Gray", "progressive"])
 @pytest.mark.parametrize("quality", [30, 95])
-def test_jpegs_are_decoded_to_tensorflows_bits(tmp_path, channels, chroma, quality):
+def test_jpegs_are_decoded_to_tensorflows_bits(tmp_path, monkeypatch, channels, chroma, quality):
     """Of every kind of sampling, odd sizes and grey files among them."""
+    monkeypatch.setattr(preprocessing, "decode", None)  # not by TensorFlow itself
     for size in (61, 96):
         grey = chroma == "Gray"
-        encoded = simplejpeg.encode_jpeg(
-            _photograph(size, 1 if grey else 3), quality, "GRAY" if grey else "RGB", chroma
-        )
+        if chroma == "progressive":
+            file = io.BytesIO()
+            Image.fromarray(_photograph(size, 3)).save(file, "JPEG", progressive=True)
+            encoded = file.getvalue()
+        else:
+            encoded = simplejpeg.encode_jpeg(
+                _photograph(size, 1 if grey else 3), quality, "GRAY" if grey else "RGB", chroma
+            )
         path = _write(tmp_path / "shard", [records.encode_example(encoded, 3, "f", "s")])
         located = LocatedRecords((path,), (1,), RecordFormat(size, channels), RecordKeys())
         corners = [(0, 0), (size - 50, 3), (5, size - 50)]
@@ -215,8 +224,8 @@ def test_damaged_jpegs_are_named_and_stray_bytes_pass_as_with_tensorflow(tmp_pat
     for damaged in (whole[:1000], whole[:-500]):
         with pytest.raises(tf.errors.InvalidArgumentError, match=place + r".*\(Premature end"):
             crop(damaged)
-    for other in (b"", b"no picture", tf.io.encode_png(_photograph(96, 3)).numpy()):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=place + "it is no JPEG"):
+    for other in (b"", b"no picture"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=place + r".*it starts with b'"):
             crop(other)
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=r"shape is \(90, 90, 3\), but .* says \(96, 96, 3\)"
@@ -230,6 +239,64 @@ def test_damaged_jpegs_are_named_and_stray_bytes_pass_as_with_tensorflow(tmp_pat
     np.testing.assert_array_equal(crop(stray), crop(whole))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_other_pictures_are_what_they_are_elsewhere(tmp_path, channels):
+    """As in evaluation, which goes through TensorFlow's decoders."""
+    four = io.BytesIO()
+    Image.fromarray(_photograph(96, 3)).convert("CMYK").save(four, "JPEG")
+    png = tf.io.encode_png(_photograph(96, 3)).numpy()
+    for encoded in (png, four.getvalue()):
+        path = _write(tmp_path / "shard", [records.encode_example(encoded, 3, "f", "s")])
+        located = LocatedRecords((path,), (1,), RecordFormat(96, channels), RecordKeys())
+        try:
+            expected = preprocessing.decode(tf.constant(encoded), channels)
+        except tf.errors.InvalidArgumentError:  # no grey of four colours there
+            with pytest.raises(tf.errors.InvalidArgumentError, match="its colours are CMYK"):
+                _crops(located, [0], [(0, 0)], 96)
+        else:
+            np.testing.assert_array_equal(_crops(located, [0], [(0, 0)], 96)[0][0], expected)
+
+
+def test_places_are_found_once_for_all_pipelines_until_the_file_changes(shard, monkeypatch):
+    taken = []
+
+    def counting(path, *rest):
+        taken.append(path)
+        return locate(path, *rest)
+
+    monkeypatch.setattr(record_places, "locate", counting)
+    for _ in range(2):
+        _crops(LocatedRecords((shard,), (5,), RAW, RecordKeys()), [0, 4], [(0, 0)] * 2, 4)
+    assert taken == [shard]
+    _write(shard, [records.encode_example(_pixels(7), n, f"longer {n}", "s") for n in range(5)])
+    images, _ = _crops(LocatedRecords((shard,), (5,), RAW, RecordKeys()), [3], [(0, 0)], 4)
+    np.testing.assert_array_equal(images[0], np.frombuffer(_pixels(7), np.uint8).reshape(SHAPE))
+    assert taken == [shard, shard]
+
+
+def test_several_values_are_refused_as_by_the_stream(tmp_path):
+    def found(**lists):
+        features = {"image": _feature(_pixels(0)), "label": _feature(1)} | lists
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        path = _write(tmp_path / "several", [example.SerializeToString()])
+        return locate(path, 1, RecordKeys(), SIZE)
+
+    assert found()[1].tolist() == [1]
+    labels = tf.train.Feature(int64_list=tf.train.Int64List(value=[5, 7]))
+    pictures = tf.train.Feature(bytes_list=tf.train.BytesList(value=[_pixels(0)] * 2))
+    empty = tf.train.Feature(int64_list=tf.train.Int64List())
+    for several in ({"label": labels}, {"image": pictures}, {"label": empty}):
+        with pytest.raises(ValueError, match=r"Record 0 of .*several is not what"):
+            found(**several)
+
+
+@pytest.mark.parametrize("number", [b"\xff" * 200, b"\x80" * 200, b"\xff" * 9 + b"\x7f"])
+def test_numbers_that_are_none_are_refused(tmp_path, number):
+    path = _write(tmp_path / "shard", [b"\x0a" + number])
+    with pytest.raises(ValueError, match=r"no tf\.train\.Example"):
+        locate(path, 1, RecordKeys(), SIZE)
+
+
 def test_a_shard_is_announced_before_it_is_read(shard, monkeypatch):
     if not hasattr(os, "posix_fadvise"):
         pytest.skip("this system has no posix_fadvise")
@@ -237,10 +304,13 @@ def test_a_shard_is_announced_before_it_is_read(shard, monkeypatch):
     monkeypatch.setattr(
         os, "posix_fadvise", lambda file, *rest: announced.append((os.fstat(file).st_size, rest))
     )
+    monkeypatch.setattr(located_records, "_ANNOUNCED", 500)
     located = LocatedRecords((shard, "not there"), (5, 2), RAW, RecordKeys())
     shards = tf.data.Dataset.range(2).interleave(located.of_shard, cycle_length=2)
     assert sorted(shards.as_numpy_iterator()) == list(range(7))
-    assert announced == [(os.path.getsize(shard), (0, 0, os.POSIX_FADV_WILLNEED))]
+    size = os.path.getsize(shard)
+    assert 500 < size < 1000
+    assert announced == [(size, (begin, 500, os.POSIX_FADV_WILLNEED)) for begin in (0, 500)]
 
 
 @pytest.mark.parametrize("taker", ["nobody", "a thread"])

@@ -2,6 +2,8 @@
 
 import collections
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -296,3 +298,54 @@ def test_bad_requests_are_refused_in_a_sentence(dataset):
         steps_per_epoch(dataset, 32, split="test")
     with pytest.raises(ValueError, match="'paper' or 'source', not 'strong'"):
         _noise(dataset, "strong")
+
+
+@pytest.mark.parametrize("located", [True, False])
+def test_deterministic_operations_do_not_stop_reading_ahead(photo_records, located):
+    """As in `train`: tf.data runs what has a stateful operation one by one then."""
+    program = f"""
+import dataclasses, threading, time
+import tensorflow as tf
+from alexnet_tf.data import pipeline, records
+
+tf.config.experimental.enable_op_determinism()
+lock, running, most, calls = threading.Lock(), 0, 0, 0
+
+def slowly(value):
+    global running, most, calls
+    with lock:
+        running, calls = running + 1, calls + 1
+        most = max(most, running)
+    time.sleep(0.02)
+    with lock:
+        running -= 1
+    return value
+
+class Slow(pipeline.LocatedRecords):
+    def _read(self, *given):
+        slowly(0)
+        return super()._read(*given)
+
+def stored_picture(encoded, form, original=pipeline.stored_picture):
+    return original(tf.numpy_function(slowly, [encoded], tf.string, stateful=False), form)
+
+pipeline.LocatedRecords, pipeline.stored_picture = Slow, stored_picture
+pipeline._processors = lambda: 4
+dataset = records.open_dataset({photo_records!r})
+if not {located}:
+    dataset = dataclasses.replace(dataset, shard_counts={{}})
+batches = pipeline.training_batches(
+    dataset, pipeline.Augmentation(crop_size=64), pipeline.Schedule(4, epochs=50)
+)
+iterator = iter(batches)
+next(iterator)
+time.sleep(3)
+print(most, calls)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    at_a_time, calls = map(int, done.stdout.split())
+    for_a_batch = 1 if located else 4
+    assert at_a_time > 1 and calls > 2 * for_a_batch

@@ -54,6 +54,8 @@ def ours(directory: pathlib.Path, batch_size: int, encoding: str = "jpeg", fast:
     memory.keep_freed_memory()
     import tensorflow as tf
 
+    tf.config.experimental.enable_op_determinism()  # as `train` does
+
     from alexnet_tf.benchmarking import inputs
     from alexnet_tf.data import pipeline, records
 

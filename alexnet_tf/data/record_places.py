@@ -35,14 +35,13 @@ def places(
     """`locate` for an open file, remembered until the file changes."""
     now = os.fstat(file.fileno())
     which = (count, keys, size, now.st_ino, now.st_size, now.st_mtime_ns)
-    known, found = _found.get(file.name, (None, None))
-    if known != which:
+    known = _found.get(file.name)
+    if known is None or known[0] != which:
         with _finding:  # one thread does it for all: it keeps Python busy
-            known, found = _found.get(file.name, (None, None))
-            if known != which:
-                found = locate(file.name, count, keys, size)
-                _found[file.name] = (which, found)
-    return found
+            known = _found.get(file.name)
+            if known is None or known[0] != which:
+                known = _found[file.name] = (which, locate(file.name, count, keys, size))
+    return known[1]
 
 
 def locate(

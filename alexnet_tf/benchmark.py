@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
     if argv is None:  # as in training
         memory.keep_freed_memory()
-        os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+        if "serve" not in sys.argv:
+            os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
     return door.run(_define, _main, argv, doc=__doc__)
 
 

@@ -7,7 +7,7 @@ stands `record_places` finds out.
 
 A record's checksum is over the whole record, so it is not compared here: `data_prep.verify` does.
 A shard with fewer or more records than the metadata says, or of another size than they add up to,
-is an error, and so is a picture that cannot be decoded.
+is an error when one of its records is wanted, and so is a picture that cannot be decoded.
 
 JPEGs are decoded by simplejpeg, in one operation for a whole batch. It is the library that
 TensorFlow's operation calls, with the same settings, and gives the same bits.
@@ -131,7 +131,7 @@ class LocatedRecords:
         rows = room[:size]
         file.seek(stands[0] + top * rows[0].nbytes)
         if file.readinto(rows.data) < rows.nbytes:
-            raise _cut_off(file.name)
+            raise _shortened(file.name)
         return rows
 
     def _crop_of_jpeg(self, file, stands, wanted, room):
@@ -139,7 +139,7 @@ class LocatedRecords:
         file.seek(begin)
         encoded = file.read(end - begin)
         if len(encoded) < end - begin:
-            raise _cut_off(file.name)
+            raise _shortened(file.name)
         try:
             pixels = _decode(encoded, room)
         except ValueError as error:
@@ -153,7 +153,7 @@ class LocatedRecords:
         return places(file, count, self._keys, size)
 
 
-def _cut_off(path):
+def _shortened(path):
     return ValueError(f"{path} became shorter while it was read.")
 
 
@@ -166,7 +166,7 @@ def _aligned(shape):
 
 
 def _decode(encoded, room):
-    """Decodes a JPEG into `room`, whose shape it must have."""
+    """Decodes a picture, whose shape `room` must have; JPEGs into it."""
     channels = room.shape[2]
     try:
         if (space := simplejpeg.decode_jpeg_header(encoded)[2]) in ("CMYK", "YCCK"):

@@ -154,7 +154,7 @@ class Pool:
     ceil: bool = False
 
     def apply(self, x, options: Options):
-        kind = layers.CeilMaxPooling2D if self.ceil else keras.layers.MaxPooling2D
+        kind = layers.CeilMaxPooling2D if self.ceil else layers.MaxPooling2D
         return kind(self.size, self.stride, name=self.name)(x)
 
     def output_size(self, n: int) -> int:

@@ -4,10 +4,10 @@ Importing this package registers the layers with Keras, so that a saved model th
 loaded.
 """
 
-from alexnet_tf.models.layers.dropout import Dropout
+from alexnet_tf.models.layers.dropout import Dropout, calls, count_call, drawn_for
 from alexnet_tf.models.layers.grouped import GroupedConv2D, GroupedDense
 from alexnet_tf.models.layers.pixels import PixelNormalization
-from alexnet_tf.models.layers.pooling import CeilMaxPooling2D
+from alexnet_tf.models.layers.pooling import CeilMaxPooling2D, MaxPooling2D
 from alexnet_tf.models.layers.response_norm import (
     LocalResponseNormalization,
     SpatialResponseNormalization,
@@ -19,6 +19,10 @@ __all__ = [
     "GroupedConv2D",
     "GroupedDense",
     "LocalResponseNormalization",
+    "MaxPooling2D",
     "PixelNormalization",
     "SpatialResponseNormalization",
+    "calls",
+    "count_call",
+    "drawn_for",
 ]

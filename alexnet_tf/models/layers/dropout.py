@@ -1,20 +1,78 @@
 """Dropout whose masks do not depend on how a batch is spread over devices."""
 
+import contextlib
+import contextvars
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 from keras import ops
 
 _SCALINGS = ("inverted", "paper")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Position:
+    """Where in a run the calls inside `drawn_for` are; TensorFlow scalars."""
+
+    step: Any
+    first_example: Any
+
+
+_position: contextvars.ContextVar[_Position | None] = contextvars.ContextVar(
+    "position", default=None
+)
+
+
+@contextlib.contextmanager
+def drawn_for(step, first_example) -> Iterator[None]:
+    """Inside, `Dropout` layers draw for a given step and place, and count nothing.
+
+    A function compiled by XLA under `tf.distribute.MirroredStrategy` must not assign the layers'
+    counters; its caller counts with `count_call`.
+
+    Args:
+      step: int64 scalar, the training calls before this one.
+      first_example: int32 scalar, the place of the batch's first example in the global batch.
+    """
+    token = _position.set(_Position(step, first_example))
+    try:
+        yield
+    finally:
+        _position.reset(token)
+
+
+def calls(model: keras.Model) -> Any:
+    """Training calls of the model's `Dropout` layers so far: an int64 scalar, 0 without any."""
+    import tensorflow as tf
+
+    for layer in _layers(model):
+        return tf.identity(layer.step)
+    return tf.constant(0, tf.int64)
+
+
+def count_call(model: keras.Model) -> None:
+    """Counts a training call that was made inside `drawn_for`."""
+    for layer in _layers(model):
+        layer.step.assign_add(1)
+
+
+def _layers(model):
+    return [layer for layer in model.layers if isinstance(layer, Dropout)]
+
+
 @keras.saving.register_keras_serializable(package="alexnet_tf")
 class Dropout(keras.layers.Layer):
     """Sets each value to zero with probability `rate`, in training only.
 
-    The mask is a stateless function of the seed, the number of training calls so far and the
-    example's place in the global batch. Therefore one device and several replicas draw the same
-    masks for the same pictures, and a run that was stopped continues with the masks it would have
-    drawn. `keras.layers.Dropout` has neither property: it draws the same mask on every replica,
-    and no checkpoint restores its state.
+    Whether a value is kept is a hash of the seed, the number of training calls so far, the
+    example's place in the global batch and the value's place in the example. Therefore one device
+    and several replicas drop the same values of the same images, compiled by XLA or not, and a run
+    that was stopped continues with the masks it would have drawn. `keras.layers.Dropout` has none
+    of these properties: it draws the same mask on every replica, and no checkpoint restores its
+    state.
 
     Two scalings with the same expectation between training and test:
 
@@ -37,7 +95,7 @@ class Dropout(keras.layers.Layer):
 
     `step` (TensorFlow only) counts the training calls. It is a variable, so that
     `tf.train.Checkpoint` saves it, but no weight: it is in neither `weights` nor the parameter
-    count.
+    count. Inside `drawn_for` it is left alone.
 
     Source: Krizhevsky, Sutskever, Hinton, NIPS 2012, section 4.2.
     """
@@ -72,31 +130,41 @@ class Dropout(keras.layers.Layer):
         keep = 1.0 - self.rate
         if not training or not self.rate:
             return inputs * keep if self.scaling == "paper" and self.rate else inputs
-        kept = ops.cast(self._uniform(ops.shape(inputs)) >= self.rate, inputs.dtype)
+        kept = ops.cast(self._kept(inputs), inputs.dtype)
         return inputs * kept * (1.0 / keep) if self.scaling == "inverted" else inputs * kept
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def _uniform(self, shape):
-        """Numbers in [0, 1) for `shape`, a tuple of ints and, for an unknown batch, a scalar."""
+    def _kept(self, inputs):
+        """True where a value stays."""
         if keras.backend.backend() != "tensorflow":
-            return keras.random.uniform(shape, seed=self.seed_generator)
+            shape = ops.shape(inputs)
+            return keras.random.uniform(shape, seed=self.seed_generator) >= self.rate
         import tensorflow as tf
 
-        seed = tf.stack([tf.constant(self.seed, tf.int64), tf.identity(self.step)])
+        examples, features = tf.shape(inputs)[0], math.prod(inputs.shape[1:])
+        position = _position.get() or self._next_position(examples)
+        row = tf.cast(position.first_example + tf.range(examples), tf.uint32)
+        place = row[:, None] * tf.constant(features, tf.uint32) + tf.range(
+            features, dtype=tf.uint32
+        )
+        bits = _hash(
+            place, tf.cast(position.step, tf.uint32), tf.constant(self.seed % 2**32, tf.uint32)
+        )
+        kept = bits >= tf.constant(min(round(self.rate * 2**32), 2**32 - 1), tf.uint32)
+        return tf.reshape(kept, tf.shape(inputs))
+
+    def _next_position(self, examples):
+        """Where this call is, by the layer's own count and the replica's place."""
+        import tensorflow as tf
+
+        step = tf.identity(self.step)
         # Keras also traces the layer symbolically; nothing runs then, so only real calls count.
         self.step.assign_add(1)
         context = tf.distribute.get_replica_context()
-        replicas = context.num_replicas_in_sync if context else 1
-        if replicas == 1:
-            return tf.random.stateless_uniform(tf.stack(shape), seed)
-        # The numbers for the global batch, of which this replica takes its share: a few megabytes
-        # of random numbers more, for masks that do not depend on the number of replicas.
-        pictures, *rest = shape
-        whole = tf.random.stateless_uniform(tf.stack([pictures * replicas, *rest]), seed)
-        first = tf.cast(context.replica_id_in_sync_group, tf.int32) * pictures
-        return tf.slice(whole, tf.stack([first] + [0] * len(rest)), tf.stack(shape))
+        replica = context.replica_id_in_sync_group if context else 0
+        return _Position(step, tf.cast(replica, tf.int32) * examples)
 
     def get_config(self):
         return {
@@ -105,3 +173,23 @@ class Dropout(keras.layers.Layer):
             "seed": self.seed,
             "scaling": self.scaling,
         }
+
+
+def _hash(x, y, z):
+    """32 well-mixed bits of three uint32 tensors, of which y and z are scalars.
+
+    The first output of pcg3d: Jarzynski and Olano, Hash Functions for GPU Rendering, JCGT 9(3),
+    2020. Whole-number arithmetic modulo 2**32: the same in every backend, and fused into its reader
+    by XLA, whose own random numbers differ from TensorFlow's.
+    """
+    import tensorflow as tf
+
+    x, y, z = (
+        v * tf.constant(1664525, tf.uint32) + tf.constant(1013904223, tf.uint32) for v in (x, y, z)
+    )
+    x += y * z
+    y += z * x
+    z += x * y
+    sixteen = tf.constant(16, tf.uint32)
+    x, y, z = (tf.bitwise.bitwise_xor(v, tf.bitwise.right_shift(v, sixteen)) for v in (x, y, z))
+    return x + y * z

@@ -1,16 +1,36 @@
-"""Max-pooling that counts its windows as Caffe and the original program do: rounded up."""
+"""Max pooling that XLA compiles well, with windows counted as TensorFlow does or as Caffe does."""
 
 import keras
 from keras import ops
 
+from alexnet_tf.models.layers.compilation import is_compiled
+
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
-class CeilMaxPooling2D(keras.layers.MaxPooling2D):
-    """`keras.layers.MaxPooling2D` with ceil((n - size) / stride) + 1 outputs instead of the floor.
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """`keras.layers.MaxPooling2D` with a gradient that XLA can compile for a GPU.
 
-    The last window may hang over the bottom and right edge; what lies outside never wins. This is
-    not Keras' "same" padding, which also pads the top and left, and gives one more output when the
-    windows already fit.
+    XLA's own gradient of max pooling has no deterministic form on a GPU and is refused where
+    operations must be deterministic. In a function that XLA compiles, this layer is a maximum of
+    strided slices: the same values and, among equal values, the same winner, the first. Elsewhere
+    it is Keras' layer.
+
+    Input: (b, h, w, c). Output: (b, (h - size) // stride + 1, ..., c) with padding "valid".
+    """
+
+    def call(self, inputs):
+        if self.padding == "valid" and self.data_format == "channels_last" and is_compiled():
+            return _max_of_slices(inputs, self.pool_size, self.strides)
+        return super().call(inputs)
+
+
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class CeilMaxPooling2D(MaxPooling2D):
+    """`MaxPooling2D` with ceil((n - size) / stride) + 1 outputs instead of the floor.
+
+    The last window may hang over the bottom and right edge; what is outside never wins. This is
+    how Caffe and the original program count. It is not Keras' "same" padding, which also pads the
+    top and left, and gives one more output when the windows already fit.
 
     Input: (b, h, w, c) with known h and w. Output: (b, ceil((h - size) / stride) + 1, ..., c).
     """
@@ -40,3 +60,48 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
             )
         size, stride = self.pool_size[axis], self.strides[axis]
         return -(n - size) % stride
+
+
+def _max_of_slices(x, sizes, strides):
+    """Max pooling without padding, as operations that XLA fuses into one pass each way.
+
+    The gradient keeps a byte per output: which of the window's places won.
+    """
+    import tensorflow as tf
+
+    (rows, columns), (down, right) = sizes, strides
+    places = [(top, left) for top in range(rows) for left in range(columns)]
+
+    @tf.custom_gradient
+    def pool(x):
+        shape = tf.shape(x)
+        _, height, width, channels = x.shape
+        below, beyond = height - rows + 1, width - columns + 1
+
+        def bounds(top, left):
+            begin, strides = (0, top, left, 0), (1, down, right, 1)
+            end = tf.stack([shape[0], top + below, left + beyond, channels])
+            return {"begin": begin, "end": end, "strides": strides}
+
+        best = tf.strided_slice(x, **bounds(0, 0))
+        winner = tf.zeros_like(best, tf.uint8)
+        for number, place in enumerate(places[1:], 1):
+            value = tf.strided_slice(x, **bounds(*place))
+            winner = tf.where(value > best, tf.constant(number, tf.uint8), winner)
+            best = tf.maximum(best, value)
+
+        def gradient(dy):
+            return tf.add_n(
+                [
+                    tf.raw_ops.StridedSliceGrad(
+                        shape=shape,
+                        dy=tf.where(winner == number, dy, tf.zeros_like(dy)),
+                        **bounds(*place),
+                    )
+                    for number, place in enumerate(places)
+                ]
+            )
+
+        return best, gradient
+
+    return pool(x)

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from alexnet_tf.models.layers.compilation import is_compiled, is_on_gpu
+
 _CONVENTIONS = ("sum", "mean")
 
 
@@ -84,7 +86,9 @@ class LocalResponseNormalization(keras.layers.Layer):
         alpha = self.alpha / (self.size if self.alpha_convention == "mean" else 1)
         band = (alpha * self._band).astype(_wide(self.compute_dtype))
         if keras.backend.backend() == "tensorflow":
-            if _gpus() and band.dtype == np.float32:
+            if is_compiled():
+                y = _tf_shifted_norm(x, (self.size, self.groups), alpha, self.k, self.beta)
+            elif band.dtype == np.float32 and is_on_gpu():
                 y = self._tf_kernel_norm(x, alpha)
             else:
                 y = _tf_band_norm(x, band, self.k, self.beta)
@@ -191,12 +195,6 @@ def _wide(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
-def _gpus() -> list:
-    import tensorflow as tf
-
-    return tf.config.list_physical_devices("GPU")
-
-
 def _tf_band_norm(x, band, k, beta):
     """x * (k + x ** 2 . band) ** -beta with its own gradient.
 
@@ -222,5 +220,42 @@ def _tf_band_norm(x, band, k, beta):
             return dy * factor + x * tf.nn.conv2d(inner, 2.0 * beta * kernel, 1, "VALID")
 
         return y, grad
+
+    return normalize(x)
+
+
+def _tf_shifted_norm(x, size_and_groups, alpha, k, beta):
+    """The same as a sum of shifted squares, which XLA fuses: no matrix product, no TensorFloat-32.
+
+    Its gradient keeps the input alone, which the layer before keeps anyway, and computes the
+    denominator again: memory costs more than arithmetic on a GPU.
+    """
+    import tensorflow as tf
+
+    size, groups = size_and_groups
+
+    def window_sum(values):
+        *outer, channels = values.shape
+        border = size // 2
+        split = tf.reshape(
+            values, (*(-1 if n is None else n for n in outer), groups, channels // groups)
+        )
+        padded = tf.pad(split, [[0, 0]] * (len(split.shape) - 1) + [[border, border]])
+        parts = [padded[..., i : i + channels // groups] for i in range(size)]
+        return tf.reshape(tf.add_n(parts), tf.shape(values))
+
+    @tf.custom_gradient
+    def normalize(x):
+        def denominator():
+            d = k + alpha * window_sum(tf.square(x))
+            r = tf.math.rsqrt(d)
+            return d, r * tf.sqrt(r) if beta == 0.75 else tf.pow(d, -beta)
+
+        def gradient(dy):
+            d, factor = denominator()
+            inner = window_sum(dy * x * factor / d)
+            return dy * factor - (2.0 * alpha * beta) * x * inner
+
+        return x * denominator()[1], gradient
 
     return normalize(x)

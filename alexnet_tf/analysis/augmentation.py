@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.analysis import pictures, plots
-from alexnet_tf.data import pipeline, preprocessing, records
+from alexnet_tf.data import preprocessing, records
+from alexnet_tf.data.augmentation import Augmentation
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _NOISES = {"paper": "noise, the paper's text", "source": "noise, the authors' program"}
@@ -141,6 +142,6 @@ def _noises(dataset) -> list[tuple[str, preprocessing.ColourNoise | None]]:
 
 
 def _draw(dataset, crop_size: int, noise, seed: int, epoch: int) -> dict:
-    augmentation = pipeline.Augmentation(crop_size=crop_size, noise=noise)
-    draws = pipeline.epoch_draws(augmentation, dataset, seed, tf.constant(epoch, tf.int64), 1)
+    augmentation = Augmentation(crop_size=crop_size, noise=noise)
+    draws = augmentation.draws(dataset, seed, tf.constant(epoch, tf.int64), 1)
     return next(iter(draws.as_numpy_iterator()))

@@ -1,24 +1,29 @@
-"""Crops of records, read from where the pictures stand in local shards.
+"""Random-access reads of images from local TFRecord shards.
 
-A record is nearly all picture. Passed through a pipeline it is copied several times before it is
-cut; here its bytes, or of raw pixels only the rows that a crop needs, are read when its batch is
-made, so that shuffling moves numbers instead of pictures. Where in its shard each record's picture
-stands `record_places` finds out.
+A record is nearly all image. Passed through a pipeline it is copied several times; here its bytes
+are read when its batch is made, so that shuffling moves numbers instead of images, and each image
+is read or decoded right into its place in the batch. `record_places` finds where in its shard each
+record's image is.
 
 A record's checksum is over the whole record, so it is not compared here: `data_prep.verify` does.
 A shard with fewer or more records than the metadata says, or of another size than they add up to,
-is an error when one of its records is wanted, and so is a picture that cannot be decoded.
+is an error when one of its records is wanted, and so is an image that cannot be decoded.
 
-JPEGs are decoded by simplejpeg, in one operation for a whole batch. It is the library that
-TensorFlow's operation calls, with the same settings, and gives the same bits.
+JPEGs are decoded by simplejpeg. It is the library that TensorFlow's operation calls, with the same
+settings, and gives the same bits. Threads scale as far as Python's interpreter lock is free: it is
+given up for reading and for decoding, once each per image.
 """
 
 import atexit
+import collections
 import contextlib
 import itertools
+import math
+import mmap
 import os
 import threading
 import time
+import weakref
 
 import numpy as np
 import simplejpeg
@@ -29,12 +34,10 @@ from alexnet_tf.data.foreign import RecordKeys
 from alexnet_tf.data.record_places import places
 from alexnet_tf.data.records import RecordFormat
 
-# Seconds for pipelines to come to rest when Python ends, before they are made to.
-_PATIENCE = 10
-_REST = 0.5  # seconds without a call that are taken for rest
+_PATIENCE = 20.0  # seconds for pipelines to come to rest when Python ends
+_REST = 0.1  # seconds without a call that are taken for rest
 _ANNOUNCED = 1 << 17  # bytes: of longer requests Linux reads a part only (read_ahead_kb)
 _MOST_ANNOUNCED = 1 << 28  # bytes of a shard: many are read at a time
-_ALIGNMENT = 64  # of tensors' memory, at most (EIGEN_MAX_ALIGN_BYTES)
 
 
 class LocatedRecords:
@@ -43,8 +46,8 @@ class LocatedRecords:
     Args:
       files: the shards, local paths.
       counts: the records of each.
-      record_format: what the pictures are: "jpeg" or "raw".
-      keys: where a record's picture and label are.
+      record_format: what the images are: "jpeg" or "raw".
+      keys: where a record's image and label are.
     """
 
     def __init__(
@@ -79,118 +82,139 @@ class LocatedRecords:
         return shard
 
     @tf.autograph.experimental.do_not_convert
-    def crops(self, numbers: tf.Tensor, corners: tf.Tensor, size: int):
+    def images(self, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads a batch, as an operation for a pipeline of this process.
 
         Args:
           numbers: int64 (b,), which records.
-          corners: int32 (b, 2), top and left of each crop.
-          size: height and width of a crop.
 
         Returns:
-          uint8 pixels (b, size, size, channels), int64 labels (b,), from 0. A shard that cannot be
-          read as described, or a picture that cannot be decoded, is an InvalidArgumentError.
+          uint8 (b, height, width, channels), int64 labels (b,), from 0. A shard that cannot be read
+          as described, or an image that cannot be decoded, is an InvalidArgumentError.
         """
 
-        def read(numbers, corners):
+        def read(numbers):
             try:
-                return self._read(numbers, corners, size)
+                return self._read(numbers)
             except OSError as error:  # which TensorFlow would call unknown
                 raise ValueError(str(error)) from error
 
-        # The same numbers give the same pictures: several batches may be read at a time, also when
+        # The same numbers give the same images: several batches may be read at a time, also when
         # operations must be deterministic.
-        pictures, labels = tf.numpy_function(
-            _call(read), [numbers, corners], (tf.uint8, tf.int64), stateful=False
+        images, labels = tf.numpy_function(
+            _call(read), [numbers], (tf.uint8, tf.int64), stateful=False
         )
-        pictures.set_shape((numbers.shape[0], size, size, self._format.channels))
+        images.set_shape((numbers.shape[0], *self._format.shape))
         labels.set_shape(numbers.shape)
-        return pictures, labels
+        return images, labels
 
-    def _read(self, numbers, corners, size):
-        pictures = _aligned((len(numbers), size, size, self._format.channels))
+    def _read(self, numbers):
+        images = _buffers.take((len(numbers), *self._format.shape))
         labels = np.empty(len(numbers), np.int64)
-        crop_of = self._crop_of_raw if self._format.encoding == "raw" else self._crop_of_jpeg
-        room = np.empty(self._format.shape, np.uint8)  # for one picture after the other
-        shards = np.searchsorted(self._begins, numbers, side="right") - 1
-        order = np.argsort(numbers).tolist()  # as they stand on the disk, one file after the other
-        for shard, these in itertools.groupby(order, key=shards.tolist().__getitem__):
+        fill = _read_exactly if self._format.encoding == "raw" else _Decoder().fill
+        shards = (np.searchsorted(self._begins, numbers, side="right") - 1).tolist()
+        order = np.argsort(numbers).tolist()  # as on the disk, one file after the other
+        for shard, of_shard in itertools.groupby(order, key=shards.__getitem__):
+            rows = list(of_shard)
             with open(self._files[shard], "rb", buffering=0) as file:
-                stands, truths = self._places(file, shard)
-                for place in these:
-                    record = numbers[place] - self._begins[shard]
-                    top, left = corners[place].tolist()
-                    rows = crop_of(file, stands[record].tolist(), (top, size), room)
-                    pictures[place] = rows[:, left : left + size]
-                    labels[place] = truths[record]
-        return pictures, labels
+                spans, truth = self._spans(file, shard)
+                records = numbers[rows] - self._begins[shard]
+                labels[rows] = truth[records]
+                for row, (begin, end) in zip(rows, spans[records].tolist(), strict=True):
+                    _calls.require_running()
+                    fill(file, begin, end, images[row])
+        return images, labels
 
-    def _crop_of_raw(self, file, stands, wanted, room):
-        """Reads the rows (first, number of them) of a picture; `stands` is where it does."""
-        top, size = wanted
-        rows = room[:size]
-        file.seek(stands[0] + top * rows[0].nbytes)
-        if file.readinto(rows.data) < rows.nbytes:
-            raise _shortened(file.name)
-        return rows
-
-    def _crop_of_jpeg(self, file, stands, wanted, room):
-        begin, end = stands
-        file.seek(begin)
-        encoded = file.read(end - begin)
-        if len(encoded) < end - begin:
-            raise _shortened(file.name)
-        try:
-            pixels = _decode(encoded, room)
-        except ValueError as error:
-            raise ValueError(f"The picture at byte {begin} of {file.name}: {error}") from error
-        top, size = wanted
-        return pixels[top : top + size]
-
-    def _places(self, file, shard):
+    def _spans(self, file, shard):
         count = int(self._begins[shard + 1] - self._begins[shard])
         size = int(np.prod(self._format.shape)) if self._format.encoding == "raw" else None
         return places(file, count, self._keys, size)
 
 
-def _shortened(path):
-    return ValueError(f"{path} became shorter while it was read.")
+class _Buffers:
+    """Memory for batches, used again when TensorFlow has let go of it.
+
+    A batch of 256 images is 50 MB. The C library would give it back to the kernel each time, which
+    then finds, clears and maps as many pages again.
+    """
+
+    def __init__(self):
+        self._free = collections.defaultdict(list)
+
+    def take(self, shape: tuple[int, ...]) -> np.ndarray:
+        """A uint8 array of any content, aligned so that TensorFlow takes it without a copy."""
+        size = math.prod(shape)
+        try:
+            memory = self._free[size].pop()
+        except IndexError:
+            memory = mmap.mmap(-1, size)
+        # Every view of it, TensorFlow's tensor too, keeps this array alive.
+        array = np.frombuffer(memory, np.uint8)
+        weakref.finalize(array, self._free[size].append, memory).atexit = False
+        return array.reshape(shape)
 
 
-def _aligned(shape):
-    """An uninitialised uint8 array that TensorFlow takes as it is; others it copies."""
-    size = int(np.prod(shape))
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    begin = -room.ctypes.data % _ALIGNMENT
-    return room[begin : begin + size].reshape(shape)
+_buffers = _Buffers()
 
 
-def _decode(encoded, room):
-    """Decodes a picture, whose shape `room` must have; JPEGs into it."""
-    channels = room.shape[2]
+def _read_exactly(file, begin, end, buffer):
+    """Fills `buffer` (uint8 array of end - begin bytes) with bytes of a file."""
+    # One call that gives up the interpreter's lock instead of two, where the system has it.
+    if hasattr(os, "preadv"):
+        count = os.preadv(file.fileno(), [buffer.data], begin)
+    else:
+        file.seek(begin)
+        count = file.readinto(buffer.data)
+    if count < end - begin:
+        raise ValueError(f"{file.name} became shorter while it was read.")
+
+
+class _Decoder:
+    """Decodes JPEGs into their places; keeps the memory for the encoded bytes."""
+
+    def __init__(self):
+        self._memory = np.empty(0, np.uint8)
+
+    def fill(self, file, begin, end, image):
+        if len(self._memory) < end - begin:
+            self._memory = np.empty(2 * (end - begin), np.uint8)
+        encoded = self._memory[: end - begin]
+        _read_exactly(file, begin, end, encoded)
+        try:
+            _decode(encoded, image)
+        except ValueError as error:
+            raise ValueError(f"The image at byte {begin} of {file.name}: {error}") from error
+
+
+def _decode(encoded: np.ndarray, image: np.ndarray) -> None:
+    """Decodes bytes into an array whose shape they must have."""
+    channels = image.shape[2]
     try:
         if (space := simplejpeg.decode_jpeg_header(encoded)[2]) in ("CMYK", "YCCK"):
-            raise ValueError(f"its colours are {space}")  # which TensorFlow computes differently
-        pixels = simplejpeg.decode_jpeg(encoded, "RGB" if channels == 3 else "GRAY", buffer=room)
+            raise ValueError(f"its colours are {space}")  # which TensorFlow converts differently
+        pixels = simplejpeg.decode_jpeg(encoded, "RGB" if channels == 3 else "GRAY", buffer=image)
     except ValueError as error:
-        # Another kind of file, or stray bytes and the like, which TensorFlow lets pass; or real
+        # Another kind of file, CMYK, stray bytes and the like, which TensorFlow lets pass; or real
         # damage, which it does not.
+        content = encoded.tobytes()
         try:
-            pixels = preprocessing.decode(encoded, channels).numpy()
+            pixels = preprocessing.decode(content, channels).numpy()
         except tf.errors.InvalidArgumentError:
-            begins = f"it starts with {encoded[:8]!r}"
-            reason = error if encoded.startswith(b"\xff\xd8") else begins
+            begins = f"it starts with {content[:8]!r}"
+            reason = error if content.startswith(b"\xff\xd8") else begins
             raise ValueError(f"it cannot be decoded ({reason}).") from None
-    if pixels.shape != room.shape:
-        raise ValueError(f"its shape is {pixels.shape}, but the metadata says {room.shape}.")
-    return pixels
+    if pixels.shape != image.shape:
+        raise ValueError(f"its shape is {pixels.shape}, but the metadata says {image.shape}.")
+    if not np.shares_memory(pixels, image):
+        image[:] = pixels
 
 
 class _Calls:
-    """How many of the functions that pipelines call are running, so that Python can end.
+    """The functions that pipelines call, which must have ended before Python does.
 
-    Python ends by deleting what is left. An iterator among that waits for its pipeline's threads,
-    and they would wait for ever for a Python that runs no other thread any more.
+    At exit, destroying an iterator joins tf.data's threads, and those that wait for the
+    interpreter's lock would wait forever. So calls fail from then on, and the hook waits until
+    pipelines make no more: their buffers are then full of errors that nobody reads.
     """
 
     def __init__(self):
@@ -204,24 +228,21 @@ class _Calls:
             self._begun += 1
             self._running += 1
         try:
-            if self._over:
-                raise RuntimeError("Python is about to end.")
+            self.require_running()
             yield
         finally:
             with self._lock:
                 self._running -= 1
 
-    def finish(self):
-        """Returns when all pipelines' buffers seem full, so that none makes another call.
+    def require_running(self):
+        if self._over:
+            raise RuntimeError("Python is about to end.")
 
-        Where something goes on taking batches, a daemon thread say, it is given an error after a
-        while; where a call hangs, on a disk say, Python ends as it can after as long again.
-        """
-        seen, waited, began = 0, 0.0, time.monotonic()
-        while (self._running or seen != self._begun) and waited < 2 * _PATIENCE:
-            seen, self._over = self._begun, waited > _PATIENCE
+    def finish(self):
+        self._over, seen, began = True, 0, time.monotonic()
+        while (self._running or seen != self._begun) and time.monotonic() - began < _PATIENCE:
+            seen = self._begun
             time.sleep(_REST)
-            waited = time.monotonic() - began
 
 
 _calls = _Calls()

@@ -1,9 +1,8 @@
 """Batches from a tf.data service, for when one machine cannot decode fast enough.
 
-The service's workers read, shuffle, decode and crop; mirror and colour noise, which are cheap, stay
-with the trainer, so that bytes travel instead of floats. A
-picture of an epoch is the same bits as without the service, and so is a batch: what is lost is the
-order of the batches within an epoch.
+The service's workers read, shuffle and decode; the trainer's device augments, as without a service,
+so that bytes travel instead of floats. An image of an epoch is the same bits as without it,
+and so is a batch: what is lost is the order of the batches within an epoch.
 
 A worker gets parts of an epoch, one after the other. To find its part it reads and shuffles all
 records, as every other worker does; it decodes its own only.
@@ -15,6 +14,7 @@ import socket
 import tensorflow as tf
 
 from alexnet_tf.data import pipeline, records
+from alexnet_tf.data.augmentation import Augmentation
 
 _PARTS = 8  # of an epoch, dealt to the service's workers on demand
 _PATIENCE = 10.0  # seconds for the dispatcher to answer
@@ -48,7 +48,7 @@ def require_dispatcher(address: str) -> None:
 
 def epoch_from_service(
     dataset: records.PreparedDataset,
-    augmentation: pipeline.Augmentation,
+    augmentation: Augmentation,
     schedule: pipeline.Schedule,
     epoch: int,
     address: str,
@@ -57,13 +57,13 @@ def epoch_from_service(
 
     Args:
       dataset: a data set on a disk that the service's workers see under the same path.
-      augmentation, schedule: as in `pipeline.training_batches`; of the epoch of
+      augmentation, schedule: as in `pipeline.training_inputs`; of the epoch of
         schedule.first_step, the batches that are done are left out.
       epoch: which one.
       address: "grpc://HOST:PORT" of the dispatcher.
 
     Returns:
-      A dataset like that of `pipeline.training_batches`, of one epoch.
+      A dataset like that of `pipeline.training_inputs`, of one epoch.
     """
     rows_of = pipeline.epoch_rows(dataset, augmentation, schedule)
     share = schedule.batch_size // schedule.workers
@@ -80,11 +80,7 @@ def epoch_from_service(
         compression=None,  # pixels of photographs hardly shrink
     )
     rows = tf.data.Dataset.range(_PARTS).flat_map(rows_of_part)
-    batches = (
-        pipeline.decoded_batches(rows, dataset, augmentation, share)
-        .apply(distribute)
-        .map(pipeline.finisher(augmentation), num_parallel_calls=1)
-    )
+    batches = pipeline.decoded_batches(rows, dataset, share).apply(distribute)
     replicas = schedule.replicas // schedule.workers
     if replicas > 1:  # consecutive elements are one global batch
         batches = batches.map(lambda *batch: _split(batch, replicas)).unbatch()
@@ -94,9 +90,11 @@ def epoch_from_service(
 
 
 def _split(batch, replicas: int):
-    return tuple(
-        tf.reshape(values, (replicas, values.shape[0] // replicas, *values.shape[1:]))
-        for values in batch
+    return tf.nest.map_structure(
+        lambda values: tf.reshape(
+            values, (replicas, values.shape[0] // replicas, *values.shape[1:])
+        ),
+        batch,
     )
 
 

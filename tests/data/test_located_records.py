@@ -132,34 +132,34 @@ def test_flipped_bits_never_end_in_another_kind_of_error(shard, tmp_path):
     assert refused > 40
 
 
-def _crops(located, numbers, corners, size):
-    function = tf.function(lambda n, c: located.crops(n, c, size))
-    return function(tf.constant(numbers, tf.int64), tf.constant(corners, tf.int32))
+def _images(located, numbers):
+    return tf.function(located.images)(tf.constant(numbers, tf.int64))
 
 
-def test_crops_come_from_the_right_shard_and_place(shard, tmp_path):
+def test_images_come_from_the_right_shard_and_place(shard, tmp_path):
     other = _write(
         tmp_path / "other", [records.encode_example(_pixels(9), 9, "9", "s") for _ in range(2)]
     )
     raw = LocatedRecords((shard, other), (5, 2), RAW, RecordKeys())
-    images, labels = _crops(raw, [6, 0, 4], [(1, 2), (0, 0), (2, 1)], 2)
-    assert labels.numpy().tolist() == [9, 0, 4]
-    for image, (number, top, left) in zip(images, [(9, 1, 2), (0, 0, 0), (4, 2, 1)], strict=True):
-        stored = np.frombuffer(_pixels(number), np.uint8).reshape(SHAPE)
-        np.testing.assert_array_equal(image, stored[top : top + 2, left : left + 2])
+    images, labels = _images(raw, [6, 0, 4, 0])
+    assert labels.numpy().tolist() == [9, 0, 4, 0]
+    for image, number in zip(images, [9, 0, 4, 0], strict=True):
+        np.testing.assert_array_equal(
+            image, np.frombuffer(_pixels(number), np.uint8).reshape(SHAPE)
+        )
     assert list(raw.of_shard(tf.constant(1)).as_numpy_iterator()) == [5, 6]
 
 
 def test_what_goes_wrong_in_a_run_is_what_its_loop_understands(shard, tmp_path):
     raw = LocatedRecords((shard,), (5,), RAW, RecordKeys())
-    _crops(raw, [0], [(0, 0)], 4)
+    _images(raw, [0])
     with open(shard, "rb+") as file:  # as by a disk that fails while it is trained on
         file.truncate(300)
     with pytest.raises(tf.errors.InvalidArgumentError, match="shard is cut off"):
-        _crops(raw, [4], [(0, 0)], 4)
+        _images(raw, [4])
     gone = LocatedRecords((str(tmp_path / "gone"),), (5,), RAW, RecordKeys())
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"No such file.*gone"):
-        _crops(gone, [4], [(0, 0)], 4)
+        _images(gone, [4])
 
 
 def test_pixels_are_not_read_to_find_them(tmp_path, monkeypatch):
@@ -204,39 +204,38 @@ def test_jpegs_are_decoded_to_tensorflows_bits(tmp_path, monkeypatch, channels, 
             )
         path = _write(tmp_path / "shard", [records.encode_example(encoded, 3, "f", "s")])
         located = LocatedRecords((path,), (1,), RecordFormat(size, channels), RecordKeys())
-        corners = [(0, 0), (size - 50, 3), (5, size - 50)]
-        images, labels = _crops(located, [0, 0, 0], corners, 50)
-        assert labels.numpy().tolist() == [3, 3, 3]
-        for image, (top, left) in zip(images, corners, strict=True):
-            whole = tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
-            np.testing.assert_array_equal(image, whole[top : top + 50, left : left + 50])
+        images, labels = _images(located, [0, 0])
+        assert labels.numpy().tolist() == [3, 3]
+        expected = tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
+        for image in images:
+            np.testing.assert_array_equal(image, expected)
 
 
 def test_damaged_jpegs_are_named_and_stray_bytes_pass_as_with_tensorflow(tmp_path):
     form = RecordFormat(96, 3)
 
-    def crop(encoded):
+    def read(encoded):
         path = _write(tmp_path / "shard", [records.encode_example(encoded, 3, "f", "s")])
-        return _crops(LocatedRecords((path,), (1,), form, RecordKeys()), [0], [(0, 0)], 96)[0][0]
+        return _images(LocatedRecords((path,), (1,), form, RecordKeys()), [0])[0][0]
 
     whole = simplejpeg.encode_jpeg(_photograph(96, 3), 95)
-    place = r"picture at byte \d+ of .*shard: "
+    place = r"image at byte \d+ of .*shard: "
     for damaged in (whole[:1000], whole[:-500]):
         with pytest.raises(tf.errors.InvalidArgumentError, match=place + r".*\(Premature end"):
-            crop(damaged)
+            read(damaged)
     for other in (b"", b"no picture"):
         with pytest.raises(tf.errors.InvalidArgumentError, match=place + r".*it starts with b'"):
-            crop(other)
+            read(other)
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=r"shape is \(90, 90, 3\), but .* says \(96, 96, 3\)"
     ):
-        crop(simplejpeg.encode_jpeg(_photograph(90, 3), 95))
+        read(simplejpeg.encode_jpeg(_photograph(90, 3), 95))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"shape is \(99, 99, 3\)"):
-        crop(simplejpeg.encode_jpeg(_photograph(99, 3), 95))
+        read(simplejpeg.encode_jpeg(_photograph(99, 3), 95))
     stray = whole[:20] + b"\0\0\0" + whole[20:]  # between two segments
     with pytest.raises(ValueError):
         simplejpeg.decode_jpeg(stray)
-    np.testing.assert_array_equal(crop(stray), crop(whole))
+    np.testing.assert_array_equal(read(stray), read(whole))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -252,9 +251,24 @@ def test_other_pictures_are_what_they_are_elsewhere(tmp_path, channels):
             expected = preprocessing.decode(tf.constant(encoded), channels)
         except tf.errors.InvalidArgumentError:  # no grey of four colours there
             with pytest.raises(tf.errors.InvalidArgumentError, match="its colours are CMYK"):
-                _crops(located, [0], [(0, 0)], 96)
+                _images(located, [0])
         else:
-            np.testing.assert_array_equal(_crops(located, [0], [(0, 0)], 96)[0][0], expected)
+            np.testing.assert_array_equal(_images(located, [0])[0][0], expected)
+
+
+def test_memory_is_used_again_only_when_nobody_has_the_batch(shard):
+    raw = LocatedRecords((shard,), (5,), RAW, RecordKeys())
+    batches = [_images(raw, [n] * 3)[0] for n in range(5)]
+    for n, batch in enumerate(batches):
+        assert (batch.numpy() == np.frombuffer(_pixels(n), np.uint8).reshape(SHAPE)).all()
+    buffers = located_records._Buffers()
+    first = buffers.take((2, 3))
+    address, part = first.ctypes.data, first[1]
+    assert address % 64 == 0 and buffers.take((2, 3)).ctypes.data != address
+    del first
+    assert buffers.take((2, 3)).ctypes.data != address  # a view keeps it
+    del part
+    assert buffers.take((2, 3)).ctypes.data == address
 
 
 def test_places_are_found_once_for_all_pipelines_until_the_file_changes(shard, monkeypatch):
@@ -266,10 +280,10 @@ def test_places_are_found_once_for_all_pipelines_until_the_file_changes(shard, m
 
     monkeypatch.setattr(record_places, "locate", counting)
     for _ in range(2):
-        _crops(LocatedRecords((shard,), (5,), RAW, RecordKeys()), [0, 4], [(0, 0)] * 2, 4)
+        _images(LocatedRecords((shard,), (5,), RAW, RecordKeys()), [0, 4])
     assert taken == [shard]
     _write(shard, [records.encode_example(_pixels(7), n, f"longer {n}", "s") for n in range(5)])
-    images, _ = _crops(LocatedRecords((shard,), (5,), RAW, RecordKeys()), [3], [(0, 0)], 4)
+    images, _ = _images(LocatedRecords((shard,), (5,), RAW, RecordKeys()), [3])
     np.testing.assert_array_equal(images[0], np.frombuffer(_pixels(7), np.uint8).reshape(SHAPE))
     assert taken == [shard, shard]
 
@@ -325,13 +339,10 @@ from alexnet_tf.data.foreign import RecordKeys
 from alexnet_tf.data.records import RecordFormat
 
 located = LocatedRecords(({shard!r},), (5,), RecordFormat(4, 3, "raw"), RecordKeys())
-zeros = tf.zeros((100, 2), tf.int32)
 numbers = tf.data.Dataset.from_tensors(tf.constant([4] * 100, tf.int64)).repeat()
-crops = numbers.map(lambda n: located.crops(n, zeros, 4), num_parallel_calls=4)
-iterator = iter(crops.prefetch(300))
+iterator = iter(numbers.map(located.images, num_parallel_calls=4).prefetch(300))
 next(iterator)
 if {taker!r} == "a thread":
-    located_records._PATIENCE = 1
     threading.Thread(target=lambda: [None for _ in iterator], daemon=True).start()
 """
     done = subprocess.run(

@@ -236,7 +236,7 @@ def _raw(dataset, folder, size):
 
 @pytest.mark.parametrize("border", [0, 3])
 def test_raw_batches_are_what_numpy_makes_of_each_picture(dataset, tmp_path, border):
-    """Crops are read from where they stand; here every picture is cut out of protobuf's bytes."""
+    """Images are read by position; here every one is cut out of protobuf's bytes."""
     raw = _raw(dataset, tmp_path / "raw", size=64)
     noise = _noise(dataset, NOISY)
     augmentation = Augmentation(crop_size=60, border=border, noise=noise, noise_epochs=1)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf.data import service
-from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
+from alexnet_tf.data.pipeline import Augmentation, Schedule, training_inputs
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import RecordFormat, encode_example, open_dataset
 
@@ -39,8 +39,11 @@ def augmentation(dataset):
 
 
 def _contents(batches):
-    """Each element's bytes: pictures and labels."""
-    return [images.tobytes() + labels.tobytes() for images, labels in batches.as_numpy_iterator()]
+    """Each element's bytes: images, labels and draws."""
+    return [
+        b"".join(values.tobytes() for values in tf.nest.flatten(batch))
+        for batch in batches.as_numpy_iterator()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def _contents(batches):
     ],
 )
 def test_the_service_gives_the_same_batches_in_any_order(dataset, augmentation, schedule, address):
-    local = _contents(training_batches(dataset, augmentation, schedule))
+    local = _contents(training_inputs(dataset, augmentation, schedule))
     remote = _contents(
         service.epoch_from_service(dataset, augmentation, schedule, epoch=1, address=address)
     )
@@ -77,7 +80,7 @@ def test_raw_records_come_through_the_service(dataset, augmentation, address, tm
         shard_counts={"train": (96,)},
     )
     schedule = Schedule(batch_size=8, epochs=1, seed=5)
-    local = _contents(training_batches(raw, augmentation, schedule))
+    local = _contents(training_inputs(raw, augmentation, schedule))
     remote = _contents(
         service.epoch_from_service(raw, augmentation, schedule, epoch=0, address=address)
     )
@@ -88,16 +91,17 @@ def test_raw_records_come_through_the_service(dataset, augmentation, address, tm
 def test_two_replicas_get_halves_of_one_global_batch(dataset, augmentation, address):
     whole = Schedule(batch_size=8, epochs=1, seed=5)
     split = Schedule(batch_size=8, epochs=1, seed=5, replicas=2)
-    batches = training_batches(dataset, augmentation, whole).as_numpy_iterator()
-    expected = {images.tobytes() for images, _ in batches}
+    batches = training_inputs(dataset, augmentation, whole).as_numpy_iterator()
+    expected = {images.tobytes() + draws["crop"].tobytes() for images, _, draws in batches}
     halves = list(
         service.epoch_from_service(
             dataset, augmentation, split, epoch=0, address=address
         ).as_numpy_iterator()
     )
-    assert [images.shape for images, _ in halves] == [(4, 64, 64, 3)] * 24
+    assert [images.shape for images, _, _ in halves] == [(4, 256, 256, 3)] * 24
     joined = {
         np.concatenate([one[0], two[0]]).tobytes()
+        + np.concatenate([one[2]["crop"], two[2]["crop"]]).tobytes()
         for one, two in zip(halves[::2], halves[1::2], strict=True)
     }
     assert joined == expected

@@ -1,0 +1,111 @@
+"""The randomness of training: what is drawn for an epoch, and what a device does with it.
+
+Every random number is a function of (seed, epoch, position in the epoch): one stateless call draws
+the whole epoch's table, and row n belongs to the n-th image of the epoch. The images travel to the
+device as they are stored, uint8; crop, mirror, cast and colour noise happen there, in one function.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.data import records
+from alexnet_tf.data.preprocessing import ColourNoise
+
+# Draws of one epoch: which of them is which. Each stream has a number of its own.
+ORDER, _CROP, _MIRROR, _NOISE = range(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What training does to an image.
+
+    Attributes:
+      crop_size: height and width of the random crop in pixels, at most the stored size.
+      border: pixels of black around the image from which the crop may take too: with a crop of
+        the stored size it moves the image by up to that many pixels.
+      mirror: whether half of the images are mirrored left to right.
+      crop_group: consecutive images that share one crop and mirror draw. 1 draws for each; the
+        original program's 32 is one draw per chunk (convdata_jpeg.py).
+      noise: the colour noise, or None.
+      noise_epochs: epochs with colour noise; None for all. The original runs ended without it.
+    """
+
+    crop_size: int = 224
+    border: int = 0
+    mirror: bool = True
+    crop_group: int = 1
+    noise: ColourNoise | None = None
+    noise_epochs: int | None = None
+
+    def require_fit(self, dataset: records.PreparedDataset) -> None:
+        """Raises ValueError for a crop that is larger than the stored images."""
+        if self.crop_size > dataset.format.image_size:
+            raise ValueError(
+                f"The network takes {self.crop_size} pixels, but {dataset.path} stores "
+                f"{dataset.format.image_size}: prepare it with a larger --image_size."
+            )
+
+    def draws(self, dataset, seed: int, epoch: tf.Tensor, count: int) -> tf.data.Dataset:
+        """What is drawn for the first `count` images of an epoch (int64 scalar).
+
+        Returns:
+          A dataset of dictionaries: "crop" int32 (2,), the top left corner; with mirrors, "mirror"
+          bool (); with noise, "shift" float32 (3,), in pixel values, and "divisor" float32 ().
+        """
+        offsets = dataset.format.image_size + 2 * self.border - self.crop_size + 1
+        groups = -(-count // self.crop_group)
+
+        def of_groups(values):
+            return tf.repeat(values, self.crop_group, axis=0)[:count]
+
+        crop = tf.random.stateless_uniform(
+            [groups, 2], stream(seed, _CROP, epoch), maxval=offsets, dtype=tf.int32
+        )
+        draws = {"crop": of_groups(crop)}
+        if self.mirror:
+            mirror = tf.random.stateless_uniform([groups], stream(seed, _MIRROR, epoch)) < 0.5
+            draws["mirror"] = of_groups(mirror)
+        if self.noise is not None:
+            on = True
+            if self.noise_epochs is not None:
+                on = epoch < self.noise_epochs
+            normal = tf.random.stateless_normal([count, 3], stream(seed, _NOISE, epoch))
+            draws["shift"] = tf.where(on, self.noise.shifts(normal), 0.0)
+            draws["divisor"] = tf.fill([count], tf.where(on, np.float32(self.noise.divisor), 1.0))
+        return tf.data.Dataset.from_tensor_slices(draws)
+
+    def apply(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Crops, mirrors and adds noise, on the device where the images are.
+
+        Args:
+          images: (b, h, w, channels) as stored, uint8 or float32, 0..255, with known h and w.
+          draws: a batch of what `draws` gives.
+
+        Returns:
+          float32 (b, crop_size, crop_size, channels), 0..255; noise may leave the range.
+        """
+        size, border = self.crop_size, self.border
+        if border:
+            images = tf.pad(images, [[0, 0], [border, border], [border, border], [0, 0]])
+        _, height, width, channels = images.shape
+        if self.mirror or (height, width) != (size, size):
+            # One gather: a mirrored crop takes its columns from the right.
+            column = tf.range(size)
+            if self.mirror:
+                column = tf.where(draws["mirror"][:, None], size - 1 - column, column)
+            rows = draws["crop"][:, :1] + tf.range(size)  # (b, size)
+            columns = draws["crop"][:, 1:] + column  # (b, size)
+            pixels = rows[:, :, None] * width + columns[:, None, :]  # (b, size, size)
+            flat = tf.reshape(images, (-1, height * width, channels))
+            images = tf.gather(flat, pixels, batch_dims=1)
+        images = tf.cast(images, tf.float32)
+        if self.noise is not None:
+            images = self.noise.add(images, draws["shift"], draws["divisor"])
+        return images
+
+
+def stream(seed: int, kind: int, epoch: tf.Tensor) -> tf.Tensor:
+    """The seed of one kind of draw in one epoch: int64 (2,)."""
+    return tf.stack([tf.constant(seed * 4 + kind, tf.int64), tf.cast(epoch, tf.int64)])

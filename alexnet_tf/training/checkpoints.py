@@ -4,7 +4,8 @@
 
 A checkpoint is written in a directory of another name, flushed to disk and renamed, so a directory
 `step-*` is always whole; should the disk damage it later, its checksums tell and the one before it
-is taken. Weights, velocities, step and the dropout layers' counters come back bit for bit.
+is taken. progress.json holds the checksums of the other files and a digest of its own content.
+Weights, velocities, step and the dropout layers' counters come back bit for bit.
 """
 
 import dataclasses
@@ -12,10 +13,13 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 
 import tensorflow as tf
+
+from alexnet_tf.training.failures import what_to_do
 
 _PROGRESS = "progress.json"
 
@@ -30,6 +34,8 @@ class Progress:
       sums: running sums of the current epoch's metrics.
       model: variant name: a checkpoint of another network is refused by name.
       recipe: the resolved recipe that the run was started with.
+      data: fingerprint of the data set; "" in checkpoints of older versions.
+      arithmetic: what the last bits depend on, see `resuming.arithmetic`; empty in older ones.
     """
 
     step: int = 0
@@ -37,6 +43,8 @@ class Progress:
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     model: str = ""
     recipe: dict = dataclasses.field(default_factory=dict)
+    data: str = ""
+    arithmetic: dict = dataclasses.field(default_factory=dict)
 
 
 class Checkpoints:
@@ -61,11 +69,14 @@ class Checkpoints:
         self.state = state
         self.keep = keep
         self.chief = chief
+        self._files: dict[int, dict[str, str]] = {}  # of those known to be whole: name -> sha256
+        self._damaged: set[int] = set()
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending."""
-        found = self.directory.glob("step-*") if self.directory.is_dir() else ()
-        return sorted(int(path.name.removeprefix("step-")) for path in found)
+        """The steps that have a checkpoint, ascending. Copies under other names do not count."""
+        found = self.directory.iterdir() if self.directory.is_dir() else ()
+        names = (re.fullmatch(r"step-(\d+)", path.name) for path in found)
+        return sorted(int(name[1]) for name in names if name)
 
     def path(self, step: int) -> pathlib.Path:
         return self.directory / f"step-{step:09d}"
@@ -80,22 +91,51 @@ class Checkpoints:
     def save(self, progress: Progress, best: bool = False) -> None:
         """Writes a checkpoint atomically, then removes those that are no longer needed.
 
+        Where the step has a whole checkpoint already, only its progress is written anew; a damaged
+        one is replaced.
+
         Raises:
           OSError: it could not be written; the earlier checkpoints are untouched.
         """
         if not self.chief:
             return
-        final = self.path(progress.step)
-        if not final.exists():
-            self._write(final, progress)
+        try:
+            if self._is_whole(progress.step):
+                self._write_progress(self.path(progress.step), progress)
+            else:
+                self._write(self.path(progress.step), progress)
+        except OSError as error:
+            raise OSError(
+                f"The checkpoint of step {progress.step} could not be written to "
+                f"{self.directory}: {error}. {self.last_good()}: {what_to_do(error)}."
+            ) from error
+        self._damaged.discard(progress.step)
         if best:
             self.mark_best(progress.step)
         self._prune()
 
+    def last_good(self) -> str:
+        """Which checkpoint a run that failed goes on from, in words."""
+        whole = [step for step in self.steps() if step not in self._damaged]
+        if not whole:
+            return "No checkpoint had been saved yet"
+        return f"The last good checkpoint is that of step {whole[-1]} in {self.directory}"
+
     def mark_best(self, step: int) -> None:
         """Keeps the checkpoint of `step`, if there is one, until another is the best."""
-        if self.path(step).exists():
+        if self.path(step).exists() and step not in self._damaged:
             _write_text(self.directory / "best", str(step))
+
+    def _is_whole(self, step: int) -> bool:
+        """Whether the step has a checkpoint to which its checksums fit."""
+        if not self.path(step).exists():
+            return False
+        if step not in self._files:
+            try:
+                self._read(step)
+            except _DAMAGE:
+                return False
+        return True
 
     def _write(self, final: pathlib.Path, progress: Progress) -> None:
         aside = self.directory / f".writing-{progress.step:09d}"
@@ -107,26 +147,30 @@ class Checkpoints:
             except tf.errors.OpError as error:
                 raise OSError(f"TensorFlow could not write it ({error.message})") from error
             files = {path.name: _sha256(path) for path in sorted(aside.iterdir())}
-            content = {"files": files, **dataclasses.asdict(progress)}
-            _write_text(aside / _PROGRESS, json.dumps(content, indent=1))
+            self._files[progress.step] = files
+            self._write_progress(aside, progress)
             for path in aside.iterdir():
                 _flush(path)
             _flush(aside)
+            if final.exists():  # damaged
+                shutil.rmtree(final)
             aside.rename(final)
             _flush(self.directory)
-        except OSError as error:
-            raise OSError(
-                f"The checkpoint of step {progress.step} could not be written to "
-                f"{self.directory}: {error}. The checkpoints before it are whole: free some space "
-                "and run the same command again."
-            ) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
+    def _write_progress(self, directory: pathlib.Path, progress: Progress) -> None:
+        content = {"files": self._files[progress.step], **dataclasses.asdict(progress)}
+        # As JSON gives it back: of this the reader makes the digest.
+        content = json.loads(json.dumps(content))
+        text = json.dumps({**content, "digest": _digest(content)}, indent=1)
+        _write_text(directory / _PROGRESS, text)
+
     def _prune(self) -> None:
         steps = self.steps()
-        for step in steps[: -self.keep]:
-            if step != self.best():
+        whole = [step for step in steps if step not in self._damaged]
+        for step in steps:
+            if step < whole[-1] and step not in (*whole[-self.keep :], self.best()):
                 shutil.rmtree(self.path(step))
         for leftover in self.directory.glob(".writing-*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -146,12 +190,13 @@ class Checkpoints:
         for step in reversed(steps):
             path = self.path(step)
             try:
-                progress = self._read(path)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                progress = self._read(step)
+            except _DAMAGE as error:
                 print(
                     f"warning: {path} is damaged ({error}); trying the one before it.",
                     file=sys.stderr,
                 )
+                self._damaged.add(step)
                 continue
             if progress.model != model:
                 raise ValueError(
@@ -165,6 +210,8 @@ class Checkpoints:
                     f"{path} does not fit the network: it was made with other classes, pooling or "
                     "optimiser settings. Choose another --workdir, or the same flags as before."
                 ) from error
+            if self.chief and self.best() in self._damaged:
+                (self.directory / "best").unlink()
             return progress
         if steps:
             raise ValueError(
@@ -173,12 +220,31 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, path: pathlib.Path) -> Progress:
+    def _read(self, step: int) -> Progress:
+        """The progress of a whole checkpoint; one of `_DAMAGE` for another."""
+        path = self.path(step)
         content = json.loads((path / _PROGRESS).read_text())
-        for name, expected in content.pop("files").items():
+        digest = content.pop("digest", None)
+        # Older versions wrote none.
+        if digest is not None and digest != _digest(content):
+            raise ValueError(f"the digest of {_PROGRESS} is wrong")
+        files = content.pop("files")
+        for name, expected in files.items():
             if _sha256(path / name) != expected:
                 raise ValueError(f"the checksum of {name} is wrong")
-        return Progress(**content)
+        progress = Progress(**content)
+        if progress.step != step:
+            raise ValueError(f"{_PROGRESS} says that it is of step {progress.step}")
+        self._files[step] = files
+        return progress
+
+
+# What reading a file with changed bytes may raise.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def _digest(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -189,9 +255,12 @@ def _sha256(path: pathlib.Path) -> str:
 def _write_text(path: pathlib.Path, text: str) -> None:
     """Writes a small file aside, flushes it and renames it."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
-    _flush(aside)
-    aside.replace(path)
+    try:
+        aside.write_text(text)
+        _flush(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _flush(path: pathlib.Path) -> None:

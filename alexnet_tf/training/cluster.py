@@ -32,6 +32,13 @@ def from_chief(strategy: tf.distribute.Strategy, numbers: Sequence[float]) -> li
     return list(_sum_over_workers(strategy, own).numpy().tolist())
 
 
+def any_of(strategy: tf.distribute.Strategy, wish: bool) -> bool:
+    """Whether any process of the cluster wishes it; every process must ask."""
+    if workers(strategy) == 1:
+        return wish
+    return bool(_sum_over_workers(strategy, tf.constant(float(wish), tf.float64)) > 0)
+
+
 def require_same_step(strategy: tf.distribute.Strategy, step: int) -> None:
     """Raises ValueError unless all processes of a cluster go on from the same step."""
     chief = int(from_chief(strategy, [step])[0])

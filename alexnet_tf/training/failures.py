@@ -1,12 +1,23 @@
 """What TensorFlow and the disk say when a run cannot go on, as one sentence that helps."""
 
 import contextlib
+import errno
+import os
 
 import tensorflow as tf
 
 
 class Diverged(ValueError):
     """The loss, a weight or (with numerics checked) any intermediate result is not finite."""
+
+
+def what_to_do(error: OSError) -> str:
+    """The advice that fits an error of writing to a workdir; the second half of a sentence."""
+    # By the words: TensorFlow's errors hold the system's message, but not its number.
+    full = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    if any(words in str(error) for words in full):
+        return "free some space and run the same command again"
+    return "name a --workdir that can be written, or mend this one, and run the same command again"
 
 
 @contextlib.contextmanager
@@ -41,11 +52,11 @@ def explained(data_dir: str):
 
 @contextlib.contextmanager
 def results_written(workdir: str):
-    """Says what to do when the run's last files do not fit on the disk."""
+    """Says what to do when one of the run's own files cannot be written."""
     try:
         yield
     except OSError as error:
         raise OSError(
-            f"The results could not be written to {workdir}: {error}. The checkpoints are whole: "
-            "free some space and run the same command again."
+            f"The results could not be written to {workdir}: {error}. Checkpoints that are there "
+            f"are whole: {what_to_do(error)}."
         ) from error

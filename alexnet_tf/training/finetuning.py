@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from alexnet_tf.data.records import PreparedDataset
-from alexnet_tf.models import crop_size, preprocessing_layer
+from alexnet_tf.models import Dropout, crop_size, preprocessing_layer
 from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.models.trained import TrainedModel, open_model
 from alexnet_tf.training.recipes import Recipe
@@ -97,6 +97,8 @@ def take_weights(model: keras.Model, source: TrainedModel, class_names: tuple[st
     """Copies a trained network's weights into `model`, layer by layer of the same name.
 
     The last layer stays as it is when the source tells apart other classes than `class_names`.
+    Where the two drop out at other rates, or scale at another time, the kernels behind make up for
+    it: at test the network is the function that the source is.
 
     Returns:
       A sentence that says what was taken.
@@ -118,14 +120,45 @@ def take_weights(model: keras.Model, source: TrainedModel, class_names: tuple[st
                 f"{layer.name!r}, but {model.name!r} at {model.input_shape[1]} pixels needs "
                 f"{wanted}: use the --model and --crop_size that it was trained with."
             )
+    old, new = _scales_at_test(source.model), _scales_at_test(model)
+    rescaled = []
     for layer in taken:
-        layer.set_weights(theirs[layer.name].get_weights())
+        factor = old[layer.name] / new[layer.name]
+        values = theirs[layer.name].get_weights()
+        if factor != 1.0:
+            rescaled.append(f"{layer.name} by {factor:.4g}")
+            values = [
+                value if weight.path.endswith("bias") else value * np.float32(factor)
+                for weight, value in zip(layer.weights, values, strict=True)
+            ]
+        layer.set_weights(values)
+    scaled = ""
+    if rescaled:
+        scaled = f" Kernels behind another dropout were multiplied: {', '.join(rescaled)}."
     if fits:
-        return f"All weights are those of {source.path}."
+        return f"All weights are those of {source.path}.{scaled}"
     return (
         f"The weights are those of {source.path}, but for a new last layer {last.name!r}: "
-        f"{source.classes} classes there, {len(class_names)} here."
+        f"{source.classes} classes there, {len(class_names)} here.{scaled}"
     )
+
+
+def _scales_at_test(model: keras.Model) -> dict[str, float]:
+    """For each layer with weights, by what the dropouts before it multiply its input at test.
+
+    ReLU, pools and whatever else is between them hand a positive factor on. The paper's dropout
+    multiplies by 1 - rate; all others by 1.
+    """
+    found, behind = {}, {}
+    for layer in model.layers:
+        before = [tensor._keras_history.operation for tensor in keras.tree.flatten(layer.input)]
+        scale = min((behind[parent.name] for parent in before if parent is not layer), default=1.0)
+        if layer.weights:
+            found[layer.name], scale = scale, 1.0
+        elif isinstance(layer, Dropout) and layer.scaling == "paper":
+            scale *= 1.0 - layer.rate
+        behind[layer.name] = scale
+    return found
 
 
 def last_layer(model: keras.Model) -> keras.layers.Layer:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import signal
+from collections.abc import Callable
 
 
 class Interrupted(Exception):
@@ -12,6 +13,16 @@ class Interrupted(Exception):
 @dataclasses.dataclass
 class StopRequest:
     requested: bool = False
+
+    def honoured_by(self, function: Callable) -> Callable:
+        """The function, which raises Interrupted instead once the run is asked to stop."""
+
+        def unless_requested(*arguments):
+            if self.requested:
+                raise Interrupted
+            return function(*arguments)
+
+        return unless_requested
 
 
 @contextlib.contextmanager

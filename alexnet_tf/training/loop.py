@@ -14,25 +14,41 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from alexnet_tf import atomic, evaluation
+from alexnet_tf import atomic
+from alexnet_tf.data import identity
 from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
-from alexnet_tf.training import cluster, feeding, finetuning, reports
+from alexnet_tf.training import (
+    class_weights,
+    cluster,
+    feeding,
+    finetuning,
+    reports,
+    resuming,
+    workdir,
+)
 from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.failures import Diverged, explained, results_written
 from alexnet_tf.training.interruption import Interrupted, StopRequest, stop_requests
 from alexnet_tf.training.optimizers import SharedLossScale
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.schedules import current_rate, make_optimizer, plateau_rate
+from alexnet_tf.training.schedules import (
+    current_rate,
+    make_optimizer,
+    plateau_rate,
+    watched_errors,
+)
 from alexnet_tf.training.step import (
     input_size,
     make_network,
     make_train_step,
 )
 from alexnet_tf.training.towers import make_towers
+from alexnet_tf.training.validation import Validation
 
+_CALMER = "use a lower --learning_rate, in another --workdir"
 _FETCH_EVERY = 16  # steps whose losses may wait on the device before they are looked at
 
 
@@ -92,11 +108,19 @@ def train(
 
     Raises:
       ValueError: recipe, data set, checkpoint and strategy do not fit together.
-      OSError: something could not be read or written, or another worker is gone.
+      OSError: something could not be read or written, another training is running in the workdir,
+        or another worker is gone.
       Diverged: the loss became NaN or infinite; the last good checkpoint stays.
       Interrupted: SIGTERM or SIGINT; a checkpoint was saved.
     """
     strategy = strategy or tf.distribute.get_strategy()
+    workdir.require_local(run.workdir)
+    chief = cluster.is_chief(strategy)
+    with workdir.held(run.workdir) if chief else contextlib.nullcontext():
+        return _train(run, strategy, callbacks)
+
+
+def _train(run: Run, strategy, callbacks) -> dict:
     dataset = finetuning.as_network_sees(run.recipe, open_dataset(run.data_dir, run.first_label))
     several = cluster.workers(strategy) > 1
     lost_workers = cluster.lost_workers() if several else contextlib.nullcontext()
@@ -128,6 +152,7 @@ class _Trainer:
         self.workers = cluster.workers(strategy)
         self.is_chief = cluster.is_chief(strategy)
         self.steps = steps_per_epoch(dataset, recipe.batch_size)
+        self.class_weights = class_weights.of_run(recipe, dataset, self.is_chief)
         self.schedule = Schedule(
             batch_size=recipe.batch_size,
             epochs=recipe.epochs,
@@ -141,7 +166,7 @@ class _Trainer:
                 recipe, dataset.classes, dataset.format.channels, self.mean, run.seed
             )
             slow = finetuning.prepare_body(self.model, recipe)
-            self.optimizer = make_optimizer(recipe, self.steps, slow)
+            self.optimizer = make_optimizer(recipe, self.steps, slow, self.model)
             if recipe.precision == "mixed_float16":
                 self.optimizer = SharedLossScale(self.optimizer)
             # Built now: restoring needs the velocities to exist.
@@ -151,23 +176,18 @@ class _Trainer:
             tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),
             chief=self.is_chief,
         )
-        self.towers = make_towers(strategy, recipe, self.model, self.optimizer)
+        self.towers = make_towers(strategy, recipe, self.model, self.optimizer, self.class_weights)
         self.train_step = (
             self.towers.step
             if self.towers
-            else make_train_step(strategy, self.model, self.optimizer, recipe.batch_size)
+            else make_train_step(
+                strategy, self.model, self.optimizer, recipe.batch_size, self.class_weights
+            )
         )
         log = TensorBoardLog(os.path.join(run.workdir, "tensorboard"), self.optimizer)
         told = [*callbacks, log] if self.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(told, model=self.model)
-        self.has_validation = bool(dataset.counts.get("validation"))
-        # Each worker looks at the whole split on its own: nothing has to be split evenly, and no
-        # worker waits for another. The chief's numbers count.
-        self.validation_strategy = None if self.workers > 1 else strategy
-        # Traced once, not once per epoch.
-        self.validation_step = evaluation.forward_step(
-            self.model, 1, self.validation_strategy or tf.distribute.get_strategy()
-        )
+        self.validation = Validation(self.model, dataset, recipe, strategy)
 
     def _augmentation(self) -> Augmentation:
         recipe = self.run.recipe
@@ -187,26 +207,24 @@ class _Trainer:
 
     def resume(self) -> Progress:
         """The newest checkpoint's state, or a new run's."""
-        recipe = dataclasses.asdict(self.run.recipe)
+        weights = None if self.class_weights is None else self.class_weights.tolist()
+        recipe = {**dataclasses.asdict(self.run.recipe), "class_weight": weights}
         # As JSON gives it back: tuples become lists.
         settings = reports.as_json({**recipe, "seed": self.run.seed})
+        data = identity.fingerprint(self.dataset)
         progress = self.checkpoints.restore(self.run.recipe.model)
         cluster.require_same_step(self.strategy, progress.step if progress else 0)
         if progress is None:
             if self.source:
                 names = self.dataset.synsets
                 print(finetuning.take_weights(self.model, self.source, names), file=sys.stderr)
-            return Progress(model=self.run.recipe.model, recipe=settings)
-        differing = [name for name in settings if progress.recipe.get(name) != settings[name]]
-        if differing:
-            changes = ", ".join(
-                f"{name} was {progress.recipe.get(name)!r} and is {settings[name]!r}"
-                for name in differing
+            return Progress(
+                model=self.run.recipe.model,
+                recipe=settings,
+                data=data,
+                arithmetic=resuming.arithmetic(),
             )
-            raise ValueError(
-                f"The run in {self.run.workdir} was started with other settings: {changes}. Use "
-                "the same flags to go on, or another --workdir to start anew."
-            )
+        resuming.go_on(progress, settings, data, self.run.workdir)
         # A run that was killed right after the best checkpoint's write had no time to say so.
         if self.is_chief and (best := _best_step(progress)) is not None:
             self.checkpoints.mark_best(best)
@@ -216,7 +234,8 @@ class _Trainer:
         """Trains until the recipe's last epoch is done."""
         recipe = self.run.recipe
         total = recipe.epochs * self.steps
-        if progress.step >= total:
+        ended = progress.step // self.steps  # epochs, of which the last may not be validated yet
+        if progress.step >= total and len(progress.history) == ended:
             return
         schedule = dataclasses.replace(self.schedule, first_step=progress.step)
         batches = feeding.batches(
@@ -233,6 +252,8 @@ class _Trainer:
             desc="training",
             disable=not self.is_chief,
         ) as bar:
+            if len(progress.history) < ended and progress.step % self.steps == 0:
+                self._end_epoch(progress, stop)
             while progress.step < total:
                 self._run_epoch(progress, batches, stop, bar)
         self.callbacks.on_train_end()
@@ -241,7 +262,7 @@ class _Trainer:
         recipe, every = self.run.recipe, self.run.checkpoint_every
         epoch = progress.step // self.steps
         if recipe.schedule == "plateau":
-            errors = [row["validation_top1_error"] for row in progress.history]
+            errors = watched_errors(progress.history)
             self.optimizer.learning_rate = plateau_rate(recipe, errors)
         self.callbacks.on_epoch_begin(epoch)
         pending, started, saved = [], time.monotonic(), time.monotonic()
@@ -273,7 +294,10 @@ class _Trainer:
                 saved = time.monotonic()
             if stopping:
                 raise Interrupted(self._farewell(progress))
-        self._end_epoch(progress, epoch, rate)
+        progress.sums["learning_rate"] = rate
+        if self.validation.possible:  # it takes its time, in which much can happen
+            self._save(progress)
+        self._end_epoch(progress, stop)
 
     def _farewell(self, progress: Progress) -> str:
         directory = self.checkpoints.directory
@@ -298,9 +322,8 @@ class _Trainer:
         loss, wrong1 = values.sum(axis=0)[:2]
         if not math.isfinite(loss):
             raise Diverged(
-                f"The loss is {loss} after step {progress.step}: the run diverged. The last good "
-                f"checkpoint is in {self.checkpoints.directory}; use a lower --learning_rate, in "
-                "another --workdir."
+                f"The loss is {loss} after step {progress.step}: the run diverged. "
+                f"{self.checkpoints.last_good()}; {_CALMER}."
             )
         for row in values:
             for name, value in zip(("loss", "wrong1", "wrong5"), row, strict=True):
@@ -309,7 +332,7 @@ class _Trainer:
         progress.sums["seconds"] = progress.sums.get("seconds", 0.0) + now - started
         bar.update(images)
         bar.set_postfix_str(
-            f"epoch {epoch + 1}/{self.run.recipe.epochs}, loss {loss / images:.3f}, "
+            f"epoch {epoch + 1}/{self.run.recipe.epochs}, loss {loss / images + 0.0:.3f}, "
             f"top-1 error {wrong1 / images:.1%}"
         )
         return now
@@ -320,21 +343,25 @@ class _Trainer:
             if not bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable)))):
                 raise Diverged(
                     f"{variable.path} is not finite after step {progress.step}: the run diverged. "
-                    f"The last good checkpoint is in {self.checkpoints.directory}; use a lower "
-                    "--learning_rate, in another --workdir."
+                    f"{self.checkpoints.last_good()}; {_CALMER}."
                 )
         self.checkpoints.save(progress, best)
 
-    def _end_epoch(self, progress: Progress, epoch: int, rate: float) -> None:
-        sums = progress.sums
+    def _end_epoch(self, progress: Progress, stop: StopRequest) -> None:
+        epoch, sums = progress.step // self.steps - 1, progress.sums
+        try:
+            validated = self.validation.errors(stop)
+        except Interrupted:
+            raise Interrupted(self._farewell(progress)) from None
         row = {
             "epoch": epoch + 1,
             "step": progress.step,
-            "learning_rate": rate,
-            "loss": sums["loss"] / sums["images"],
+            "learning_rate": sums["learning_rate"],
+            # A sum of zeros may be -0.
+            "loss": sums["loss"] / sums["images"] + 0.0,
             "top1_error": sums["wrong1"] / sums["images"],
             "top5_error": sums["wrong5"] / sums["images"],
-            **self._validate(),
+            **validated,
             "images_per_second": sums["images"] / sums["seconds"],
             "seconds": sums["seconds"],
         }
@@ -346,24 +373,6 @@ class _Trainer:
                 reports.write_metrics(self.run.workdir, progress.history)
         self.callbacks.on_epoch_end(epoch, row)
 
-    def _validate(self) -> dict[str, float | None]:
-        names = ("validation_loss", "validation_top1_error", "validation_top5_error")
-        if not self.has_validation:
-            return dict.fromkeys(names)
-        view = evaluation.View("validation", crops=1, batch_size=self.run.recipe.batch_size)
-        result = evaluation.score(
-            *evaluation.split_probabilities(
-                self.model,
-                self.dataset,
-                view,
-                self.validation_strategy,
-                progress=False,
-                step=self.validation_step,
-            )
-        )
-        numbers = (result.loss, result.top1_error, result.top5_error)
-        return dict(zip(names, cluster.from_chief(self.strategy, numbers), strict=True))
-
     def finish(self, progress: Progress) -> dict:
         """Writes the final network and results.json."""
         results = {"steps": progress.step, "epochs": len(progress.history), **progress.history[-1]}
@@ -371,6 +380,8 @@ class _Trainer:
             with results_written(self.run.workdir):
                 reports.write_metrics(self.run.workdir, progress.history)
                 reports.write_model(self.run.workdir, self.model)
+                # Once more: the workdir may have been removed since the start.
+                reports.write_config(self.run, self.dataset, self.strategy)
                 atomic.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results
 

@@ -54,7 +54,7 @@ class PaperSGD(keras.optimizers.Optimizer):
             raise ValueError(f"momentum is {momentum}: expected a number from 0 to 1.")
         self.layer_weight_decay = dict(layer_weight_decay or {})
         for decay in (weight_decay, *self.layer_weight_decay.values()):
-            if decay < 0:
+            if not decay >= 0:  # NaN too
                 raise ValueError(f"weight_decay is {decay}: expected 0 or more.")
         self.momentum = momentum
         self.decay = weight_decay

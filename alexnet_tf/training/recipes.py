@@ -6,6 +6,7 @@ epoch on, counted from 0.
 """
 
 import dataclasses
+import math
 
 RatesByEpoch = tuple[tuple[float, float], ...]
 NumbersByLayer = tuple[tuple[str, float], ...]
@@ -21,10 +22,11 @@ class Recipe:
       batch_size: pictures in a global batch.
       learning_rate: rate of the weights at the start.
       schedule: "constant"; "steps" (see rate_steps); "cosine", to zero at the end; "plateau":
-        divided by 10 whenever the validation error has not improved for `patience` epochs.
+        divided by 10 whenever the validation error has not improved for `patience` epochs (without
+        a validation split, the training error).
       rate_steps: with "steps", the rates that follow the first.
-      warmup_epochs: epochs over which the rate rises linearly from zero ("constant" and "cosine").
-      patience: epochs without a better validation error before "plateau" lowers the rate.
+      warmup_epochs: epochs over which all rates rise linearly from zero; not with "plateau".
+      patience: epochs without a better error before "plateau" lowers the rate.
       momentum: of the velocity.
       weight_decay: inside the velocity, on kernels.
       layer_weight_decay: ((layer, decay), ...) for layers with a decay of their own.
@@ -32,7 +34,8 @@ class Recipe:
       bias_rate_steps: the biases' own rates that follow learning_rate * bias_learning_rate; empty
         to keep them at the factor.
       bias_weight_decay: whether biases decay too.
-      conv1_rate_steps: the first layer's own rates, where they differ; a rate of 0 freezes it.
+      conv1_rate_steps: the first layer's own rates, where they differ; a rate of 0 freezes it. With
+        weights, body_learning_rate times these.
       weights: a trained network (a run's workdir or .keras file) to start from; None to start anew.
         A last layer that does not fit the data set's classes is replaced by a new one.
       body_learning_rate: with weights, factor on the rate of all layers but the last; 0 freezes
@@ -52,6 +55,8 @@ class Recipe:
       mean: what is subtracted: the "image" of per-pixel means of the data set, its one number per
         channel ("rgb"), or the variant's "published" numbers. With weights, that network's own.
       precision: Keras policy: "float32", "mixed_bfloat16", "mixed_float16".
+      class_weight: what an image counts in the loss: None, all alike; "balanced", so that every
+        class counts as much as every other; or a JSON file {class name: weight}.
     """
 
     model: str = "alexnet"
@@ -82,6 +87,7 @@ class Recipe:
     colour_noise_epochs: int | None = None
     mean: str = "image"
     precision: str = "float32"
+    class_weight: str | None = None
 
     def __post_init__(self):
         choices = {
@@ -95,18 +101,64 @@ class Recipe:
             value = getattr(self, field)
             if value not in allowed:
                 raise ValueError(f"{field} is {value!r}: expected one of {', '.join(allowed)}.")
-        for field in ("epochs", "batch_size", "crop_group", "patience", "image_size"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}: expected 1 or more.")
-        if self.border < 0:
-            raise ValueError(f"border is {self.border}: expected 0 or more.")
+        for field in ("epochs", "batch_size", "crop_group", "patience", "image_size", "crop_size"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ValueError(f"{field} is {value}: expected 1 or more.")
+        for field in ("border", "colour_noise_epochs"):
+            value = getattr(self, field)
+            if value is not None and value < 0:
+                raise ValueError(f"{field} is {value}: expected 0 or more.")
+        self._require_numbers()
+        self._require_schedule()
+
+    def _require_numbers(self) -> None:
+        # Written so that NaN, which is neither more nor less than anything, is refused too.
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}: expected more than 0.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: expected 0 or more, less than 1.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}: expected more than 0.")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum is {self.momentum}: expected 0 to 1.")
         if not 0 <= self.body_learning_rate <= 1:
             raise ValueError(
                 f"body_learning_rate is {self.body_learning_rate}: expected 0 (frozen) to 1."
+            )
+        for field in ("weight_decay", "bias_learning_rate", "warmup_epochs"):
+            value = getattr(self, field)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{field} is {value}: expected a number of 0 or more.")
+        for layer, decay in self.layer_weight_decay:
+            if not 0 <= decay < math.inf:
+                raise ValueError(
+                    f"layer_weight_decay of {layer} is {decay}: expected a number of 0 or more."
+                )
+
+    def _require_schedule(self) -> None:
+        for field in ("rate_steps", "bias_rate_steps", "conv1_rate_steps"):
+            epochs = [epoch for epoch, _ in getattr(self, field)]
+            if not all(0 <= epoch < math.inf for epoch in epochs) or epochs != sorted(epochs):
+                raise ValueError(
+                    f"{field} names the epochs {', '.join(map(str, epochs))}: expected numbers of "
+                    "0 or more in ascending order."
+                )
+            for epoch, rate in getattr(self, field):
+                # Other rates are multiples of this one, which 0 has not.
+                lowest = "more than 0" if field == "rate_steps" else "0 or more"
+                if not (0 <= rate < math.inf and (rate or field != "rate_steps")):
+                    raise ValueError(
+                        f"{field} has the rate {rate} from epoch {epoch} on: expected {lowest}."
+                    )
+        for field in ("bias_rate_steps", "conv1_rate_steps"):
+            if getattr(self, field) and self.schedule != "steps":
+                raise ValueError(
+                    f"{field} need schedule=steps, and the schedule is {self.schedule}: leave "
+                    f"them out (--{field}=)."
+                )
+        if self.warmup_epochs and self.schedule == "plateau":
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}, which the plateau schedule does not have: "
+                "use the schedule constant, steps or cosine, or 0 epochs."
             )
 
     def require_complete(self) -> None:

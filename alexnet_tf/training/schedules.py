@@ -52,6 +52,25 @@ class RatioSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"rate": serialize(self.rate), "base": serialize(self.base)}
 
 
+@keras.saving.register_keras_serializable(package="alexnet_tf")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate or schedule that rises linearly from 0 over the first `steps` steps."""
+
+    def __init__(self, rate, steps):
+        self.rate = _schedule(rate)
+        self.steps = int(steps)
+
+    def __call__(self, step):
+        rate = self.rate(step) if callable(self.rate) else self.rate
+        risen = keras.ops.cast(step, "float32") / self.steps
+        return keras.ops.minimum(risen, 1.0) * rate
+
+    def get_config(self):
+        serialize = keras.optimizers.schedules.serialize
+        rate = serialize(self.rate) if callable(self.rate) else self.rate
+        return {"rate": rate, "steps": self.steps}
+
+
 def _schedule(value):
     if isinstance(value, dict):
         return keras.optimizers.schedules.deserialize(value)
@@ -72,8 +91,14 @@ def current_rate(optimizer) -> float:
     return float(tf.convert_to_tensor(optimizer.learning_rate))
 
 
-def plateau_rate(recipe: Recipe, errors: list[float]) -> float:
-    """The rate after epochs with these validation errors: a tenth for each plateau, three at most.
+def watched_errors(history: Sequence[dict]) -> list[float]:
+    """Of each finished epoch the error that "plateau" watches: validation's, else training's."""
+    both = [(row["validation_top1_error"], row["top1_error"]) for row in history]
+    return [training if validation is None else validation for validation, training in both]
+
+
+def plateau_rate(recipe: Recipe, errors: Sequence[float]) -> float:
+    """The rate after epochs with these errors: a tenth for each plateau, three at most.
 
     A plateau is `patience` epochs in a row without an error below the best so far. The count starts
     again after each reduction. A function of the history alone, so a resumed run cannot disagree.
@@ -89,7 +114,12 @@ def plateau_rate(recipe: Recipe, errors: list[float]) -> float:
     return recipe.learning_rate * 0.1**reductions
 
 
-def make_optimizer(recipe: Recipe, steps_per_epoch: int, slow: Sequence[str] = ()) -> PaperSGD:
+def make_optimizer(
+    recipe: Recipe,
+    steps_per_epoch: int,
+    slow: Sequence[str] = (),
+    model: keras.Model | None = None,
+) -> PaperSGD:
     """The optimiser of a recipe.
 
     With the "plateau" schedule its rate is a variable, which the loop sets after each epoch.
@@ -98,6 +128,12 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int, slow: Sequence[str] = (
       recipe: the numbers.
       steps_per_epoch: global batches in an epoch.
       slow: layers that learn at `recipe.body_learning_rate` times the rate.
+      model: the network that it is for. Rates and decays of layers that are frozen there are left
+        out, and "conv1" in the recipe is its first layer, whatever its name. None takes the names
+        as they are.
+
+    Raises:
+      ValueError: the recipe names a layer that the model does not have.
     """
     steps = recipe.epochs * steps_per_epoch
     warmup = round(recipe.warmup_epochs * steps_per_epoch)
@@ -112,19 +148,23 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int, slow: Sequence[str] = (
         rate = step_rates(recipe.learning_rate, recipe.rate_steps, steps_per_epoch)
     else:
         rate = recipe.learning_rate
+    # Rates of their own are multiples of the rate before the warm-up, so that they rise with it.
     bias = recipe.bias_learning_rate
+    if recipe.bias_rate_steps:
+        start = recipe.learning_rate * recipe.bias_learning_rate
+        bias = RatioSchedule(step_rates(start, recipe.bias_rate_steps, steps_per_epoch), rate)
     layers = dict.fromkeys(slow, recipe.body_learning_rate)
-    if recipe.bias_rate_steps or recipe.conv1_rate_steps:
-        if recipe.schedule != "steps":
-            raise ValueError(
-                f"bias_rate_steps and conv1_rate_steps need schedule=steps, not {recipe.schedule}."
-            )
-        if recipe.bias_rate_steps:
-            start = recipe.learning_rate * recipe.bias_learning_rate
-            bias = RatioSchedule(step_rates(start, recipe.bias_rate_steps, steps_per_epoch), rate)
-        if recipe.conv1_rate_steps:
-            own = step_rates(recipe.learning_rate, recipe.conv1_rate_steps, steps_per_epoch)
-            layers["conv1"] = RatioSchedule(own, rate)
+    if recipe.conv1_rate_steps:
+        first = _first_layer(model)
+        share = layers.get(first, 1.0)
+        steps_of_it = [(epoch, share * rate) for epoch, rate in recipe.conv1_rate_steps]
+        own = step_rates(share * recipe.learning_rate, steps_of_it, steps_per_epoch)
+        layers[first] = RatioSchedule(own, rate)
+    decays = dict(recipe.layer_weight_decay)
+    if model is not None:
+        layers, decays = _learning(model, layers), _learning(model, decays)
+    if warmup and recipe.schedule != "cosine":
+        rate = WarmUp(rate, warmup)
     return PaperSGD(
         learning_rate=rate,
         momentum=recipe.momentum,
@@ -132,6 +172,25 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int, slow: Sequence[str] = (
         bias_learning_rate=bias,
         bias_weight_decay=recipe.bias_weight_decay,
         layer_learning_rates=layers,
-        layer_weight_decay=dict(recipe.layer_weight_decay),
+        layer_weight_decay=decays,
         loss_scale_factor=None,
     )
+
+
+def _first_layer(model: keras.Model | None) -> str:
+    if model is None:
+        return "conv1"
+    return next(layer.name for layer in model.layers if layer.weights)
+
+
+def _learning(model: keras.Model, by_layer: dict) -> dict:
+    """What is said of layers that learn; frozen ones have neither rate nor decay."""
+    known = {layer.name for layer in model.layers if layer.weights}
+    unknown = sorted(set(by_layer) - known)
+    if unknown:
+        raise ValueError(
+            f"The recipe names {', '.join(unknown)}, but the layers with weights of {model.name} "
+            f"are {', '.join(sorted(known))}."
+        )
+    learning = {layer.name for layer in model.layers if layer.trainable_variables}
+    return {name: value for name, value in by_layer.items() if name in learning}

@@ -55,8 +55,12 @@ def make_network(
     return model
 
 
-def make_train_step(strategy, model, optimizer, batch_size: int):
+def make_train_step(strategy, model, optimizer, batch_size: int, class_weights=None):
     """A function of one distributed batch that trains on it.
+
+    Args:
+      class_weights: float (classes,), factors on the losses of each class's images in what is
+        learned from; what is reported is unweighted. None for none.
 
     Returns:
       A `tf.function` of (images, labels), per replica, and a float32 number of this process. It
@@ -71,7 +75,7 @@ def make_train_step(strategy, model, optimizer, batch_size: int):
             logits = tf.cast(network(images, training=True), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             # Divided by the global batch: the optimiser adds the replicas' gradients.
-            loss = tf.reduce_sum(losses) / batch_size
+            loss = tf.reduce_sum(weighted(losses, labels, class_weights)) / batch_size
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
@@ -83,6 +87,13 @@ def make_train_step(strategy, model, optimizer, batch_size: int):
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
     return step
+
+
+def weighted(losses: tf.Tensor, labels: tf.Tensor, class_weights) -> tf.Tensor:
+    """Losses (b,) times the weights of their labels' classes (b,); None leaves them alone."""
+    if class_weights is None:
+        return losses
+    return losses * tf.gather(tf.constant(class_weights, losses.dtype), labels)
 
 
 def wrong_counts(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

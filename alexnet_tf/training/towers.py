@@ -21,7 +21,7 @@ from alexnet_tf.models.towers import build_section, stages
 from alexnet_tf.training.distribution import TwoTowers
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.step import wrong_counts
+from alexnet_tf.training.step import weighted, wrong_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Towers:
       model: a whole network of that variant, with its top.
       optimizer: built for the model's weights.
       devices: names of the first half's device and the second's.
+      class_weights: see `make_train_step`.
 
     Raises:
       ValueError: the variant cannot be cut in two, or the optimiser is not `PaperSGD`.
@@ -60,6 +61,7 @@ class Towers:
         model: keras.Model,
         optimizer: PaperSGD,
         devices: tuple[str, str],
+        class_weights=None,
     ):
         if not isinstance(optimizer, PaperSGD):
             raise ValueError(
@@ -68,6 +70,7 @@ class Towers:
             )
         self.model, self.optimizer = model, optimizer
         self.devices = devices
+        self.class_weights = class_weights
         self.sections = self._build_sections(variant)
         self.optimizers = []
         for device, half in zip(devices, self._halves(), strict=True):
@@ -203,7 +206,7 @@ class Towers:
                 # Under a mixed policy too: the loss needs float32.
                 scores = tf.cast(logits, tf.float32)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
-                loss = tf.reduce_mean(losses)
+                loss = tf.reduce_mean(weighted(losses, labels, self.class_weights))
             gradient = tape.gradient(loss, logits)
             sums = tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, scores), number])
         of_weights = self._backward(calls, gradient)
@@ -214,11 +217,13 @@ class Towers:
         return sums
 
 
-def make_towers(strategy, recipe: Recipe, model: keras.Model, optimizer) -> Towers | None:
+def make_towers(
+    strategy, recipe: Recipe, model: keras.Model, optimizer, class_weights=None
+) -> Towers | None:
     """The two halves of a run's network, or None under a strategy that leaves it in one piece."""
     if not isinstance(strategy, TwoTowers):
         return None
-    return Towers(find_variant(recipe.model), model, optimizer, strategy.devices)
+    return Towers(find_variant(recipe.model), model, optimizer, strategy.devices, class_weights)
 
 
 def _optimizer_of(whole: PaperSGD, variables: list) -> PaperSGD:

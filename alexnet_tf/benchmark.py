@@ -1,4 +1,4 @@
-"""Measures this package on this machine: python -m alexnet_tf.benchmark step|input|train|serve
+"""Measures this package on this machine: python -m alexnet_tf.benchmark step|input|train|serve|plan
 
 step    the training step on pictures in memory: images/s by --strategy, --precision and
         --batch_size, and its share of what large matrix products reach in the same run
@@ -6,6 +6,8 @@ input   records to augmented float32 batches, and which stage takes how much of 
 train   both together: which share of the slower one is kept
 serve   an exported network: latency and throughput by --batch_size and --clients, in this process
         and, with --server, of a TF Serving server
+plan    nothing is measured: what a training step takes on several GPUs and machines, computed from
+        one GPU's step, and the cores, disks and tf.data workers that feed it
 
 Every run is kept in the JSON file that --output names.
 """
@@ -20,12 +22,26 @@ from alexnet_tf import door, memory
 
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 _STRATEGIES = ("none", "mirrored")
+_LINKS = ("nvlink", "pcie")
 # Which flags each mode reads, besides --output.
 _FLAGS = {
     "step": ("model", "batch_size", "precision", "strategy", "devices", "runs"),
     "input": ("data_dir", "model", "batch_size", "batches", "runs"),
     "train": ("data_dir", "model", "batch_size", "precision", "strategy", "devices", "runs"),
     "serve": ("saved_model", "server", "name", "batch_size", "clients", "requests"),
+    "plan": (
+        "model",
+        "batch_size",
+        "precision",
+        "gpus",
+        "machines",
+        "link",
+        "network_gbit",
+        "step_ms",
+        "image_cpu_ms",
+        "jpeg_kb",
+        "worker_cores",
+    ),
 }
 
 
@@ -45,9 +61,10 @@ def _define(flags: absl_flags.FlagValues) -> None:
         kind(name, default, f"{text}{of}.", *limits, flag_values=flags)
 
     several = ", several with commas"
-    text, number, words = (
+    text, number, real, words = (
         absl_flags.DEFINE_string,
         absl_flags.DEFINE_integer,
+        absl_flags.DEFINE_float,
         absl_flags.DEFINE_list,
     )
     define(text, "model", "alexnet", "The network's name")
@@ -56,7 +73,8 @@ def _define(flags: absl_flags.FlagValues) -> None:
         words,
         "batch_size",
         None,
-        f"Pictures of a batch{several} for step and serve; by default 128, for serve 1,8,32",
+        f"Pictures of a batch{several} for step and serve; by default 128, for serve 1,8,32, for "
+        "plan 512 on each GPU",
     )
     define(words, "precision", ["float32"], f"Of {', '.join(_PRECISIONS)}{several} for step")
     define(words, "strategy", ["none"], f"none or mirrored{several} for step")
@@ -68,6 +86,14 @@ def _define(flags: absl_flags.FlagValues) -> None:
     define(text, "name", "alexnet", "The model's name at the server")
     define(words, "clients", ["1", "2", "4"], "Requests under way at a time, with commas")
     define(number, "requests", 10, "Timed requests of each client", 1)
+    define(words, "gpus", ["8"], "Of each machine, with commas")
+    define(words, "machines", ["1", "2", "8"], "How many, with commas")
+    define(words, "link", ["nvlink"], f"Between a machine's GPUs: {', '.join(_LINKS)}, with commas")
+    define(words, "network_gbit", ["100"], "Of each machine to the others, with commas")
+    define(real, "step_ms", None, "Measured on one GPU; by default as measured on an H200", 0.001)
+    define(words, "image_cpu_ms", ["0.52", "0.20"], "Of a core, from JPEG and from raw records")
+    define(real, "jpeg_kb", 17.3, "Of a JPEG record", 0.001)
+    define(number, "worker_cores", 16, "Of a machine that runs a worker of tf.data's service", 1)
     define(text, "output", None, "JSON file for every single time")
 
 
@@ -80,12 +106,14 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     for name in flags:
         if flags[name].present and name not in (*_FLAGS[mode], "output"):
             raise door.UsageError(f"--{name} means nothing to {mode}: leave it out.")
-    result, text = {"step": _step, "input": _input, "train": _train, "serve": _serve}[mode](flags)
+    run = {"step": _step, "input": _input, "train": _train, "serve": _serve, "plan": _plan}[mode]
+    result, text = run(flags)
 
     from alexnet_tf import atomic
     from alexnet_tf.benchmarking import timing
 
-    print(timing.describe(result["machine"]))
+    if "machine" in result:
+        print(timing.describe(result["machine"]))
     print(text)
     if flags.output:
         atomic.write_json(flags.output, {"benchmark": mode, **result})
@@ -155,6 +183,38 @@ def _serve(flags):
     )
     result = serve.measure_serve(settings)
     return result, report.serve_text(result)
+
+
+def _plan(flags):
+    from alexnet_tf.benchmarking import plan, report
+
+    settings = plan.PlanSettings(
+        model=flags.model,
+        batch_size=_one(_numbers(flags, "batch_size", (512,)), "batch_size"),
+        precision=_one(_words(flags, "precision", _PRECISIONS), "precision"),
+        step_ms=flags.step_ms,
+        machines=_numbers(flags, "machines", ()),
+        gpus=_numbers(flags, "gpus", ()),
+        links=_words(flags, "link", _LINKS),
+        network_gbit=_numbers(flags, "network_gbit", ()),
+        image_cpu_ms=_milliseconds(flags),
+        jpeg_kb=flags.jpeg_kb,
+        worker_cores=flags.worker_cores,
+    )
+    result = plan.make_plan(settings)
+    return result, report.plan_text(result)
+
+
+def _milliseconds(flags) -> tuple[float, float]:
+    found = flags.image_cpu_ms
+    try:
+        jpeg, raw = (float(word) for word in found)
+    except ValueError as error:
+        raise door.UsageError(
+            f"--image_cpu_ms={','.join(found)}: expected two numbers, of a JPEG and of a raw "
+            "record, with a comma between them."
+        ) from error
+    return jpeg, raw
 
 
 def _numbers(flags, name: str, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -59,6 +59,53 @@ def serve_text(result: dict) -> str:
     return "\n".join(lines)
 
 
+def plan_text(result: dict) -> str:
+    settings = result["settings"]
+    dense = result["dense_layers"]
+    lines = [
+        f"{settings['model']} in {settings['precision']}, {settings['batch_size']} images a GPU: "
+        f"{1e3 * result['step_seconds']:.1f} ms a step on one GPU, "
+        f"{settings['batch_size'] / result['step_seconds']:,.0f} images/s",
+        f"{result['parameters']:,} weights, {4 * result['parameters'] / 1e6:.0f} MB of float32 "
+        f"gradients, {result['dense_parameters'] / result['parameters']:.0%} of them in "
+        f"{dense[0]} to {dense[-1]}",
+        f"{_PLACE_HEAD}{'scheme':20}{'sent as':9}{'MB/GPU':>7}{'MB/mach.':>9}{'alone ms':>9}"
+        f"{'step ms':>8}{'images/s':>11}{'of linear':>10}",
+    ]
+    for row in result["rows"]:
+        lines.append(
+            f"{_place(row)}{row['scheme']:20}{row['sent_as']:9}{row['link_bytes'] / 1e6:7.0f}"
+            f"{row['network_bytes'] / 1e6:9.0f}{1e3 * row['sending_seconds']:9.1f}"
+            f"{1e3 * row['step_seconds']:8.1f}{row['images_per_second']:11,.0f}"
+            f"{row['efficiency']:10.0%}"
+        )
+    lines += [
+        f"one weird trick sends less than the sum of the gradients of {dense[0]} to {dense[-1]} up "
+        f"to {result['split_pays_below']:,.0f} images on a machine's GPUs",
+        f"{_PLACE_HEAD}{'images/s':>9}{'records':>9}{'cores/mach.':>12}{'disk GB/s':>10}"
+        f"{'or workers':>11}{'with Gbit/s':>12}",
+    ]
+    for row in result["inputs"]:
+        lines.append(
+            f"{_place(row)}{row['images_per_second']:9,.0f}{row['encoding']:>9}{row['cores']:12.0f}"
+            f"{row['disk_bytes_per_second'] / 1e9:10.1f}{row['service_workers']:11}"
+            f"{row['service_gbit']:12.0f}"
+        )
+    lines.append(
+        f"workers are tf.data's, with {settings['worker_cores']} cores each; Gbit/s and disk of "
+        "each machine"
+    )
+    return "\n".join(lines)
+
+
+_PLACE_HEAD = f"{'machines':>8}{'GPUs':>5} {'link':7}{'Gbit/s':>6}  "
+
+
+def _place(row: dict) -> str:
+    gbit = row["network_gbit"] or "-"
+    return f"{row['machines']:8}{row['gpus']:5} {row['link'] or '-':7}{gbit:>6}  "
+
+
 def _data(result: dict) -> str:
     data = result["data"]
     return (

@@ -20,7 +20,7 @@ def _run(tmp_path, *argv) -> dict:
 @pytest.mark.parametrize(
     "argv, code, words",
     [
-        ([], 2, ["nothing", "step, input, train, serve"]),
+        ([], 2, ["nothing", "step, input, train, serve, plan"]),
         (["stepp"], 2, ["stepp", "expected"]),
         (["step", "--clients=2"], 2, ["--clients", "step", "leave it out"]),
         (["serve", "--data_dir=x"], 2, ["--data_dir", "serve"]),
@@ -30,6 +30,14 @@ def _run(tmp_path, *argv) -> dict:
         (["step", "--precision=float64"], 2, ["float64", "mixed_bfloat16"]),
         (["train", "--strategy=tpu"], 2, ["tpu", "mirrored"]),
         (["step", "--runs=0"], 2, ["runs"]),
+        (["plan", "--runs=3"], 2, ["--runs", "plan"]),
+        (["plan", "--gpus=0"], 2, ["--gpus=0", "positive"]),
+        (["plan", "--link=ethernet"], 2, ["ethernet", "nvlink, pcie"]),
+        (["plan", "--step_ms=0"], 2, ["step_ms"]),
+        (["plan", "--image_cpu_ms=1"], 2, ["--image_cpu_ms=1", "two numbers"]),
+        (["plan", "--image_cpu_ms=1,fast"], 2, ["--image_cpu_ms=1,fast", "two numbers"]),
+        (["plan", "--model=lenet5"], 2, ["lenet5", "--step_ms"]),
+        (["plan", "--model=alexnot"], 1, ["alexnot", "alexnet_145"]),
         (["step", "--model=alexnot"], 1, ["alexnot", "alexnet_145"]),
         (
             ["step", "--model=lenet5", "--batch_size=3", "--strategy=mirrored"],

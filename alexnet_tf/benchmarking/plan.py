@@ -8,7 +8,6 @@ import dataclasses
 import itertools
 import math
 
-from alexnet_tf import door
 from alexnet_tf.benchmarking import events, hardware, schemes
 
 VALUE_BYTES = {"float32": 4, "bfloat16": 2}
@@ -83,8 +82,7 @@ def make_plan(settings: PlanSettings) -> dict:
       scheme, "inputs": one per combination and encoding of records}.
 
     Raises:
-      ValueError: no such model.
-      door.UsageError: no measured step of this model in this precision.
+      ValueError: no such model, or no measured step of it in this precision.
     """
     from alexnet_tf import models
     from alexnet_tf.models import catalog
@@ -120,9 +118,9 @@ def step_seconds(settings: PlanSettings) -> float:
     measured = hardware.STEP_RATES.get((settings.model, settings.precision))
     if measured is None:
         known = ", ".join(f"{model} in {precision}" for model, precision in hardware.STEP_RATES)
-        raise door.UsageError(
+        raise ValueError(
             f"There is no measured step of {settings.model} in {settings.precision}, only of "
-            f"{known}: give --step_ms, which `benchmark step` measures."
+            f"{known}: give --step_ms, from the images/s that `benchmark step` measures."
         )
     return settings.batch_size / measured
 

@@ -78,8 +78,12 @@ def _transfer(node, graph) -> list[Transfer]:
     name, _, output = node.input[0].partition(":")
     if "/ctrl/" in name:  # a signal without content, so that one device waits for the other
         return []
-    tensor = graph.get_tensor_by_name(f"{name}:{output or 0}")
-    size = math.prod(tensor.shape) * tensor.dtype.size
+    outputs = graph.get_operation_by_name(name).outputs
+    shape = outputs[min(int(output or 0), len(outputs) - 1)].shape
+    if int(output or 0) == len(outputs):
+        # A fused Conv2DBackpropFilterWithBias has the gradient of the bias as one output more.
+        shape = shape[-1:]
+    size = math.prod(shape) * outputs[0].dtype.size
     source, target = (_short(node.attr[f"{end}_device"].s.decode()) for end in ("send", "recv"))
     return [Transfer(name, source, target, size)]
 

@@ -36,7 +36,7 @@ def _run(tmp_path, *argv) -> dict:
         (["plan", "--step_ms=0"], 2, ["step_ms"]),
         (["plan", "--image_cpu_ms=1"], 2, ["--image_cpu_ms=1", "two numbers"]),
         (["plan", "--image_cpu_ms=1,fast"], 2, ["--image_cpu_ms=1,fast", "two numbers"]),
-        (["plan", "--model=lenet5"], 2, ["lenet5", "--step_ms"]),
+        (["plan", "--model=lenet5"], 1, ["lenet5", "--step_ms"]),
         (["plan", "--model=alexnot"], 1, ["alexnot", "alexnet_145"]),
         (["step", "--model=alexnot"], 1, ["alexnot", "alexnet_145"]),
         (

@@ -121,6 +121,8 @@ def test_convolutions_and_gradients_are_split_and_only_what_the_paper_names_cros
         assert first[kind] == second[kind] == expected[kind], kind
     # conv2 to conv5: the gradient of the picture is nobody's.
     assert first["Conv2DBackpropInput"] == second["Conv2DBackpropInput"] == 4
+    # No collective: each tensor is handed over by itself.
+    assert not [kind for kind in (*first, *second) if "Collective" in kind or "AllReduce" in kind]
     # Five layers, and two products with a band matrix (forward, backward) in each norm.
     assert first["Conv2D"] == second["Conv2D"] == 9
     # fc8's kernel and bias are the first device's alone.
@@ -151,6 +153,8 @@ def test_convolutions_and_gradients_are_split_and_only_what_the_paper_names_cros
         taught = [b for n, b in bytes_of.items() if (source, n) != ("CPU:1", "drop7")]
         assert backward == sorted(taught)
     assert sum(transfer.size for transfer in placed.transfers) == 2 * 4 * 8 * sum(values.values())
+    # Both ways after pool2, relu5 and drop6, one way after drop7; and the gradients.
+    assert len(placed.transfers) == 2 * 7
 
 
 def test_what_crosses_at_the_published_size():

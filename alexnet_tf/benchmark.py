@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from absl import flags as absl_flags
 
 from alexnet_tf import door, memory
+from alexnet_tf.benchmarking import hardware
 
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 _STRATEGIES = ("none", "mirrored")
-_LINKS = ("nvlink", "pcie")
 # Which flags each mode reads, besides --output.
 _FLAGS = {
     "step": ("model", "batch_size", "precision", "strategy", "devices", "runs"),
@@ -86,14 +86,17 @@ def _define(flags: absl_flags.FlagValues) -> None:
     define(text, "name", "alexnet", "The model's name at the server")
     define(words, "clients", ["1", "2", "4"], "Requests under way at a time, with commas")
     define(number, "requests", 10, "Timed requests of each client", 1)
-    define(words, "gpus", ["8"], "Of each machine, with commas")
-    define(words, "machines", ["1", "2", "8"], "How many, with commas")
-    define(words, "link", ["nvlink"], f"Between a machine's GPUs: {', '.join(_LINKS)}, with commas")
-    define(words, "network_gbit", ["100"], "Of each machine to the others, with commas")
-    define(real, "step_ms", None, "Measured on one GPU; by default as measured on an H200", 0.001)
-    define(words, "image_cpu_ms", ["0.52", "0.20"], "Of a core, from JPEG and from raw records")
-    define(real, "jpeg_kb", 17.3, "Of a JPEG record", 0.001)
-    define(number, "worker_cores", 16, "Of a machine that runs a worker of tf.data's service", 1)
+    commas = "several with commas"
+    define(words, "gpus", ["8"], f"GPUs of each machine, {commas}")
+    define(words, "machines", ["1", "2", "8"], f"Number of machines, {commas}")
+    links = ", ".join(hardware.LINKS)
+    define(words, "link", ["nvlink"], f"Of {links}, between a machine's GPUs, {commas}")
+    define(words, "network_gbit", ["100"], f"Gbit/s from each machine to the others, {commas}")
+    define(real, "step_ms", None, "Milliseconds of one GPU's step; by default an H200's", 0.001)
+    cpu_ms = [f"{ms}" for ms in hardware.IMAGE_CPU_MS.values()]
+    define(words, "image_cpu_ms", cpu_ms, "Milliseconds of a core per image: JPEG, raw record")
+    define(real, "jpeg_kb", hardware.JPEG_KB, "Kilobytes of a JPEG record", 0.001)
+    define(number, "worker_cores", 16, "Cores of a machine that is a tf.data service worker", 1)
     define(text, "output", None, "JSON file for every single time")
 
 
@@ -195,7 +198,7 @@ def _plan(flags):
         step_ms=flags.step_ms,
         machines=_numbers(flags, "machines", ()),
         gpus=_numbers(flags, "gpus", ()),
-        links=_words(flags, "link", _LINKS),
+        links=_words(flags, "link", tuple(hardware.LINKS)),
         network_gbit=_numbers(flags, "network_gbit", ()),
         image_cpu_ms=_milliseconds(flags),
         jpeg_kb=flags.jpeg_kb,

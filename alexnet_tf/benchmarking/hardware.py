@@ -21,12 +21,12 @@ class Link:
     start_seconds: float = 0.0
 
 
-# NCCL 2, src/graph/tuning.cc: base latency and latency of a hop over NVLink, PCI Express and the
-# network; algorithm "Ring", protocol "Simple", in microseconds.
+# NCCL 2 (github.com/NVIDIA/nccl), src/graph/tuning.cc: base latency and latency of a hop over
+# NVLink, PCI Express and the network; algorithm "Ring", protocol "Simple".
 _START = 8.4e-6
 _NVLINK_HOP, _PCIE_HOP, _NETWORK_HOP = 3.4e-6, 5.7e-6, 14.0e-6
-# NVIDIA H200 data sheet: 900 GB/s of NVLink, both directions together; NVIDIA Hopper architecture
-# white paper: over 18 links.
+# nvidia.com/en-us/data-center/h200: 900 GB/s of NVLink, both directions together; NVIDIA H100
+# architecture white paper: over 18 links.
 _NVLINKS = 18
 # NCCL 2, src/graph/topo.h: what is left of 25 GB/s of a link and direction (SM90_NVLINK_BW) and of
 # PCI Express 3 x16 (PCI_BW). Generation 5 has four times its clock.
@@ -40,15 +40,15 @@ _NETWORK_EFFICIENCY = 0.96
 
 
 def network(gbit: float) -> Link:
-    """A machine's way to the others, of so many Gbit/s in each direction."""
+    """A machine's way to the others; `gbit` is Gbit/s in each direction."""
     return Link(_NETWORK_EFFICIENCY * gbit * 1e9 / 8, _NETWORK_HOP, _START)
 
 
 # Bytes of gradients that are summed by one collective, where sums overlap the backward pass: the
-# default of PyTorch's DistributedDataParallel (Li et al., PyTorch Distributed, VLDB 2020, 3.2.3).
+# default of PyTorch's DistributedDataParallel (Li et al., PyTorch Distributed, arXiv 2006.15704).
 BUCKET_BYTES = 25 * 2**20
 
-# NVIDIA H200 data sheet, bytes per second.
+# nvidia.com/en-us/data-center/h200: 4.8 TB/s.
 MEMORY_RATE = 4.8e12
 # Measured: operations per second of a product of large matrices.
 MATRIX_RATE = {"float32": 349e12, "mixed_bfloat16": 790e12, "mixed_float16": 790e12}
@@ -64,6 +64,6 @@ FORWARD, BACKWARD, UPDATE = 5.9, 16.1, 0.5
 
 # Measured: milliseconds of a core for one augmented image, from records of 256 x 256 pixels.
 IMAGE_CPU_MS = {"jpeg": 0.52, "raw": 0.20}
-# Of those JPEGs, which are small: 256 x 256 of photographs from ImageNet's files take more.
+# Of the records of that measurement.
 JPEG_KB = 17.3
 RAW_KB = 256 * 256 * 3 / 1e3

@@ -199,7 +199,7 @@ def split_pays_below(dense: list[schemes.Layer]) -> float:
 
 
 def feeding(rate: float, machines: int, crop_values: int, settings: PlanSettings) -> list[dict]:
-    """What brings `rate` images per second to so many machines, from JPEG and from raw records.
+    """What brings `rate` images per second to the machines, from JPEG and from raw records.
 
     Returns:
       Per encoding: {"encoding", "images_per_second", "cores" and "disk_bytes_per_second" of each

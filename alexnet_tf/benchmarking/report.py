@@ -61,14 +61,14 @@ def serve_text(result: dict) -> str:
 
 def plan_text(result: dict) -> str:
     settings = result["settings"]
-    dense = result["dense_layers"]
+    first, last = result["dense_layers"][0], result["dense_layers"][-1]
+    dense = first if first == last else f"{first} to {last}"
     lines = [
         f"{settings['model']} in {settings['precision']}, {settings['batch_size']} images a GPU: "
         f"{1e3 * result['step_seconds']:.1f} ms a step on one GPU, "
         f"{settings['batch_size'] / result['step_seconds']:,.0f} images/s",
         f"{result['parameters']:,} weights, {4 * result['parameters'] / 1e6:.0f} MB of float32 "
-        f"gradients, {result['dense_parameters'] / result['parameters']:.0%} of them in "
-        f"{dense[0]} to {dense[-1]}",
+        f"gradients, {result['dense_parameters'] / result['parameters']:.0%} of them in {dense}",
         f"{_PLACE_HEAD}{'scheme':20}{'sent as':9}{'MB/GPU':>7}{'MB/mach.':>9}{'alone ms':>9}"
         f"{'step ms':>8}{'images/s':>11}{'of linear':>10}",
     ]
@@ -80,8 +80,8 @@ def plan_text(result: dict) -> str:
             f"{row['efficiency']:10.0%}"
         )
     lines += [
-        f"one weird trick sends less than the sum of the gradients of {dense[0]} to {dense[-1]} up "
-        f"to {result['split_pays_below']:,.0f} images on a machine's GPUs",
+        f"one weird trick sends less than the sum of the gradients of {dense} up to "
+        f"{result['split_pays_below']:,.0f} images on a machine's GPUs",
         f"{_PLACE_HEAD}{'images/s':>9}{'records':>9}{'cores/mach.':>12}{'disk GB/s':>10}"
         f"{'or workers':>11}{'with Gbit/s':>12}",
     ]

@@ -204,15 +204,24 @@ def split_probabilities(
     return probabilities, labels
 
 
-def forward_step(model, crops: int, strategy):
-    """The compiled step of `split_probabilities`: a batch of all replicas in, averages out."""
+def forward_step(model, crops: int, strategy, jit_compile: bool = False):
+    """The step of `split_probabilities`: a batch of all replicas in, averages out.
+
+    With `jit_compile` XLA compiles each replica's forward pass.
+    """
     classes = model.output_shape[-1]
 
-    def forward(images, labels, indices):
+    def averages(images):
         views = tf.reshape(images, (-1, *images.shape[2:]))
-        outputs = tf.cast(model(views, training=False), tf.float32)
-        outputs = tf.reshape(outputs, (-1, crops, classes))
-        return tf.reduce_mean(outputs, axis=1), labels, indices
+        outputs = model(tf.cast(views, tf.float32), training=False)
+        outputs = tf.reshape(tf.cast(outputs, tf.float32), (-1, crops, classes))
+        return tf.reduce_mean(outputs, axis=1)
+
+    if jit_compile:
+        averages = tf.function(averages, jit_compile=True)
+
+    def forward(images, labels, indices):
+        return averages(images), labels, indices
 
     return tf.function(lambda *batch: strategy.run(forward, args=batch))
 

@@ -59,6 +59,11 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_bool(
         "deterministic", True, "Only ops that give the same bits each time.", flag_values=flags
     )
+    text(
+        "jit_compile",
+        "auto",
+        "Whether XLA compiles the step: true, false, or auto (long runs on a GPU).",
+    )
     absl_flags.DEFINE_bool(
         "debug_numerics", False, "Stop at the first operation with NaN (slow).", flag_values=flags
     )
@@ -96,13 +101,14 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
 
     import tensorflow as tf
 
-    from alexnet_tf.training import cluster, debugging, distribution, loop
+    from alexnet_tf.training import cluster, compilation, debugging, distribution, loop
     from data_prep import photos
 
     if flags.deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
         strategy = distribution.make_strategy(flags.strategy, flags.devices)
+        compilation.is_worthwhile(flags.jit_compile, strategy, 0)
     except ValueError as error:
         raise door.UsageError(str(error)) from error
     if recipe.batch_size % strategy.num_replicas_in_sync:
@@ -119,6 +125,8 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         first_label=flags.first_label,
         checkpoint_every=loop.CheckpointEvery(*every),
         data_service=flags.data_service or "",
+        jit_compile=flags.jit_compile,
+        debug_numerics=flags.debug_numerics,
         flags={key: flags[key].value for key in flags if flags[key].present},
     )
     print(f"Recipe {name}: {recipe}", flush=True)
@@ -131,7 +139,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
             "end of each epoch, and one that was stopped begins its epoch again.",
             flush=True,
         )
-    callbacks = [debugging.CheckNumerics()] if flags.debug_numerics else []
+    callbacks = []
     if flags.profile:
         log = os.path.join(run.workdir, "tensorboard")
         callbacks.append(debugging.Profile(log, flags.profile))

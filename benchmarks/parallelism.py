@@ -82,7 +82,7 @@ def measure(sizes: list[int], runs: int) -> dict:
         for size in sizes:
             arguments = trained.arguments(size)
             # The first step of a shape: TensorFlow shows only what it compiles meanwhile.
-            transfers = placement.placement(trained.function, *arguments).transfers
+            transfers = placement.placement(trained.steps.step, *arguments).transfers
             key = f"{name} {size}"
             forms[key] = timing.Form(_clock(trained.step, size))
             moved = sum(transfer.size for transfer in transfers)
@@ -113,8 +113,10 @@ class Trained:
         import numpy as np
         import tensorflow as tf
 
+        from alexnet_tf.data.augmentation import Augmentation
+        from alexnet_tf.models.catalog import find_variant
+        from alexnet_tf.training import distribution, towers
         from alexnet_tf.training import step as steps
-        from alexnet_tf.training import towers
         from alexnet_tf.training.recipes import SOURCE_145
         from alexnet_tf.training.schedules import make_optimizer
 
@@ -127,38 +129,34 @@ class Trained:
             self.network = steps.make_network(recipe, 1000, 3, np.full(3, 120, np.float32), seed=0)
             optimizer = make_optimizer(recipe, steps_per_epoch=1)
             optimizer.build(self.network.trainable_variables)
-        self.halves = towers.make_towers(strategy, recipe, self.network, optimizer)
-        # The batch stands in the loss only as a divisor: any number takes the same time.
-        self.function = (
-            self.halves.compiled_step
-            if self.halves
-            else steps.make_train_step(strategy, self.network, optimizer, recipe.batch_size)
+        still = Augmentation(crop_size=224, mirror=False).compiled
+        # The batch is in the loss only as a divisor: any number takes the same time.
+        self.steps = (
+            towers.Towers(strategy, find_variant(recipe.model), self.network, optimizer, still)
+            if isinstance(strategy, distribution.TwoTowers)
+            else steps.ReplicaSteps(strategy, self.network, optimizer, recipe.batch_size, still)
         )
         self.nothing = tf.constant(0.0)
         self.batches = {}
 
     def arguments(self, size: int) -> tuple:
-        """What `function` takes, for a global batch of that size."""
+        """What `steps.step` takes, for a global batch of that size."""
         import tensorflow as tf
+
+        from alexnet_tf.training import feeding
 
         if size not in self.batches:
             share = size // self.strategy.num_replicas_in_sync
-            images = tf.random.stateless_uniform((share, 224, 224, 3), (3, 4), maxval=255.0)
+            shape = (share, 224, 224, 3)
+            images = tf.random.stateless_uniform(shape, (3, 4), maxval=256, dtype=tf.int32)
             labels = tf.range(share, dtype=tf.int64) % 1000
-            data = tf.data.Dataset.from_tensors((images, labels)).repeat()
-            self.batches[size] = next(
-                iter(self.strategy.distribute_datasets_from_function(lambda context: data))
-            )
-        if self.halves:
-            images, labels = self.batches[size]
-            return self.halves.on_both(images), labels, self.nothing
+            data = tf.data.Dataset.from_tensors((tf.cast(images, tf.uint8), labels, {})).repeat()
+            self.batches[size] = next(feeding.dealt(self.strategy, lambda context: data))
         return self.batches[size], self.nothing
 
     def step(self, size: int):
-        """One step, as the training loop runs it."""
-        if self.halves:
-            return self.halves.step(self.batches[size], self.nothing)
-        return self.function(*self.arguments(size))
+        """One step on a batch that is on the devices."""
+        return self.steps.step(*self.arguments(size))
 
 
 def _clock(step, size: int):
@@ -166,7 +164,7 @@ def _clock(step, size: int):
         started = time.perf_counter()
         for _ in range(times):
             sums = step(size)
-        sums.numpy()  # waits for the last one, whose weights depend on all before it
+        sums["loss"].numpy()  # waits for the last one, whose weights depend on all before it
         return time.perf_counter() - started
 
     return seconds

@@ -1,4 +1,4 @@
-"""Pictures per second of the training step, without any input pipeline."""
+"""Images per second of the training step, without any input pipeline."""
 
 import contextlib
 import dataclasses
@@ -6,6 +6,8 @@ import time
 
 from alexnet_tf.benchmarking import timing
 
+STORED = 256  # side of stored images in pixels, where networks take crops of them
+_LONG = 90 * 1_281_167  # images of a run that is worth compiling: the paper's
 # The precision of a Keras policy's matrix products.
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 
@@ -20,6 +22,7 @@ class StepSettings:
       precisions: Keras policies, see PRECISIONS.
       strategies: "none" and "mirrored".
       devices: replicas of "mirrored"; None for all GPUs, or 2 logical CPUs.
+      jit_compile: whether XLA compiles: "true", "false", or "auto", on a GPU.
       runs: timed runs of each combination.
     """
 
@@ -28,11 +31,12 @@ class StepSettings:
     precisions: tuple[str, ...] = ("float32",)
     strategies: tuple[str, ...] = ("none",)
     devices: int | None = None
+    jit_compile: str = "auto"
     runs: int = 5
 
 
 def measure_step(settings: StepSettings) -> dict:
-    """Times whole training steps on pictures in memory, beside matrix products.
+    """Times whole training steps on stored images, beside matrix products.
 
     Forward, backward, weight decay and update, as `train` runs them with the paper's recipe.
 
@@ -55,7 +59,7 @@ def measure_step(settings: StepSettings) -> dict:
         for precision in settings.precisions:
             for batch_size in settings.batch_sizes:
                 form, operations = training_form(
-                    strategies[name], settings.model, precision, batch_size
+                    strategies[name], settings.model, precision, batch_size, settings.jit_compile
                 )
                 key = f"{name} {precision} {batch_size}"
                 forms[key] = form
@@ -87,47 +91,65 @@ def measure_step(settings: StepSettings) -> dict:
     }
 
 
-def training_form(strategy, model: str, precision: str, batch_size: int):
-    """(form of a training step on one batch, floating-point operations per picture)."""
+def training_form(strategy, model: str, precision: str, batch_size: int, jit_compile: str = "auto"):
+    """(form of training steps on one batch, floating-point operations per image)."""
     import tensorflow as tf
 
-    step, network = trainer(strategy, model, precision, batch_size)
+    from alexnet_tf.data.augmentation import Augmentation
+    from alexnet_tf.models import catalog, crop_size
+    from alexnet_tf.training import feeding
+
+    size = crop_size(model)
+    stored = STORED if STORED // 2 < size <= STORED else size
+    augmentation = Augmentation(crop_size=size)
+    steps, network = trainer(
+        strategy, augmentation, (model, precision, batch_size, 1000), jit_compile
+    )
     share = batch_size // strategy.num_replicas_in_sync
-    shape = (share, *network.input_shape[1:])
-    images = tf.random.stateless_uniform(shape, (3, 4), maxval=255.0)
+    shape = (share, stored, stored, catalog.find_variant(model).channels)
+    pixels = tf.random.stateless_uniform(shape, (3, 4), maxval=256, dtype=tf.int32)
+    corners = tf.random.stateless_uniform(
+        (share, 2), (5, 6), maxval=stored - size + 1, dtype=tf.int32
+    )
+    draws = {"crop": corners, "mirror": tf.range(share) % 2 == 0}
     labels = tf.range(share, dtype=tf.int64) % network.output_shape[-1]
-
-    def of_worker(context):
-        return tf.data.Dataset.from_tensors((images, labels)).repeat()
-
-    batch = next(iter(strategy.distribute_datasets_from_function(of_worker)))
-    return timing.Form(step_clock(step, batch), batch_size), training_operations(network)
+    batch = (tf.cast(pixels, tf.uint8), labels, draws)
+    batches = feeding.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat())
+    return timing.Form(step_clock(steps, batches), batch_size), training_operations(network)
 
 
-def step_clock(step, batch):
-    """A form's `seconds` of training steps on one batch."""
+def step_clock(steps, batches):
+    """A form's `seconds` of training on the next batches, as a run has them: on the devices."""
+    import tensorflow as tf
 
     def seconds(times: int) -> float:
         started = time.perf_counter()
-        for _ in range(times):
-            sums = step(batch)
-        sums.numpy()  # waits for the last one, whose weights depend on all before it
+        sums = steps.run(batches, tf.constant(times), tf.constant(0.0))
+        sums["loss"].numpy()  # waits for the last step, whose weights depend on all before it
         return time.perf_counter() - started
 
     return seconds
 
 
-def trainer(strategy, model: str, precision: str, batch_size: int, classes: int = 1000):
-    """(the step of `train` under the paper's recipe, its network)."""
+def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile: str = "auto"):
+    """(the steps of `train` under the paper's recipe, their network).
+
+    Args:
+      strategy: from `distribution.make_strategy`.
+      augmentation: what the step does to images first.
+      what: variant, Keras policy, images of a global batch, classes.
+      jit_compile: as the flag; "auto" compiles on a GPU.
+    """
     import keras
     import numpy as np
-    import tensorflow as tf
 
     from alexnet_tf.models.catalog import find_variant
+    from alexnet_tf.training import compilation
     from alexnet_tf.training import step as training_step
     from alexnet_tf.training.recipes import PAPER
     from alexnet_tf.training.schedules import make_optimizer
 
+    model, precision, batch_size, classes = what
     replicas = strategy.num_replicas_in_sync
     if batch_size < 1 or batch_size % replicas:
         raise ValueError(
@@ -146,9 +168,15 @@ def trainer(strategy, model: str, precision: str, batch_size: int, classes: int 
         if precision == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         optimizer.build(network.trainable_variables)
-    run = training_step.make_train_step(strategy, network, optimizer, batch_size)
-    nothing = tf.constant(0.0)  # what `train` sums over its workers
-    return lambda batch: run(batch, nothing), network
+    run = training_step.ReplicaSteps(
+        strategy,
+        network,
+        optimizer,
+        batch_size,
+        augmentation.compiled,
+        jit_compile=compilation.is_worthwhile(jit_compile, strategy, _LONG),
+    )
+    return run, network
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Pictures per second of training from records: what the step leaves of the slower of the two."""
+"""Images per second of training from records: what the step leaves of the slower of the two."""
 
 import dataclasses
 import time
@@ -19,6 +19,7 @@ class TrainSettings:
       batch_size: pictures of a global batch.
       precision: a Keras policy, see `steps.PRECISIONS`.
       strategy: "none" or "mirrored"; devices: its replicas.
+      jit_compile: whether XLA compiles: "true", "false", or "auto", on a GPU.
       runs: timed runs of each form.
     """
 
@@ -28,6 +29,7 @@ class TrainSettings:
     precision: str = "float32"
     strategy: str = "none"
     devices: int | None = None
+    jit_compile: str = "auto"
     runs: int = 5
 
 
@@ -41,45 +43,52 @@ def measure_train(settings: TrainSettings) -> dict:
     Raises:
       FileNotFoundError, ValueError: no prepared data set, or one that does not fit.
     """
-    from alexnet_tf.data.pipeline import Schedule, training_batches
+    import tensorflow as tf
+
+    from alexnet_tf.data.pipeline import Schedule, training_inputs
     from alexnet_tf.data.records import open_dataset
-    from alexnet_tf.training import distribution
+    from alexnet_tf.training import distribution, feeding
 
     strategy = distribution.make_strategy(settings.strategy, settings.devices)
     dataset = open_dataset(settings.data_dir)
     dataset.require_split("train")
-    step, network = steps.trainer(
-        strategy, settings.model, settings.precision, settings.batch_size, dataset.classes
-    )
+    augmentation = inputs.augmentation(dataset, settings.model)
+    what = (settings.model, settings.precision, settings.batch_size, dataset.classes)
+    run, network = steps.trainer(strategy, augmentation, what, settings.jit_compile)
     replicas = strategy.num_replicas_in_sync
     _require_channels(network, dataset)
 
     def of_worker(context):
         schedule = Schedule(settings.batch_size, epochs=_FOREVER, replicas=replicas)
-        return training_batches(dataset, inputs.augmentation(dataset, settings.model), schedule)
+        return training_inputs(dataset, augmentation, schedule)
 
-    batches = strategy.distribute_datasets_from_function(of_worker)
+    def begun():
+        batches = feeding.dealt(strategy, of_worker)
+        for _ in range(_WARM_BATCHES):
+            next(batches)
+        return batches
+
+    @tf.function
+    def taken(batches, times):
+        for _ in tf.range(times):
+            next(batches)
+        return times
 
     def input_alone(times: int) -> float:
-        iterator = _warm(batches)
+        batches = begun()
         started = time.perf_counter()
-        for _ in range(times):
-            next(iterator)
+        taken(batches, tf.constant(times)).numpy()
         return time.perf_counter() - started
 
     def training(times: int) -> float:
-        iterator = _warm(batches)
-        step(next(iterator)).numpy()
-        started = time.perf_counter()
-        for _ in range(times):
-            sums = step(next(iterator))
-        sums.numpy()
-        return time.perf_counter() - started
+        return steps.step_clock(run, begun())(times)
 
+    one = next(begun())
+    same = feeding.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(one).repeat())
     size = settings.batch_size
     forms = {
         "input": timing.Form(input_alone, size),
-        "step": timing.Form(steps.step_clock(step, next(iter(batches))), size),
+        "step": timing.Form(steps.step_clock(run, same), size),
         "training": timing.Form(training, size),
     }
     # Long enough for the buffers, full at the start, to be a small part of what is counted.
@@ -96,13 +105,6 @@ def measure_train(settings: TrainSettings) -> dict:
         "rows": rows,
         "share_of_slower": median["training"] / min(median["input"], median["step"]),
     }
-
-
-def _warm(batches):
-    iterator = iter(batches)
-    for _ in range(_WARM_BATCHES):
-        next(iterator)
-    return iterator
 
 
 def _require_channels(network, dataset) -> None:

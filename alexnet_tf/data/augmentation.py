@@ -6,6 +6,7 @@ device as they are stored, uint8; crop, mirror, cast and colour noise happen the
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -104,6 +105,11 @@ class Augmentation:
         if self.noise is not None:
             images = self.noise.add(images, draws["shift"], draws["divisor"])
         return images
+
+    @functools.cached_property
+    def compiled(self):
+        """`apply` as one pass, fused by XLA on any device. It is not for what is exported."""
+        return tf.function(lambda images, draws: self.apply(images, draws), jit_compile=True)
 
 
 def stream(seed: int, kind: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -135,11 +135,9 @@ def training_stages(
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
     read = rows.batch(size, drop_remainder=True)
     decoded = decoded_batches(rows, dataset, size, located)
-    # One pass over the batch. XLA is safe here: an input pipeline is never exported.
-    augment = tf.function(lambda images, draws: augmentation.apply(images, draws), jit_compile=True)
 
     def finish(images, labels, draws):
-        return augment(images, draws), labels
+        return augmentation.compiled(images, draws), labels
 
     augmented = decoded.map(finish, num_parallel_calls=1).prefetch(2)
     stages = {"read": read, "decode": decoded, "augment": augmented}

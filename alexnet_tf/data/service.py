@@ -8,7 +8,6 @@ A worker gets parts of an epoch, one after the other. To find its part it reads 
 records, as every other worker does; it decodes its own only.
 """
 
-import dataclasses
 import socket
 
 import tensorflow as tf
@@ -96,31 +95,3 @@ def _split(batch, replicas: int):
         ),
         batch,
     )
-
-
-def all_epochs(schedule: pipeline.Schedule, steps: int, open_epoch):
-    """Yields the batches of a run, epoch after epoch.
-
-    Args:
-      schedule: first_step and epochs of the run.
-      steps: batches of an epoch.
-      open_epoch: makes an iterator of an epoch's batches from (schedule, epoch).
-
-    Raises:
-      OSError: the service gave fewer batches than an epoch has.
-    """
-    first, done = divmod(schedule.first_step, steps)
-    for epoch in range(first, schedule.epochs):
-        batches = open_epoch(schedule, epoch)
-        for step in range(done, steps):
-            try:
-                batch = next(batches)
-            except StopIteration:
-                raise OSError(
-                    f"The data service gave {step - done} of the {steps - done} batches of epoch "
-                    f"{epoch + 1}: it lost a worker. Start the same command again: the run goes on "
-                    "from its last checkpoint."
-                ) from None
-            yield batch
-        done = 0
-        schedule = dataclasses.replace(schedule, first_step=(epoch + 1) * steps)

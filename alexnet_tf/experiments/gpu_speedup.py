@@ -6,12 +6,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.experiments import networks, published
 from alexnet_tf.experiments.findings import ILSVRC_2012_TRAIN, Finding, Row, Setting, not_run
 from alexnet_tf.models import catalog
-from alexnet_tf.training import loop
+from alexnet_tf.training import compilation, feeding, loop
 from alexnet_tf.training.schedules import make_optimizer
-from alexnet_tf.training.step import input_size, make_network, make_train_step
+from alexnet_tf.training.step import ReplicaSteps, input_size, make_network
 
 _WARM_UP, _STEPS = 3, 10
 EPOCHS = 90
@@ -52,15 +53,19 @@ def _images_per_second(setting: Setting, device: str) -> dict:
         model = make_network(recipe, 1000, 3, np.full(3, 127.0, np.float32), 0)
         optimizer = make_optimizer(recipe, 1000)
         optimizer.build(model.trainable_variables)
-    step = make_train_step(strategy, model, optimizer, recipe.batch_size)
-    images = random.uniform(0, 255, (recipe.batch_size, size, size, 3)).astype(np.float32)
-    labels = random.integers(0, 1000, recipe.batch_size)
-    with tf.device(f"/{device}"):
-        batch = (tf.constant(images), tf.constant(labels))
+    still = Augmentation(crop_size=size, mirror=False)
+    compiled = compilation.is_worthwhile("auto", strategy, EPOCHS * ILSVRC_2012_TRAIN)
+    steps = ReplicaSteps(
+        strategy, model, optimizer, recipe.batch_size, still.compiled, jit_compile=compiled
+    )
+    images = random.integers(0, 256, (recipe.batch_size, size, size, 3), np.uint8)
+    batch = (images, random.integers(0, 1000, recipe.batch_size), {})
+    batches = feeding.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat())
+    one, nothing = tf.constant(1), tf.constant(0.0)
     rates = []
     for number in range(_WARM_UP + _STEPS):
         started = time.perf_counter()
-        loss = step(batch, 0.0).numpy()[0]  # waits for the device
+        loss = steps.run(batches, one, nothing)["loss"].numpy()[0]  # waits for the device
         if not np.isfinite(loss):
             raise loop.Diverged("The loss of the timed steps is not a number.")
         if number >= _WARM_UP:

@@ -111,16 +111,14 @@ def build_section(
 
 
 class _HalfDropout(layers.Dropout):
-    """Draws the masks of both halves and takes its own, so that they are the whole network's."""
+    """Draws for its half of the values, so that both masks are the whole network's."""
 
     def __init__(self, half: int, config: dict):
         super().__init__(**config)
         self.half = half
 
-    def _uniform(self, shape):
-        units = shape[-1]
-        whole = super()._uniform((*shape[:-1], 2 * units))
-        return whole[..., self.half * units : (self.half + 1) * units]
+    def _span(self, features):
+        return 2 * features, self.half * features
 
 
 def _require_columns(variant: Variant) -> None:

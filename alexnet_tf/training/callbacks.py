@@ -31,7 +31,7 @@ from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import current_rate, plateau_rate
 
-_PICTURES = 8  # that are drawn
+_DRAWN = 8  # images
 
 # What Keras calls it, and whether ours is what is missing to 1.
 _ERRORS = {
@@ -51,14 +51,14 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     Scalars are whatever numbers the epoch's logs hold, the learning rate, and per layer the ratio
     of the epoch's last update to the weights (with `PaperSGD`, whose velocity is the update); a
-    healthy one is near 1e-3. Pictures are the kernels of the first convolution, and once the
-    first training batch's pictures as the network gets them.
+    healthy one is near 1e-3. Images are the kernels of the first convolution, and once some
+    training images as the network gets them.
 
     Args:
       directory: where the event files go.
       optimizer: None for the one that the model was compiled with.
-      pictures: (n, h, w, channels) of 0..255 to draw. `alexnet_tf.train` hands its first batch over
-        in on_train_batch_begin's logs, as "batch".
+      pictures: float (n, h, w, channels) of 0..255 to draw, or a function of n that gives them when
+        training begins.
     """
 
     def __init__(self, directory: str | os.PathLike, optimizer=None, pictures=None):
@@ -70,15 +70,10 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.writer = tf.summary.create_file_writer(self.directory)
-        if self.pictures is not None:
-            self._draw_pictures(self.pictures)
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if self.pictures is None and logs and "batch" in logs:
-            images = logs["batch"][0]
-            # Under a strategy the batch comes in one part per replica; one of them is enough.
-            self.pictures = getattr(images, "values", (images,))[0][:_PICTURES]
-            self._draw_pictures(self.pictures)
+        images = self.pictures(_DRAWN) if callable(self.pictures) else self.pictures
+        if images is not None:
+            with self.writer.as_default(step=0):
+                _write_pictures("input", tf.cast(images[:_DRAWN], tf.float32) / 255.0)
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = inner_optimizer(self.optimizer or self.model.optimizer)
@@ -98,10 +93,6 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.writer.close()
-
-    def _draw_pictures(self, pictures):
-        with self.writer.as_default(step=0):
-            _write_pictures("input", tf.cast(pictures[:_PICTURES], tf.float32) / 255.0)
 
 
 class ExactResume(keras.callbacks.Callback):

@@ -19,11 +19,25 @@ class TwoTowers(tf.distribute.OneDeviceStrategy):
     def __init__(self, devices: tuple[str, str]):
         super().__init__(devices[0])
         self.devices = devices
+        # What deals batches to two devices ahead of time.
+        self._input = tf.distribute.MirroredStrategy(
+            list(devices), cross_device_ops=tf.distribute.ReductionToOneDevice()
+        )
 
     def distribute_datasets_from_function(self, dataset_fn, options=None):
-        # The pictures stay with the host, from where each device takes its copy.
-        options = options or tf.distribute.InputOptions(experimental_fetch_to_device=False)
-        return super().distribute_datasets_from_function(dataset_fn, options)
+        """Each batch goes to both devices, straight from the host: in 2012 too it fed both."""
+
+        def twice(context):
+            batches = dataset_fn(tf.distribute.InputContext())
+            return batches.flat_map(lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(2))
+
+        return self._input.distribute_datasets_from_function(twice, options)
+
+    def on_device(self, batch, number: int):
+        """A batch of `distribute_datasets_from_function`: the copy on device 0 or 1."""
+        return tf.nest.map_structure(
+            lambda copies: self._input.experimental_local_results(copies)[number], batch
+        )
 
 
 def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strategy:
@@ -46,6 +60,9 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
     if name != "mirrored" and devices not in (None, 1):
         raise ValueError(f"--devices={devices} needs --strategy=mirrored, not {name}.")
     if name == "none":
+        if tf.config.list_logical_devices("GPU"):
+            # Unlike the default strategy it has batches wait on the device.
+            return tf.distribute.OneDeviceStrategy("GPU:0")
         return tf.distribute.get_strategy()
     if name == "multi_worker":
         return _multi_worker()
@@ -64,6 +81,13 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
     # By number, not by name: a logical split of one GPU (two replicas on one card) counts too.
     logical = tf.config.list_logical_devices("GPU")
     return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(devices or len(logical))])
+
+
+def uses_gpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the strategy's replicas are GPUs."""
+    if not tf.distribute.has_strategy() and strategy is tf.distribute.get_strategy():
+        return False  # the default strategy: `make_strategy` gives another one where there are GPUs
+    return any("GPU" in device for device in strategy.extended.worker_devices)
 
 
 def _two_devices(devices: int | None) -> tuple[str, str]:

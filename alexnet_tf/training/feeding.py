@@ -1,26 +1,24 @@
-"""A run's batches, spread over the strategy's replicas."""
+"""A run's batches, dealt to the strategy's devices ahead of time."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from alexnet_tf.data import service
-from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch, training_batches
+from alexnet_tf.data.augmentation import Augmentation
+from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_inputs
 from alexnet_tf.data.records import PreparedDataset
 
+_WAITING = 2  # batches on each device, before the step asks for them
 
-def batches(
-    strategy: tf.distribute.Strategy,
-    dataset: PreparedDataset,
-    augmentation: Augmentation,
-    schedule: Schedule,
-    data_service: str = "",
-) -> Iterator:
+
+class Feed:
     """The run's distributed batches from schedule.first_step on.
 
     Args:
-      strategy: whose replicas get them.
+      strategy: whose devices get them.
       dataset, augmentation, schedule: see `alexnet_tf.data.pipeline`.
       data_service: grpc://HOST:PORT of a tf.data service, or "" to read and decode here.
 
@@ -28,25 +26,68 @@ def batches(
       ValueError, OSError: see `alexnet_tf.data.service`.
     """
 
-    def distributed(make):
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        dataset: PreparedDataset,
+        augmentation: Augmentation,
+        schedule: Schedule,
+        data_service: str = "",
+    ):
+        self._strategy, self._dataset, self._augmentation = strategy, dataset, augmentation
+        self._schedule, self._service = schedule, data_service
+        if data_service:
+            service.require_dispatcher(data_service)
+            self._steps = steps_per_epoch(dataset, schedule.batch_size)
+        else:
+            self._batches = self._distributed(training_inputs, schedule)
+
+    def of_epoch(self, epoch: int) -> Iterator:
+        """An iterator of (images, labels, draws), per replica, whose next batch is the epoch's."""
+        if not self._service:
+            return self._batches
+        first_step = max(self._schedule.first_step, epoch * self._steps)
+        schedule = dataclasses.replace(self._schedule, first_step=first_step)
+
+        def remote(dataset, augmentation, schedule):
+            return service.epoch_from_service(dataset, augmentation, schedule, epoch, self._service)
+
+        return self._distributed(remote, schedule)
+
+    @contextlib.contextmanager
+    def explained(self, epoch: int) -> Iterator[None]:
+        """Says what it means when an epoch's batches end too soon."""
+        try:
+            yield
+        except tf.errors.OutOfRangeError as error:
+            if self._service:
+                raise OSError(
+                    f"The data service gave fewer batches than epoch {epoch + 1} has: it lost a "
+                    "worker. Start the same command again: the run goes on from its last "
+                    "checkpoint."
+                ) from error
+            path = self._dataset.path
+            raise ValueError(
+                f"{path} has fewer training images than its metadata says: run "
+                f"`python -m data_prep.verify --data_dir={path}`."
+            ) from error
+
+    def _distributed(self, make, schedule: Schedule) -> Iterator:
         def of_worker(context: tf.distribute.InputContext):
-            return make(context.num_input_pipelines, context.input_pipeline_id)
+            own = dataclasses.replace(
+                schedule, workers=context.num_input_pipelines, worker=context.input_pipeline_id
+            )
+            return make(self._dataset, self._augmentation, own)
 
-        return iter(strategy.distribute_datasets_from_function(of_worker))
+        return dealt(self._strategy, of_worker)
 
-    def here(workers, worker):
-        own = dataclasses.replace(schedule, workers=workers, worker=worker)
-        return training_batches(dataset, augmentation, own)
 
-    if not data_service:
-        return distributed(here)
-    service.require_dispatcher(data_service)
+def dealt(strategy: tf.distribute.Strategy, batches_of) -> Iterator:
+    """An iterator of batches that wait on the strategy's devices.
 
-    def open_epoch(schedule, epoch):
-        def remote(workers, worker):
-            own = dataclasses.replace(schedule, workers=workers, worker=worker)
-            return service.epoch_from_service(dataset, augmentation, own, epoch, data_service)
-
-        return distributed(remote)
-
-    return service.all_epochs(schedule, steps_per_epoch(dataset, schedule.batch_size), open_epoch)
+    Args:
+      strategy: whose devices get them.
+      batches_of: from a `tf.distribute.InputContext` to a dataset, an element for each replica.
+    """
+    options = tf.distribute.InputOptions(experimental_per_replica_buffer_size=_WAITING)
+    return iter(strategy.distribute_datasets_from_function(batches_of, options))

@@ -16,12 +16,15 @@ from tqdm import tqdm
 
 from alexnet_tf import atomic
 from alexnet_tf.data import identity
-from alexnet_tf.data.pipeline import Augmentation, Schedule, steps_per_epoch
+from alexnet_tf.data.augmentation import Augmentation
+from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_batches
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
+from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.training import (
     class_weights,
     cluster,
+    compilation,
     feeding,
     finetuning,
     reports,
@@ -30,26 +33,25 @@ from alexnet_tf.training import (
 )
 from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
+from alexnet_tf.training.debugging import CheckNumerics
+from alexnet_tf.training.distribution import TwoTowers
 from alexnet_tf.training.failures import Diverged, explained, results_written
 from alexnet_tf.training.interruption import Interrupted, StopRequest, stop_requests
 from alexnet_tf.training.optimizers import SharedLossScale
+from alexnet_tf.training.pace import Pace
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import (
-    current_rate,
+    last_rate,
     make_optimizer,
     plateau_rate,
     watched_errors,
 )
-from alexnet_tf.training.step import (
-    input_size,
-    make_network,
-    make_train_step,
-)
-from alexnet_tf.training.towers import make_towers
+from alexnet_tf.training.step import ReplicaSteps, Steps, input_size, make_network
+from alexnet_tf.training.towers import Towers
 from alexnet_tf.training.validation import Validation
 
+_KEPT = ("loss", "wrong1", "wrong5")  # of a step's sums
 _CALMER = "use a lower --learning_rate, in another --workdir"
-_FETCH_EVERY = 16  # steps whose losses may wait on the device before they are looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,9 @@ class Run:
       seed: of weights, order, augmentation and dropout.
       checkpoint_every: when to save inside an epoch.
       flags: what the user asked for, kept in config.json.
+      jit_compile: whether XLA compiles the step: "true", "false", or "auto", see
+        `alexnet_tf.training.compilation`.
+      debug_numerics: stop at the first operation that gives NaN or infinity; compiles nothing.
       data_service: grpc://HOST:PORT of a tf.data service that reads and decodes; "" to do it here.
         It keeps no order, so such a run saves at the end of each epoch only.
     """
@@ -86,6 +91,8 @@ class Run:
     seed: int = 0
     checkpoint_every: CheckpointEvery = CheckpointEvery()
     flags: dict = dataclasses.field(default_factory=dict)
+    jit_compile: str = "auto"
+    debug_numerics: bool = False
     data_service: str = ""
     first_label: int | None = None
 
@@ -101,7 +108,7 @@ def train(
       run: what to train on what.
       strategy: from `alexnet_tf.training.distribution.make_strategy`; None for one device.
       callbacks: told of each epoch (with its row of metrics) and each finished step. Of several
-        workers only the chief has any.
+        workers only the chief has any. With callbacks, steps are started one by one.
 
     Returns:
       What results.json holds: the final training metrics and the validation errors.
@@ -176,18 +183,41 @@ class _Trainer:
             tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),
             chief=self.is_chief,
         )
-        self.towers = make_towers(strategy, recipe, self.model, self.optimizer, self.class_weights)
-        self.train_step = (
-            self.towers.step
-            if self.towers
-            else make_train_step(
-                strategy, self.model, self.optimizer, recipe.batch_size, self.class_weights
-            )
+        images = recipe.epochs * self.steps * recipe.batch_size
+        self.jit_compile = not run.debug_numerics and compilation.is_worthwhile(
+            run.jit_compile, strategy, images
         )
-        log = TensorBoardLog(os.path.join(run.workdir, "tensorboard"), self.optimizer)
-        told = [*callbacks, log] if self.is_chief else []
-        self.callbacks = keras.callbacks.CallbackList(told, model=self.model)
-        self.validation = Validation(self.model, dataset, recipe, strategy)
+        self.run = dataclasses.replace(self.run, jit_compile=str(self.jit_compile).lower())
+        self.train_steps = self._train_steps()
+        asked = [CheckNumerics(), *callbacks] if run.debug_numerics else list(callbacks)
+        log = TensorBoardLog(
+            os.path.join(run.workdir, "tensorboard"), self.optimizer, self._first_images
+        )
+        of_chief = [*asked, log] if self.is_chief else []
+        self.callbacks = keras.callbacks.CallbackList(of_chief, model=self.model)
+        self.pace = Pace(strategy, one_by_one=bool(asked))
+        self.validation = Validation(self.model, dataset, recipe, strategy, self.jit_compile)
+
+    def _train_steps(self) -> Steps:
+        augment = self.augmentation.apply if self.run.debug_numerics else self.augmentation.compiled
+        arguments = {"augment": augment, "class_weights": self.class_weights}
+        if isinstance(self.strategy, TwoTowers):
+            variant = find_variant(self.run.recipe.model)
+            return Towers(self.strategy, variant, self.model, self.optimizer, **arguments)
+        return ReplicaSteps(
+            self.strategy,
+            self.model,
+            self.optimizer,
+            self.run.recipe.batch_size,
+            jit_compile=self.jit_compile,
+            **arguments,
+        )
+
+    def _first_images(self, count: int):
+        """Some augmented images of the run, to look at."""
+        schedule = Schedule(min(count, self.run.recipe.batch_size), epochs=1, seed=self.run.seed)
+        few = training_batches(self.dataset, self.augmentation, schedule, shuffle_buffer=count)
+        return next(iter(few))[0]
 
     def _augmentation(self) -> Augmentation:
         recipe = self.run.recipe
@@ -238,11 +268,11 @@ class _Trainer:
         if progress.step >= total and len(progress.history) == ended:
             return
         schedule = dataclasses.replace(self.schedule, first_step=progress.step)
-        batches = feeding.batches(
+        feed = feeding.Feed(
             self.strategy, self.dataset, self.augmentation, schedule, self.run.data_service
         )
-        if self.towers:
-            self.towers.scatter()
+        if self.jit_compile and self.is_chief:
+            print("XLA compiles the training step, once: this takes a while.", file=sys.stderr)
         self.callbacks.on_train_begin()
         with tqdm(
             total=total * recipe.batch_size,
@@ -255,49 +285,72 @@ class _Trainer:
             if len(progress.history) < ended and progress.step % self.steps == 0:
                 self._end_epoch(progress, stop)
             while progress.step < total:
-                self._run_epoch(progress, batches, stop, bar)
+                self._run_epoch(progress, feed, stop, bar)
         self.callbacks.on_train_end()
 
-    def _run_epoch(self, progress: Progress, batches, stop, bar) -> None:
-        recipe, every = self.run.recipe, self.run.checkpoint_every
+    def _run_epoch(self, progress: Progress, feed: feeding.Feed, stop, bar) -> None:
+        recipe = self.run.recipe
         epoch = progress.step // self.steps
         if recipe.schedule == "plateau":
             errors = watched_errors(progress.history)
             self.optimizer.learning_rate = plateau_rate(recipe, errors)
+        self.train_steps.scatter()
         self.callbacks.on_epoch_begin(epoch)
-        pending, started, saved = [], time.monotonic(), time.monotonic()
-        while True:
-            if (progress.step + 1) % self.steps == 0:
-                rate = current_rate(self.optimizer)  # of the epoch's last step
-            # The wish of one worker to stop reaches all of them with the step's sums.
-            wish = tf.constant(float(stop.requested))
-            batch = next(batches)
-            self.callbacks.on_train_batch_begin(progress.step, {"batch": batch})
-            pending.append(self.train_step(batch, wish))
-            progress.step += 1
-            self.callbacks.on_train_batch_end(progress.step)
-            ends_epoch = progress.step % self.steps == 0
-            due = not self.run.data_service and every.is_due(progress.step, saved)
-            # One process stops at once. Several look at each step, so that all stop at the same.
-            stopping = stop.requested
-            if self.workers > 1:
-                stopping = bool(pending[-1][-1] > 0)
-            if len(pending) >= _FETCH_EVERY or ends_epoch or due or stopping:
+        batches = feed.of_epoch(epoch)
+        # What the device was given and what it has not answered yet. One call is always under way
+        # while the one before is looked at, so the device does not wait for the host.
+        pending: list[dict] = []
+        started = saved = time.monotonic()
+        ends_epoch = False
+        while not ends_epoch:
+            count = self._steps_of_call(progress.step)
+            self._tell_of_steps(self.callbacks.on_train_batch_begin, progress.step, count)
+            with feed.explained(epoch):
+                # One worker's wish to stop reaches all of them with the steps' sums.
+                sums = self.train_steps.run(
+                    batches, tf.constant(count), tf.constant(float(stop.requested))
+                )
+                started = self._collect(progress, pending, started, bar, epoch)
+                pending = [sums]
+                progress.step += count
+                self._tell_of_steps(
+                    self.callbacks.on_train_batch_end, progress.step - count + 1, count
+                )
+                ends_epoch = progress.step % self.steps == 0
+                due = self._is_due(progress.step, saved)
+                # Several workers look at each call's sums, so that all stop at the same step.
+                stopping = stop.requested if self.workers == 1 else bool(sums["stop"][-1] > 0)
+                if not (ends_epoch or due or stopping):
+                    continue
                 started = self._collect(progress, pending, started, bar, epoch)
                 pending = []
-            if self.towers and (ends_epoch or due or stopping):
-                self.towers.gather()  # what follows looks at the network in one piece
+            self.train_steps.gather()  # what follows looks at the network in one piece
             if ends_epoch:
                 break
-            if (due or stopping) and not self.run.data_service:
+            if not self.run.data_service:
                 self._save(progress)
                 saved = time.monotonic()
             if stopping:
                 raise Interrupted(self._farewell(progress))
-        progress.sums["learning_rate"] = rate
+        progress.sums["learning_rate"] = last_rate(self.optimizer)
         if self.validation.possible:  # it takes its time, in which much can happen
             self._save(progress)
         self._end_epoch(progress, stop)
+
+    def _steps_of_call(self, step: int) -> int:
+        """Steps to start at once after `step`: not beyond the epoch or a checkpoint."""
+        every = self.run.checkpoint_every.steps
+        room = self.steps - step % self.steps
+        if every and not self.run.data_service:
+            room = min(room, every - step % every)
+        return min(self.pace.steps(), room)
+
+    def _is_due(self, step: int, saved: float) -> bool:
+        return not self.run.data_service and self.run.checkpoint_every.is_due(step, saved)
+
+    def _tell_of_steps(self, tell, first: int, count: int) -> None:
+        for step in range(first, first + count):
+            tell(step)
 
     def _farewell(self, progress: Progress) -> str:
         directory = self.checkpoints.directory
@@ -314,11 +367,16 @@ class _Trainer:
         )
 
     def _collect(self, progress: Progress, pending, started: float, bar, epoch: int) -> float:
-        """Adds the waiting steps' sums to the epoch's; looks whether the loss is still a number."""
+        """Adds the sums of calls to the epoch's; looks whether the loss is still a number."""
+        if not pending:
+            return started
+        # Step after step, in float64: the sums must not depend on how many there are in a call.
+        values = np.concatenate(
+            [np.stack([call[name] for name in _KEPT], axis=1) for call in pending]
+        ).astype(np.float64)
         now = time.monotonic()
-        images = len(pending) * self.run.recipe.batch_size
-        # One after the other, in float64: the sums must not depend on how many were waiting.
-        values = np.stack([sums.numpy()[:3] for sums in pending]).astype(np.float64)
+        self.pace.measured(len(values), now - started)
+        images = len(values) * self.run.recipe.batch_size
         loss, wrong1 = values.sum(axis=0)[:2]
         if not math.isfinite(loss):
             raise Diverged(
@@ -326,7 +384,7 @@ class _Trainer:
                 f"{self.checkpoints.last_good()}; {_CALMER}."
             )
         for row in values:
-            for name, value in zip(("loss", "wrong1", "wrong5"), row, strict=True):
+            for name, value in zip(_KEPT, row, strict=True):
                 progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
         progress.sums["images"] = progress.sums.get("images", 0) + images
         progress.sums["seconds"] = progress.sums.get("seconds", 0.0) + now - started

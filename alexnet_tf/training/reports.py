@@ -71,6 +71,7 @@ def write_config(run, dataset, strategy) -> None:
         "counts": dataset.counts,
         "strategy": type(strategy).__name__,
         "replicas": strategy.num_replicas_in_sync,
+        "jit_compile": run.jit_compile == "true",
         "flags": run.flags,
         "versions": {
             "alexnet_tf": alexnet_tf.__version__,

@@ -91,6 +91,16 @@ def current_rate(optimizer) -> float:
     return float(tf.convert_to_tensor(optimizer.learning_rate))
 
 
+def last_rate(optimizer) -> float:
+    """The rate of an optimiser's last update."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = optimizer.get_config()["learning_rate"]
+    if not isinstance(rate, dict):  # no schedule: a number, maybe one that the loop changes
+        return current_rate(optimizer)
+    schedule = keras.optimizers.schedules.deserialize(rate)
+    return float(schedule(tf.convert_to_tensor(optimizer.iterations) - 1))
+
+
 def watched_errors(history: Sequence[dict]) -> list[float]:
     """Of each finished epoch the error that "plateau" watches: validation's, else training's."""
     both = [(row["validation_top1_error"], row["top1_error"]) for row in history]

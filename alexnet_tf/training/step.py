@@ -1,4 +1,4 @@
-"""One training step, the same under every strategy."""
+"""The training step: images as stored in, sums of losses and errors out."""
 
 import keras
 import numpy as np
@@ -6,9 +6,19 @@ import tensorflow as tf
 
 from alexnet_tf.data.preprocessing import central_crop
 from alexnet_tf.data.records import PreparedDataset
-from alexnet_tf.models import Dropout, build_model, crop_size, logits_model, preprocessing_layer
+from alexnet_tf.models import (
+    Dropout,
+    build_model,
+    crop_size,
+    layers,
+    logits_model,
+    preprocessing_layer,
+)
 from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.training.recipes import Recipe
+
+# What a step sums over the global batch.
+SUMS = ("loss", "wrong1", "wrong5", "stop")
 
 
 def input_size(recipe: Recipe) -> int:
@@ -55,38 +65,112 @@ def make_network(
     return model
 
 
-def make_train_step(strategy, model, optimizer, batch_size: int, class_weights=None):
-    """A function of one distributed batch that trains on it.
+class Steps:
+    """Training steps: the interface that every strategy's have.
+
+    A subclass defines `_train`. What is in TensorFlow's own loop costs the host nothing per step.
+    """
+
+    def __init__(self):
+        self.step = tf.function(self._named)
+        self.run = tf.function(self._loop, reduce_retracing=True)
+
+    def scatter(self) -> None:
+        """Call before the first step, and when weights or rates were changed from outside."""
+
+    def gather(self) -> None:
+        """Call before the network is saved or evaluated."""
+
+    def _train(self, batch, stop: tf.Tensor) -> tf.Tensor:
+        """Traced: trains on a batch of all replicas; float32 (4,), the sums that `step` names."""
+        raise NotImplementedError
+
+    def _named(self, batch, stop):
+        """Trains on a batch.
+
+        Args:
+          batch: (images, labels, draws) of `pipeline.training_inputs`, per replica.
+          stop: float32 scalar, a number of this process.
+
+        Returns:
+          float32 scalars over the global batch, before the update: "loss", the sum of losses;
+          "wrong1" and "wrong5", how many labels are not first and not among the first five; "stop",
+          the sum of the replicas' numbers.
+        """
+        return dict(zip(SUMS, tf.unstack(self._train(batch, stop)), strict=True))
+
+    def _loop(self, batches, count, stop):
+        """Trains on the next `count` (int32 scalar) batches of an iterator.
+
+        Returns:
+          What `step` returns, each of shape (count,).
+        """
+        sums = tf.TensorArray(tf.float32, count, element_shape=(len(SUMS),))
+        for number in tf.range(count):
+            sums = sums.write(number, self._train(next(batches), stop))
+        return dict(zip(SUMS, tf.unstack(sums.stack(), axis=1), strict=True))
+
+
+class ReplicaSteps(Steps):
+    """Steps in which each replica trains the whole network on its share of the batch.
+
+    Forward and backward pass are one function, which XLA compiles on a GPU. The sum over replicas
+    and the update are outside of it, because a compiled function runs on one device.
 
     Args:
+      strategy: whose replicas train.
+      model: a network of this package with its top, made in the strategy's scope.
+      optimizer: built for the model's trainable variables.
+      batch_size: images in a global batch.
+      augment: from (images, draws) to float32 images, see `Augmentation.apply`.
+      jit_compile: whether XLA compiles the forward and backward pass.
       class_weights: float (classes,), factors on the losses of each class's images in what is
         learned from; what is reported is unweighted. None for none.
-
-    Returns:
-      A `tf.function` of (images, labels), per replica, and a float32 number of this process. It
-      gives a float32 tensor [sum of losses, wrong at top 1, wrong at top 5] over the global batch,
-      before the update, with the sum of the replicas' numbers behind.
     """
-    # The loss needs logits: a softmax followed by a logarithm loses precision.
-    network = logits_model(model)
 
-    def replica_step(images, labels, number):
-        with tf.GradientTape() as tape:
-            logits = tf.cast(network(images, training=True), tf.float32)
+    def __init__(
+        self,
+        strategy,
+        model,
+        optimizer,
+        batch_size,
+        augment,
+        *,
+        jit_compile=False,
+        class_weights=None,
+    ):
+        super().__init__()
+        self.strategy, self.model, self.optimizer = strategy, model, optimizer
+        self.batch_size, self.augment, self.class_weights = batch_size, augment, class_weights
+        # The loss needs logits: a softmax followed by a logarithm loses precision.
+        self.network = logits_model(model)
+        self.gradients = self._gradients
+        if jit_compile:
+            self.gradients = tf.function(self._gradients, jit_compile=True)
+
+    def _train(self, batch, stop):
+        sums = self.strategy.run(self._replica, args=(*batch, stop))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    def _replica(self, images, labels, draws, stop):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        first = tf.cast(replica, tf.int32) * labels.shape[0]
+        calls = layers.calls(self.model)
+        gradients, sums = self.gradients(images, labels, draws, calls, first)
+        layers.count_call(self.model)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return tf.stack([*sums, stop])
+
+    def _gradients(self, images, labels, draws, calls, first):
+        images = self.augment(images, draws)
+        with tf.GradientTape() as tape, layers.drawn_for(calls, first):
+            logits = tf.cast(self.network(images, training=True), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             # Divided by the global batch: the optimiser adds the replicas' gradients.
-            loss = tf.reduce_sum(weighted(losses, labels, class_weights)) / batch_size
-            scaled = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        return tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, logits), number])
-
-    @tf.function
-    def step(batch, number):
-        sums = strategy.run(replica_step, args=(*batch, number))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-
-    return step
+            loss = tf.reduce_sum(weighted(losses, labels, self.class_weights)) / self.batch_size
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.model.trainable_variables)
+        return gradients, (tf.reduce_sum(losses), *wrong_counts(labels, logits))
 
 
 def weighted(losses: tf.Tensor, labels: tf.Tensor, class_weights) -> tf.Tensor:
@@ -98,7 +182,10 @@ def weighted(losses: tf.Tensor, labels: tf.Tensor, class_weights) -> tf.Tensor:
 
 def wrong_counts(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """How many of (b,) labels are not first, not among the first five, by (b, classes) scores."""
-    best = tf.math.top_k(scores, k=min(5, scores.shape[-1])).indices
-    hits = tf.cast(best == tf.cast(labels, tf.int32)[:, None], tf.float32)
-    count = tf.cast(tf.shape(labels)[0], tf.float32)
-    return count - tf.reduce_sum(hits[:, 0]), count - tf.reduce_sum(hits)
+    labels = tf.cast(labels, tf.int32)
+    truth = tf.gather(scores, labels, batch_dims=1)[:, None]
+    # Of equal scores the class with the lower number is first.
+    before = tf.range(scores.shape[-1])[None] < labels[:, None]
+    ahead = (scores > truth) | ((scores == truth) & before)
+    rank = tf.reduce_sum(tf.cast(ahead, tf.float32), axis=1)
+    return tuple(tf.reduce_sum(tf.cast(rank >= places, tf.float32)) for places in (1, 5))

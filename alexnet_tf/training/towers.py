@@ -15,13 +15,11 @@ import keras
 import tensorflow as tf
 
 from alexnet_tf.models import layers
-from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.models.spec import Variant
 from alexnet_tf.models.towers import build_section, stages
 from alexnet_tf.training.distribution import TwoTowers
 from alexnet_tf.training.optimizers import PaperSGD
-from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.step import weighted, wrong_counts
+from alexnet_tf.training.step import Steps, weighted, wrong_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +33,20 @@ class _Call:
     tape: tf.GradientTape
 
 
-class Towers:
+class Towers(Steps):
     """Trains a network in two halves.
 
     `model` and `optimizer` are the network in one piece, as any other strategy trains it. What is
     saved, evaluated and exported is that one: `gather` brings it up to date from the halves, and
     `scatter` the halves from it. Between the two only the halves learn.
 
-    `compiled_step` is the function behind `step`: of `on_both(images)`, labels and number.
-
     Args:
+      strategy: whose two devices the halves are on: the first half's and the second's.
       variant: what `model` was built from; see `alexnet_tf.models.towers.stages`.
       model: a whole network of that variant, with its top.
       optimizer: built for the model's weights.
-      devices: names of the first half's device and the second's.
-      class_weights: see `make_train_step`.
+      augment: from (images, draws) to float32 images, see `Augmentation.apply`.
+      class_weights: see `ReplicaSteps`.
 
     Raises:
       ValueError: the variant cannot be cut in two, or the optimiser is not `PaperSGD`.
@@ -57,63 +54,46 @@ class Towers:
 
     def __init__(
         self,
+        strategy: TwoTowers,
         variant: Variant,
         model: keras.Model,
         optimizer: PaperSGD,
-        devices: tuple[str, str],
+        augment,
+        *,
         class_weights=None,
     ):
+        super().__init__()
         if not isinstance(optimizer, PaperSGD):
             raise ValueError(
                 f"Two towers cannot train with {type(optimizer).__name__}: expected PaperSGD, so "
                 "use --precision=float32 or mixed_bfloat16, whose losses need no scale."
             )
-        self.model, self.optimizer = model, optimizer
-        self.devices = devices
+        self.model, self.optimizer, self.augment = model, optimizer, augment
+        self.strategy, self.devices = strategy, strategy.devices
         self.class_weights = class_weights
         self.sections = self._build_sections(variant)
         self.optimizers = []
-        for device, half in zip(devices, self._halves(), strict=True):
+        for device, half in zip(self.devices, self._halves(), strict=True):
             with tf.device(device):
                 variables = [v for section in half for v in section.trainable_variables]
                 self.optimizers.append(_optimizer_of(optimizer, variables))
         self._pairs = self._pair_variables()
-        self.compiled_step = tf.function(self._train)
         self._compiled_logits = tf.function(lambda *images: self._forward(images, False)[0])
         self.scatter()
 
-    def step(self, batch, number) -> tf.Tensor:
-        """Trains on a batch, as the function that `make_train_step` makes for other strategies.
-
-        Args:
-          batch: (images (b, h, w, c), labels (b,)) on any device.
-          number: a float32 scalar, handed through.
-
-        Returns:
-          float32 [sum of losses, wrong at top 1, wrong at top 5, number], before the update.
-        """
-        images, labels = batch
-        if not isinstance(self.optimizer.get_config()["learning_rate"], dict):
-            for own in self.optimizers:  # no schedule: a number, which the loop may have changed
-                own.learning_rate = float(self.optimizer.learning_rate)
-        sums = self.compiled_step(self.on_both(images), labels, number)
-        self.optimizer.iterations.assign_add(1)  # its schedule is read between the steps
-        return sums
-
     def logits(self, images) -> tf.Tensor:
         """What the halves say at test about float (b, h, w, c): logits (b, classes)."""
-        return self._compiled_logits(*self.on_both(images))
-
-    def on_both(self, images) -> list[tf.Tensor]:
-        """A copy for each device: in 2012, too, both GPUs were fed by the host."""
         copies = []
         for device in self.devices:
             with tf.device(device):
                 copies.append(tf.identity(images))
-        return copies
+        return self._compiled_logits(*copies)
 
     def scatter(self) -> None:
-        """Gives the halves the whole network's weights, velocities and counters."""
+        """Gives the halves the whole network's weights, velocities, counters and rate."""
+        if not isinstance(self.optimizer.get_config()["learning_rate"], dict):
+            for own in self.optimizers:  # no schedule: a number, which the loop may have changed
+                own.learning_rate = float(self.optimizer.learning_rate)
         for whole, parts in self._pairs:
             for half, part in enumerate(parts):
                 part.assign(_share(whole, part.shape, half))
@@ -198,7 +178,13 @@ class Towers:
                     of_outputs.append(tf.add_n(readers))
         return of_weights
 
-    def _train(self, images, labels, number):
+    def _train(self, batch, stop):
+        halves = [self.strategy.on_device(batch, half) for half in range(2)]
+        images = []
+        for device, (stored, _, draws) in zip(self.devices, halves, strict=True):
+            with tf.device(device):
+                images.append(self.augment(stored, draws))
+        labels = halves[0][1]
         logits, calls = self._forward(images, training=True)
         with tf.device(self.devices[0]):
             with tf.GradientTape() as tape:
@@ -208,22 +194,13 @@ class Towers:
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
                 loss = tf.reduce_mean(weighted(losses, labels, self.class_weights))
             gradient = tape.gradient(loss, logits)
-            sums = tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, scores), number])
+            sums = tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, scores), stop])
         of_weights = self._backward(calls, gradient)
         for device, own, gradients in zip(self.devices, self.optimizers, of_weights, strict=True):
             if gradients:  # none where all layers of a half are frozen
                 with tf.device(device):
                     own.apply(gradients)
         return sums
-
-
-def make_towers(
-    strategy, recipe: Recipe, model: keras.Model, optimizer, class_weights=None
-) -> Towers | None:
-    """The two halves of a run's network, or None under a strategy that leaves it in one piece."""
-    if not isinstance(strategy, TwoTowers):
-        return None
-    return Towers(find_variant(recipe.model), model, optimizer, strategy.devices, class_weights)
 
 
 def _optimizer_of(whole: PaperSGD, variables: list) -> PaperSGD:

@@ -28,6 +28,7 @@ class Validation:
       model: the network that is trained.
       dataset, recipe: of the run.
       strategy: the run's.
+      jit_compile: whether XLA compiles the forward pass.
     """
 
     def __init__(
@@ -36,13 +37,14 @@ class Validation:
         dataset: PreparedDataset,
         recipe: Recipe,
         strategy: tf.distribute.Strategy,
+        jit_compile: bool = False,
     ):
         self.model, self.dataset, self.strategy = model, dataset, strategy
         self.view = evaluation.View("validation", crops=1, batch_size=recipe.batch_size)
         self.own_strategy = None if cluster.workers(strategy) > 1 else strategy
         # Traced once, not once per epoch.
         self.step = evaluation.forward_step(
-            model, 1, self.own_strategy or tf.distribute.get_strategy()
+            model, 1, self.own_strategy or tf.distribute.get_strategy(), jit_compile
         )
         self.possible = bool(dataset.counts.get("validation"))
         if self.possible and not identity.has_labels(dataset, "validation"):

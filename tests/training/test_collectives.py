@@ -6,10 +6,11 @@ import keras
 import tensorflow as tf
 from tensorflow.python.distribute import collective_all_reduce_strategy
 
+from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.models import builder, catalog
-from alexnet_tf.training import distribution
+from alexnet_tf.training import distribution, feeding
 from alexnet_tf.training.optimizers import PaperSGD
-from alexnet_tf.training.step import make_train_step
+from alexnet_tf.training.step import ReplicaSteps
 
 CPUS = ("CPU:0", "CPU:1")
 BATCH = 8
@@ -25,12 +26,13 @@ def _step(strategy):
         network = builder.build(catalog.find_variant("tiny"), classes=10)
         optimizer = PaperSGD(0.01)
         optimizer.build(network.trainable_variables)
-    step = make_train_step(strategy, network, optimizer, BATCH)
+    still = Augmentation(crop_size=network.input_shape[1], mirror=False)
+    steps = ReplicaSteps(strategy, network, optimizer, BATCH, still.compiled)
     share = BATCH // strategy.num_replicas_in_sync
-    images = tf.random.stateless_uniform((share, *network.input_shape[1:]), (1, 2), maxval=255.0)
-    data = tf.data.Dataset.from_tensors((images, tf.range(share, dtype=tf.int64))).repeat()
-    batch = next(iter(strategy.distribute_datasets_from_function(lambda context: data)))
-    return network, step, (batch, tf.constant(0.0))
+    images = tf.zeros((share, *network.input_shape[1:]), tf.uint8)
+    data = tf.data.Dataset.from_tensors((images, tf.range(share, dtype=tf.int64), {})).repeat()
+    batch = next(feeding.dealt(strategy, lambda context: data))
+    return network, steps.step, (batch, tf.constant(0.0))
 
 
 def _two_workers(options=None):

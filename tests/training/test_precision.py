@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.training import distribution
 from alexnet_tf.training.optimizers import PaperSGD, SharedLossScale
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.step import make_network, make_train_step
+from alexnet_tf.training.step import ReplicaSteps, make_network
 
 BATCH = 16
 
@@ -28,7 +29,7 @@ def pictures():
     return images.astype(np.float32), labels.astype(np.int64)
 
 
-def _training(precision, strategy=None, initial_scale=2.0**15):
+def _training(precision, strategy=None, initial_scale=2.0**15, jit_compile=False):
     strategy = strategy or tf.distribute.get_strategy()
     recipe = Recipe(model="tiny", precision=precision, initializer="he", dropout=0.1)
     with strategy.scope():
@@ -37,7 +38,9 @@ def _training(precision, strategy=None, initial_scale=2.0**15):
         if precision == "mixed_float16":
             optimizer = SharedLossScale(optimizer, initial_scale=initial_scale)
         optimizer.build(model.trainable_variables)
-    return model, optimizer, make_train_step(strategy, model, optimizer, BATCH)
+    still = Augmentation(crop_size=35, mirror=False)
+    steps = ReplicaSteps(strategy, model, optimizer, BATCH, still.compiled, jit_compile=jit_compile)
+    return model, optimizer, lambda batch: steps.step((*batch, {}), tf.constant(0.0))
 
 
 def _values(variables):
@@ -52,7 +55,7 @@ def test_mixed_precision_learns_as_float32_does(pictures):
     curves = {}
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
         model, _, step = _training(precision)
-        losses = [float(step(pictures, 0.0)[0]) / BATCH for _ in range(40)]
+        losses = [float(step(pictures)["loss"]) / BATCH for _ in range(40)]
         assert losses[-1] < 0.6 * losses[0], (precision, losses)
         assert {variable.dtype for variable in model.weights} == {"float32"}
         compute = {"mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
@@ -66,12 +69,12 @@ def test_mixed_precision_learns_as_float32_does(pictures):
 def test_overflow_skips_the_step_and_goes_on(pictures):
     model, optimizer, step = _training("mixed_float16", initial_scale=2.0**22)
     before = _values(model.weights), _values(optimizer.inner_optimizer.variables)
-    step(pictures, 0.0)
+    step(pictures)
     after = _values(model.weights), _values(optimizer.inner_optimizer.variables)
     for old, new in zip([*before[0], *before[1]], [*after[0], *after[1]], strict=True):
         np.testing.assert_array_equal(old, new)
     assert _scale(optimizer) == 2.0**21
-    losses = [float(step(pictures, 0.0)[0]) for _ in range(50)]
+    losses = [float(step(pictures)["loss"]) for _ in range(50)]
     assert _scale(optimizer) < 2.0**21
     assert losses[-1] < 0.6 * losses[0]
     assert all(np.isfinite(value).all() for value in _values(model.weights))
@@ -93,13 +96,13 @@ def test_overflow_in_one_replica_skips_the_step_in_all(pictures):
         images = pictures[0].copy()
         images[broken] = 1e6  # more than float16 holds
         scale = _scale(optimizer)
-        step(spread(images), 0.0)
+        step(spread(images))
         for old, new in zip(before, _values(model.weights), strict=True):
             np.testing.assert_array_equal(old, new)
         assert _scale(optimizer) == scale / 2
     # Sound pictures may still overflow at so large a scale; each time it is halved.
     for _ in range(16):
-        step(spread(pictures[0]), 0.0)
+        step(spread(pictures[0]))
         if not np.array_equal(before[0], _values(model.weights)[0]):
             break
     else:

@@ -6,6 +6,7 @@ the least that AlexNet can take.
 
 import collections
 import dataclasses
+import functools
 import json
 import pathlib
 import signal
@@ -19,11 +20,11 @@ from alexnet_tf.analysis import summary
 from alexnet_tf.models import builder, catalog
 from alexnet_tf.models.spec import Conv, Dense
 from alexnet_tf.models.towers import crossing_values, stages
-from alexnet_tf.training import distribution, loop
+from alexnet_tf.training import distribution, feeding, loop
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.placement import placement
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.step import make_train_step
+from alexnet_tf.training.step import ReplicaSteps
 from alexnet_tf.training.towers import Towers
 
 DEVICES = ("CPU:0", "CPU:1")
@@ -61,8 +62,22 @@ def whole(variant, rate=0.01):
 
 def batch(model, seed, count=8):
     rng = np.random.default_rng(seed)
-    images = rng.uniform(0, 255, (count, *model.input_shape[1:])).astype(np.float32)
-    return tf.constant(images), tf.constant(rng.integers(0, 10, count))
+    images = rng.integers(0, 256, (count, *model.input_shape[1:]), np.uint8)
+    return tf.constant(images), tf.constant(rng.integers(0, 10, count)), {}
+
+
+def dealt(strategy, *batches):
+    """The batches as a run's feed deals them to the strategy's devices."""
+    data = [tf.data.Dataset.from_tensors(one) for one in batches]
+    return list(
+        feeding.dealt(
+            strategy, lambda context: functools.reduce(lambda a, b: a.concatenate(b), data)
+        )
+    )
+
+
+def cast(images, draws):
+    return tf.cast(images, tf.float32)
 
 
 NOTHING = tf.constant(0.0)
@@ -81,19 +96,22 @@ NOTHING = tf.constant(0.0)
 def test_two_halves_answer_and_learn_as_the_network_in_one_piece(name):
     variant = narrow(name)
     halved, halved_optimizer = whole(variant)
-    towers = Towers(variant, halved, halved_optimizer, DEVICES)
+    strategy = distribution.make_strategy("towers")
+    towers = Towers(strategy, variant, halved, halved_optimizer, cast)
     one, optimizer = whole(variant)
     start = [v.numpy() for v in one.weights]
-    images, _ = batch(one, seed=0)
+    images = tf.cast(batch(one, seed=0)[0], tf.float32)
     expected = builder.logits_model(one)(images).numpy()
     assert np.ptp(expected, axis=0).min() > 0  # the answers depend on the pictures
     np.testing.assert_allclose(towers.logits(images), expected, rtol=1e-5, atol=1e-6)
 
     # Dropout, momentum and decay are on.
-    step = make_train_step(tf.distribute.get_strategy(), one, optimizer, 8)
-    for number in range(3):
-        sums = step(batch(one, number), NOTHING)
-        np.testing.assert_allclose(towers.step(batch(one, number), NOTHING), sums, rtol=1e-5)
+    steps = ReplicaSteps(tf.distribute.get_strategy(), one, optimizer, 8, cast)
+    batches = [batch(one, number) for number in range(3)]
+    for plain, copied in zip(batches, dealt(strategy, *batches), strict=True):
+        sums, found = steps.step(plain, NOTHING), towers.step(copied, NOTHING)
+        for name in sums:
+            np.testing.assert_allclose(found[name], sums[name], rtol=1e-5)
     towers.gather()
     assert int(halved_optimizer.iterations) == 3
     for before, a, b in zip(start, one.weights, halved.weights, strict=True):
@@ -107,14 +125,14 @@ def test_two_halves_answer_and_learn_as_the_network_in_one_piece(name):
 def test_convolutions_and_gradients_are_split_and_only_what_the_paper_names_crosses():
     variant = narrow("alexnet_145")
     model, optimizer = whole(variant)
-    towers = Towers(variant, model, optimizer, DEVICES)
+    strategy = distribution.make_strategy("towers")
+    towers = Towers(strategy, variant, model, optimizer, cast)
     for section, device in ((towers.sections[0][0], "CPU:0"), (towers.sections[0][1], "CPU:1")):
         assert all(weight.value.device.endswith(device) for weight in section.weights)
     for own, device in zip(towers.optimizers, DEVICES, strict=True):
         assert all(velocity.value.device.endswith(device) for velocity in own.velocities)
 
-    images, labels = batch(model, seed=0)
-    placed = placement(towers.compiled_step, towers.on_both(images), labels, NOTHING)
+    placed = placement(towers.step, dealt(strategy, batch(model, seed=0))[0], NOTHING)
     first, second = (collections.Counter(placed.operations[device]) for device in DEVICES)
     for kind in ("Conv2DBackpropFilter", "ReluGrad", "MaxPoolGrad", "AvgPoolGrad"):
         expected = {"Conv2DBackpropFilter": 5, "ReluGrad": 7, "MaxPoolGrad": 3, "AvgPoolGrad": 1}
@@ -262,17 +280,18 @@ def test_under_a_mixed_policy_half_of_the_bytes_cross():
     try:
         variant = narrow("alexnet_145")
         model, optimizer = whole(variant)
-        towers = Towers(variant, model, optimizer, DEVICES)
+        strategy = distribution.make_strategy("towers")
+        towers = Towers(strategy, variant, model, optimizer, cast)
     finally:
         keras.config.set_dtype_policy("float32")
-    images, labels = batch(model, seed=0)
-    placed = placement(towers.compiled_step, towers.on_both(images), labels, NOTHING)
+    first, second = dealt(strategy, batch(model, seed=0), batch(model, seed=1))
+    placed = placement(towers.step, first, NOTHING)
     moved = sum(transfer.size for transfer in placed.transfers)
     assert moved == 2 * 2 * 8 * sum(crossing_values(variant, model).values())
     towers.gather()  # `placement` trained a step
-    step = make_train_step(tf.distribute.get_strategy(), model, optimizer, 8)
-    expected = step(batch(model, 1), NOTHING)[0]
-    np.testing.assert_allclose(towers.step(batch(model, 1), NOTHING)[0], expected, rtol=0.02)
+    steps = ReplicaSteps(tf.distribute.get_strategy(), model, optimizer, 8, cast)
+    expected = steps.step(batch(model, 1), NOTHING)["loss"]
+    np.testing.assert_allclose(towers.step(second, NOTHING)["loss"], expected, rtol=0.02)
 
 
 @pytest.mark.slow

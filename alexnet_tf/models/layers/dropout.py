@@ -146,14 +146,18 @@ class Dropout(keras.layers.Layer):
         examples, features = tf.shape(inputs)[0], math.prod(inputs.shape[1:])
         position = _position.get() or self._next_position(examples)
         row = tf.cast(position.first_example + tf.range(examples), tf.uint32)
-        place = row[:, None] * tf.constant(features, tf.uint32) + tf.range(
-            features, dtype=tf.uint32
-        )
+        total, first = self._span(features)
+        column = tf.cast(first + tf.range(features), tf.uint32)
+        place = row[:, None] * tf.constant(total, tf.uint32) + column
         bits = _hash(
             place, tf.cast(position.step, tf.uint32), tf.constant(self.seed % 2**32, tf.uint32)
         )
         kept = bits >= tf.constant(min(round(self.rate * 2**32), 2**32 - 1), tf.uint32)
         return tf.reshape(kept, tf.shape(inputs))
+
+    def _span(self, features: int) -> tuple[int, int]:
+        """(values of a whole example, the place of the input's first one in it)."""
+        return features, 0
 
     def _next_position(self, examples):
         """Where this call is, by the layer's own count and the replica's place."""

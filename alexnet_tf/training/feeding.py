@@ -59,7 +59,9 @@ class Feed:
         """Says what it means when an epoch's batches end too soon."""
         try:
             yield
-        except tf.errors.OutOfRangeError as error:
+        except tf.errors.FailedPreconditionError as error:
+            if "infinite number of elements" not in str(error.message):
+                raise
             if self._service:
                 raise OSError(
                     f"The data service gave fewer batches than epoch {epoch + 1} has: it lost a "
@@ -77,7 +79,11 @@ class Feed:
             own = dataclasses.replace(
                 schedule, workers=context.num_input_pipelines, worker=context.input_pipeline_id
             )
-            return make(self._dataset, self._augmentation, own)
+            batches = make(self._dataset, self._augmentation, own)
+            # No batch is asked for after the last. Of a dataset that may end, several workers would
+            # agree before each step whether all of them have a batch.
+            endless = tf.data.experimental.INFINITE_CARDINALITY
+            return batches.apply(tf.data.experimental.assert_cardinality(endless))
 
         return dealt(self._strategy, of_worker)
 

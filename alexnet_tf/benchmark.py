@@ -23,11 +23,21 @@ from alexnet_tf.benchmarking import hardware
 
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 _STRATEGIES = ("none", "mirrored")
+_JIT_COMPILE = ("true", "false", "auto")
 # Which flags each mode reads, besides --output.
 _FLAGS = {
-    "step": ("model", "batch_size", "precision", "strategy", "devices", "runs"),
+    "step": ("model", "batch_size", "precision", "strategy", "devices", "jit_compile", "runs"),
     "input": ("data_dir", "model", "batch_size", "batches", "runs"),
-    "train": ("data_dir", "model", "batch_size", "precision", "strategy", "devices", "runs"),
+    "train": (
+        "data_dir",
+        "model",
+        "batch_size",
+        "precision",
+        "strategy",
+        "devices",
+        "jit_compile",
+        "runs",
+    ),
     "serve": ("saved_model", "server", "name", "batch_size", "clients", "requests"),
     "plan": (
         "model",
@@ -78,6 +88,8 @@ def _define(flags: absl_flags.FlagValues) -> None:
     )
     define(words, "precision", ["float32"], f"Of {', '.join(_PRECISIONS)}{several} for step")
     define(words, "strategy", ["none"], f"none or mirrored{several} for step")
+    choices = ", ".join(_JIT_COMPILE)
+    define(words, "jit_compile", ["auto"], f"Whether XLA compiles the step: {choices}, on a GPU")
     define(number, "devices", None, "Replicas of mirrored", 1)
     define(number, "runs", 5, "Timed runs of each form", 1)
     define(number, "batches", 16, "Batches of a run", 1)
@@ -133,6 +145,7 @@ def _step(flags):
         precisions=_words(flags, "precision", _PRECISIONS),
         strategies=_words(flags, "strategy", _STRATEGIES),
         devices=flags.devices,
+        jit_compile=_one(_words(flags, "jit_compile", _JIT_COMPILE), "jit_compile"),
         runs=flags.runs,
     )
     result = steps.measure_step(settings)
@@ -165,6 +178,7 @@ def _train(flags):
         precision=_one(_words(flags, "precision", _PRECISIONS), "precision"),
         strategy=_one(_words(flags, "strategy", _STRATEGIES), "strategy"),
         devices=flags.devices,
+        jit_compile=_one(_words(flags, "jit_compile", _JIT_COMPILE), "jit_compile"),
         runs=flags.runs,
         data_dir=flags.data_dir or photos.cached_photos(),
     )

@@ -53,6 +53,13 @@ def _define(flags: absl_flags.FlagValues) -> None:
         flag_values=flags,
     )
     absl_flags.DEFINE_integer("devices", None, "Replicas of mirrored.", flag_values=flags)
+    absl_flags.DEFINE_enum(
+        "jit_compile",
+        "auto",
+        ["auto", "true", "false"],
+        "Whether XLA compiles the forward pass; auto: on a GPU when there are many images.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_string(
         "label_order",
         None,
@@ -85,7 +92,13 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     files = [trained.find_model_file(path) for path in flags.model]
     output = flags.output or _default_output(files, view)
     results = evaluation.evaluate(
-        flags.model, flags.data_dir, view, flags.label_order, strategy, flags.first_label
+        flags.model,
+        flags.data_dir,
+        view,
+        flags.label_order,
+        strategy,
+        flags.first_label,
+        flags.jit_compile,
     )
     atomic.write_json(output, results)
     print(_text(results))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import compilation
 from alexnet_tf.data import evaluation_data, records
 from alexnet_tf.models import trained
 
@@ -66,6 +67,7 @@ def evaluate(
     label_order: str | None = None,
     strategy=None,
     first_label: int | None = None,
+    jit_compile: str = "auto",
 ) -> dict:
     """Scores a network, or several whose predictions are averaged, on a prepared data set.
 
@@ -78,6 +80,8 @@ def evaluate(
         (its run's config.json) are used, and without those the data set's order.
       strategy: a `tf.distribute` strategy, or None for one device.
       first_label: see `records.open_dataset`.
+      jit_compile: whether XLA compiles the forward pass: "true", "false", or "auto", on a GPU when
+        there are enough images.
 
     Returns:
       A dictionary that can be written as JSON.
@@ -97,7 +101,10 @@ def evaluate(
             network = trained.open_model(path)
         order = output_order(network, dataset, label_order)
         seen = dataset.viewed(network.image_size, network.channels)
-        probabilities, labels = split_probabilities(network.model, seen, view, strategy)
+        views = dataset.counts[view.split] * view.crops
+        compiled = compilation.is_worthwhile(jit_compile, strategy, views)
+        step = forward_step(network.model, view.crops, strategy, compiled)
+        probabilities, labels = split_probabilities(network.model, seen, view, strategy, step=step)
         probabilities = probabilities[:, order]
         total = probabilities if total is None else total + probabilities
         files.append(network.path)
@@ -177,7 +184,7 @@ def split_probabilities(
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     spread = strategy.experimental_distribute_dataset(batches.with_options(options))
-    results = (_per_replica(strategy, step(*batch)) for batch in spread)
+    results = (_per_replica(strategy, outputs) for outputs in _one_ahead(map(tuple, spread), step))
     results = _with_progress(results, count, batch_size, view) if progress else results
     probabilities = np.zeros((count, classes))
     labels = np.zeros(count, np.int64)
@@ -344,6 +351,18 @@ def _pictures_per_step(view: View, count: int, strategy) -> int:
 def _per_replica(strategy, outputs) -> list[tuple]:
     parts = [strategy.experimental_local_results(output) for output in outputs]
     return list(zip(*parts, strict=True))
+
+
+def _one_ahead(batches, step):
+    """The step's outputs of each batch, the next one under way while one is looked at."""
+    outputs = None
+    for batch in batches:
+        following = step(*batch)
+        if outputs is not None:
+            yield outputs
+        outputs = following
+    if outputs is not None:
+        yield outputs
 
 
 def _with_progress(results, count: int, batch_size: int, view: View):

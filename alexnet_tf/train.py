@@ -59,10 +59,12 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_bool(
         "deterministic", True, "Only ops that give the same bits each time.", flag_values=flags
     )
-    text(
+    absl_flags.DEFINE_enum(
         "jit_compile",
         "auto",
-        "Whether XLA compiles the step: true, false, or auto (long runs on a GPU).",
+        ["auto", "true", "false"],
+        "Whether XLA compiles the step; auto: in long runs on a GPU.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_bool(
         "debug_numerics", False, "Stop at the first operation with NaN (slow).", flag_values=flags
@@ -95,20 +97,24 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     recipe = _override(RECIPES[name], flags)
     if flags.strategy == "towers":
         recipe = _with_columns(recipe, flags.model)
+        if flags.jit_compile == "true":
+            raise door.UsageError(
+                "--jit_compile=true needs another strategy than towers: XLA compiles for one "
+                "device, and the halves of the network are on two."
+            )
     every = _checkpoint_every(flags.checkpoint_every)
     if flags.debug_numerics and flags.data_service:
         raise door.UsageError("--debug_numerics does not work with --data_service: leave one out.")
 
     import tensorflow as tf
 
-    from alexnet_tf.training import cluster, compilation, debugging, distribution, loop
+    from alexnet_tf.training import cluster, debugging, distribution, loop
     from data_prep import photos
 
     if flags.deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
         strategy = distribution.make_strategy(flags.strategy, flags.devices)
-        compilation.is_worthwhile(flags.jit_compile, strategy, 0)
     except ValueError as error:
         raise door.UsageError(str(error)) from error
     if recipe.batch_size % strategy.num_replicas_in_sync:

@@ -13,14 +13,20 @@ from PIL import Image
 # As in the front doors: see alexnet_tf/door.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Tests compare float32 results; on a GPU TensorFloat-32 would round the factors to 10 bits.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 
 def pytest_configure(config):
-    """Two logical CPUs for the strategies' tests: they must be asked for before anything runs."""
+    """Two logical devices for the strategies' tests: to be asked for before anything runs."""
     import tensorflow as tf
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    parts = {"CPU": tf.config.LogicalDeviceConfiguration()}
+    if len(tf.config.list_physical_devices("GPU")) == 1:
+        parts["GPU"] = tf.config.LogicalDeviceConfiguration(memory_limit=6144)
+    for kind, part in parts.items():
+        device = tf.config.list_physical_devices(kind)[0]
+        tf.config.set_logical_device_configuration(device, [part] * 2)
 
 
 @pytest.fixture(autouse=True, scope="module")

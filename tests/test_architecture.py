@@ -55,6 +55,7 @@ DOORS = {
 SHARED = {
     "alexnet_tf",
     "alexnet_tf.atomic",
+    "alexnet_tf.compilation",
     "alexnet_tf.door",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",

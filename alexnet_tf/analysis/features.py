@@ -42,7 +42,7 @@ def layer_features(
             f"{network.channels}: name the kind of pictures that it was trained on."
         )
     part = keras.Model(network.model.inputs, network.model.get_layer(layer).output)
-    call = tf.function(lambda images: part(images, training=False))
+    call = tf.function(lambda images: part(tf.cast(images, tf.float32), training=False))
     found, labels = [], []
     for images, truths, indices in evaluation_data.evaluation_batches(
         dataset, split, min(64, dataset.counts.get(split, 0) or 1), network.crop_size

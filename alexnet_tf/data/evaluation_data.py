@@ -1,6 +1,6 @@
-"""Batches in which every picture of a split stands exactly once, however many replicas share them.
+"""Batches with every image of a split exactly once, however many replicas share them.
 
-A batch that is short is filled up with black pictures, which carry index -1 and label -1, so that
+A batch that is short is filled up with black images, which carry index -1 and label -1, so that
 all batches have one shape and divide evenly among replicas. Whoever counts leaves those out.
 """
 
@@ -25,10 +25,11 @@ def evaluation_batches(
       crops: 1 (centre) or 10 (see `preprocessing.ten_crop`).
 
     Returns:
-      A data set of (images, labels, indices): images float32
-      (batch_size, crops, crop_size, crop_size, channels), RGB or grey, 0..255; labels int32
-      (batch_size,); indices int64 (batch_size,), the picture's position in the split, or -1 for a
-      filler that is no picture.
+      A data set of (images, labels, indices): images
+      (batch_size, crops, crop_size, crop_size, channels), RGB or grey, 0..255, uint8 where they are
+      cut out of stored ones and float32 where those had to be resized; labels int32 (batch_size,);
+      indices int64 (batch_size,), the image's position in the split, or -1 for a filler that is no
+      image.
 
     Raises:
       ValueError: the split is missing, or an argument is out of range.
@@ -44,7 +45,7 @@ def evaluation_batches(
 
     def to_example(index, serialized):
         encoded, label = records.parse_example(serialized, dataset.keys)
-        picture = stored_picture(encoded, dataset.format)
+        picture = tf.ensure_shape(stored_picture(encoded, dataset.format), dataset.format.shape)
         views = evaluation_views(picture, crop_size, crops, image_size)
         return views, tf.cast(label, tf.int32), index
 
@@ -78,7 +79,10 @@ def stored_picture(encoded: tf.Tensor, record_format: records.RecordFormat) -> t
 
 
 def evaluation_views(picture: tf.Tensor, crop_size: int, crops: int, image_size: int) -> tf.Tensor:
-    """The views of one picture: float32 (crops, crop_size, crop_size, channels), 0..255.
+    """The views of one image: (crops, crop_size, crop_size, channels), 0..255.
+
+    float32; of the image's type where its shape is known to be the square's, so that nothing has to
+    be resized.
 
     Args:
       picture: (height, width, channels) of any size, uint8 or float, 0..255.
@@ -86,6 +90,9 @@ def evaluation_views(picture: tf.Tensor, crop_size: int, crops: int, image_size:
       crops: 1 or 10.
       image_size: the square from which the views are cut, at least `crop_size`.
     """
+    square = picture
+    if tuple(picture.shape[:2]) != (image_size, image_size):
+        square = preprocessing.central_square(picture, image_size)
     if crops == 1:
-        return preprocessing.evaluation_crop(picture, crop_size, image_size)[tf.newaxis]
-    return preprocessing.ten_crop(preprocessing.central_square(picture, image_size), crop_size)
+        return preprocessing.central_crop(square, crop_size)[tf.newaxis]
+    return preprocessing.ten_crop(square, crop_size)

@@ -80,5 +80,5 @@ def _pictures(dataset, split: str, count: int, size: int):
             if seen == count or index < 0:
                 return
             small = image if size == stored else shrink(image)
-            yield tf.cast(tf.round(small), tf.uint8).numpy(), int(label)
+            yield tf.cast(tf.round(tf.cast(small, tf.float32)), tf.uint8).numpy(), int(label)
             seen += 1

@@ -235,7 +235,7 @@ def _sample(dataset) -> tuple[np.ndarray, np.ndarray]:
     wanted = min(_SAMPLE, dataset.counts["train"])
     for views, truths, indices in evaluation_data.evaluation_batches(dataset, "train", 250, SIZE):
         real = indices.numpy() >= 0
-        images.append(views[:, 0].numpy()[real])
+        images.append(views[:, 0].numpy()[real].astype(np.float32))
         labels.append(truths.numpy()[real])
         if sum(map(len, labels)) >= wanted:
             break

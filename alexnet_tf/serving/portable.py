@@ -53,7 +53,7 @@ def sample_crops(network: trained.TrainedModel, data_dir: str | None, split: str
                 f"{network.channels}: name the data that it was trained on."
             )
         images, _, _ = next(iter(batches))
-        return images[:, 0].numpy()
+        return images[:, 0].numpy().astype(np.float32)
     import skimage.data
 
     photographs = [getattr(skimage.data, name)()[..., :3] for name in _PHOTOGRAPHS]

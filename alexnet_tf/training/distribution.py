@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import tensorflow as tf
 
@@ -48,7 +50,8 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
         CPU is split into logical devices. "multi_worker": one process per worker, told of each
         other by the environment variable TF_CONFIG. "towers": half of the network on each of two
         GPUs or logical CPUs.
-      devices: replicas of "mirrored". None takes all GPUs, or 2 logical CPUs.
+      devices: replicas of "mirrored". None takes all GPUs, or 2 logical CPUs. More than one splits
+        a single GPU, also of "towers".
 
     Raises:
       ValueError: no such strategy, more devices than there are, or no TF_CONFIG.
@@ -68,11 +71,17 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
         return _multi_worker()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        cpus = _logical_cpus(2 if devices is None else devices)
+        cpus = _logical_devices("CPU", 2 if devices is None else devices)
         # The default packs all gradients into one buffer and back, twice 240 MB for AlexNet, which
         # pays over a wire but not within one memory.
         return tf.distribute.MirroredStrategy(
             cpus, cross_device_ops=tf.distribute.ReductionToOneDevice()
+        )
+    if len(gpus) == 1 and (devices or 1) > 1:
+        # NVIDIA's collectives want a card for each replica.
+        return tf.distribute.MirroredStrategy(
+            _logical_devices("GPU", devices),
+            cross_device_ops=tf.distribute.ReductionToOneDevice(),
         )
     if devices is not None and not 1 <= devices <= len(gpus):
         raise ValueError(
@@ -83,43 +92,58 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
     return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(devices or len(logical))])
 
 
-def uses_gpu(strategy: tf.distribute.Strategy) -> bool:
-    """Whether the strategy's replicas are GPUs."""
-    if not tf.distribute.has_strategy() and strategy is tf.distribute.get_strategy():
-        return False  # the default strategy: `make_strategy` gives another one where there are GPUs
-    return any("GPU" in device for device in strategy.extended.worker_devices)
-
-
 def _two_devices(devices: int | None) -> tuple[str, str]:
     if devices not in (None, 2):
         raise ValueError(f"--strategy=towers has 2 devices, not --devices={devices}: leave it out.")
-    if not tf.config.list_physical_devices("GPU"):
-        first, second = _logical_cpus(2)
-        return first, second
-    gpus = len(tf.config.list_logical_devices("GPU"))
-    if gpus < 2:
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) > 1:
+        return ("GPU:0", "GPU:1")
+    if gpus and devices is None and len(tf.config.list_logical_devices("GPU")) < 2:
         raise ValueError(
-            "--strategy=towers needs two GPUs and found one: use --strategy=none, or hide the GPU "
-            "(CUDA_VISIBLE_DEVICES=-1) to see it run on two parts of the CPU."
+            "--strategy=towers needs two GPUs and found one: add --devices=2 to split it, or use "
+            "--strategy=none."
         )
-    return ("GPU:0", "GPU:1")
+    first, second = _logical_devices("GPU" if gpus else "CPU", 2)
+    return first, second
 
 
-def _logical_cpus(count: int) -> list[str]:
+def _logical_devices(kind: str, count: int) -> list[str]:
+    """The first processor or GPU in `count` parts; a GPU's share what memory is free."""
     if count < 1:
         raise ValueError(f"--devices={count}: expected 1 or more.")
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    wanted = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
-    configured = tf.config.get_logical_device_configuration(cpu)
+    physical = tf.config.list_physical_devices(kind)[0]
+    configured = tf.config.get_logical_device_configuration(physical)
     if configured is None or len(configured) < count:
+        each = _free_megabytes() // count if kind == "GPU" else None
+        part = tf.config.LogicalDeviceConfiguration(memory_limit=each)
         try:
-            tf.config.set_logical_device_configuration(cpu, wanted)
+            tf.config.set_logical_device_configuration(physical, [part] * count)
         except RuntimeError as error:
             raise ValueError(
-                f"The CPU can no longer be split into {count} devices, because TensorFlow has "
+                f"The {kind} can no longer be split into {count} devices, because TensorFlow has "
                 "already started: make the strategy first, or restart the notebook's kernel."
             ) from error
-    return [f"CPU:{i}" for i in range(count)]
+        if kind == "GPU":
+            print(
+                f"note: one GPU is split into {count} logical ones with {each:,} MB each, to try "
+                "several; it is no faster than one.",
+                file=sys.stderr,
+            )
+    return [f"{kind}:{i}" for i in range(count)]
+
+
+def _free_megabytes() -> int:
+    """Of the first GPU that this process sees, less a tenth for CUDA's own needs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    query = ["--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={visible}"]
+    try:
+        run = subprocess.run(["nvidia-smi", *query], capture_output=True, text=True, check=True)
+        return int(run.stdout.split()[0]) * 9 // 10
+    except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"To split a GPU, its free memory must be known, but nvidia-smi does not tell it "
+            f"({error}): leave --devices out."
+        ) from error
 
 
 def _multi_worker() -> tf.distribute.Strategy:

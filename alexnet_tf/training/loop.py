@@ -14,17 +14,16 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from alexnet_tf import atomic
+from alexnet_tf import atomic, compilation
 from alexnet_tf.data import identity
 from alexnet_tf.data.augmentation import Augmentation
-from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_batches
+from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_stages
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
 from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.training import (
     class_weights,
     cluster,
-    compilation,
     feeding,
     finetuning,
     reports,
@@ -187,6 +186,13 @@ class _Trainer:
         self.jit_compile = not run.debug_numerics and compilation.is_worthwhile(
             run.jit_compile, strategy, images
         )
+        if isinstance(strategy, TwoTowers):
+            if run.jit_compile == "true":
+                raise ValueError(
+                    "jit_compile=true needs another strategy than towers: XLA compiles for one "
+                    "device, and the halves of the network are on two."
+                )
+            self.jit_compile = False
         self.run = dataclasses.replace(self.run, jit_compile=str(self.jit_compile).lower())
         self.train_steps = self._train_steps()
         asked = [CheckNumerics(), *callbacks] if run.debug_numerics else list(callbacks)
@@ -199,8 +205,7 @@ class _Trainer:
         self.validation = Validation(self.model, dataset, recipe, strategy, self.jit_compile)
 
     def _train_steps(self) -> Steps:
-        augment = self.augmentation.apply if self.run.debug_numerics else self.augmentation.compiled
-        arguments = {"augment": augment, "class_weights": self.class_weights}
+        arguments = {"augment": self._augment(), "class_weights": self.class_weights}
         if isinstance(self.strategy, TwoTowers):
             variant = find_variant(self.run.recipe.model)
             return Towers(self.strategy, variant, self.model, self.optimizer, **arguments)
@@ -213,11 +218,16 @@ class _Trainer:
             **arguments,
         )
 
+    def _augment(self):
+        # What XLA compiled cannot be checked from inside.
+        return self.augmentation.apply if self.run.debug_numerics else self.augmentation.compiled
+
     def _first_images(self, count: int):
         """Some augmented images of the run, to look at."""
         schedule = Schedule(min(count, self.run.recipe.batch_size), epochs=1, seed=self.run.seed)
-        few = training_batches(self.dataset, self.augmentation, schedule, shuffle_buffer=count)
-        return next(iter(few))[0]
+        stages = training_stages(self.dataset, self.augmentation, schedule, shuffle_buffer=count)
+        images, _, draws = next(iter(stages["decode"]))
+        return self._augment()(images, draws)
 
     def _augmentation(self) -> Augmentation:
         recipe = self.run.recipe

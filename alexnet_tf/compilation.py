@@ -1,8 +1,6 @@
-"""Whether XLA compiles a run's step: `--jit_compile=auto|true|false`."""
+"""Whether XLA compiles a network's step: `--jit_compile=auto|true|false`."""
 
 import tensorflow as tf
-
-from alexnet_tf.training.distribution import TwoTowers, uses_gpu
 
 CHOICES = ("auto", "true", "false")
 # Images after which compiling has paid on a GPU. One H200 trained 22,790 images/s compiled and
@@ -17,21 +15,20 @@ def is_worthwhile(wanted: str, strategy: tf.distribute.Strategy, images: int) ->
     Args:
       wanted: one of CHOICES. "auto" compiles on a GPU when there are enough images; on processors
         XLA's convolutions are slower than TensorFlow's.
-      strategy: the run's.
+      strategy: whose devices do the work.
       images: that are trained on, or seen, in the whole run.
 
     Raises:
-      ValueError: `wanted` is none of CHOICES, or "true" under towers.
+      ValueError: `wanted` is none of CHOICES.
     """
     if wanted not in CHOICES:
         raise ValueError(f"jit_compile is {wanted!r}: expected one of {', '.join(CHOICES)}.")
-    if isinstance(strategy, TwoTowers):
-        if wanted == "true":
-            raise ValueError(
-                "jit_compile=true needs another strategy than towers: XLA compiles for one device, "
-                "and the halves of the network are on two."
-            )
-        return False
     if wanted == "auto":
-        return images >= _WORTHWHILE and uses_gpu(strategy)
+        return images >= _WORTHWHILE and _uses_gpu(strategy)
     return wanted == "true"
+
+
+def _uses_gpu(strategy) -> bool:
+    if not tf.distribute.has_strategy() and strategy is tf.distribute.get_strategy():
+        return bool(tf.config.list_logical_devices("GPU"))  # the default strategy
+    return any("GPU" in device for device in strategy.extended.worker_devices)

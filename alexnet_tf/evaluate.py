@@ -83,7 +83,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     strategy = distribution.make_strategy(flags.strategy, flags.devices)
     view = evaluation.View(flags.split, int(flags.crops), flags.batch_size)
     files = [trained.find_model_file(path) for path in flags.model]
-    output = flags.output or _default_output(files, view)
+    output = door.local("output", flags.output or _default_output(files, view))
     results = evaluation.evaluate(
         flags.model, flags.data_dir, view, flags.label_order, strategy, flags.first_label
     )

@@ -31,13 +31,23 @@ def test_when_a_checkpoint_is_due(monkeypatch):
 
 def test_a_data_service_that_nobody_runs_is_one_sentence(photo_records, tmp_path, capsys):
     common = [f"--data_dir={photo_records}", f"--workdir={tmp_path}", "--nodeterministic"]
-    network = ["--recipe=quickstart", "--model=cifarnet", "--batch_size=8"]
+    network = ["--recipe=quickstart", "--model=cifarnet", "--batch_size=8", "--crop_size=24"]
     for address, message in (
         ("localhost:5000", "expected grpc://HOST:PORT"),
         ("grpc://localhost:1", "No tf.data service dispatcher answers at grpc://localhost:1"),
     ):
         assert train.main([*common, *network, f"--data_service={address}"]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_crop_that_shows_next_to_nothing_is_refused(photo_records, tmp_path, capsys):
+    flags = [f"--data_dir={photo_records}", f"--workdir={tmp_path}", "--nodeterministic"]
+    for recipe, size, better in (("cifarnet", 24, 32), ("lenet5", 32, 32)):
+        assert train.main([f"--recipe={recipe}", *flags]) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f"takes {size} pixels, and the images of {photo_records} have 256" in said
+        assert f"--image_size={better} " in said and f"--crop_size={size}" in said
+        assert not (tmp_path / "config.json").exists()
 
 
 def test_a_shard_that_is_cut_off_is_one_sentence(small_photo_records, tmp_path, capsys):

@@ -74,6 +74,20 @@ def run(
         return 130
 
 
+def local(flag: str, path: str) -> str:
+    """The path, unless it is remote, as gs://bucket/run, where nothing can be renamed or locked.
+
+    Raises:
+      UsageError: it is remote.
+    """
+    if "://" in path:
+        raise UsageError(
+            f"--{flag}={path}: expected a path of this machine. Name a local one and copy what is "
+            "written there, or mount the remote one."
+        )
+    return path
+
+
 def quiet_tensorflow() -> None:
     """Keeps TensorFlow's own log lines off standard error, unless TF_CPP_MIN_LOG_LEVEL is set.
 

@@ -67,6 +67,14 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "for models whose order differs.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_enum(
+        "outputs",
+        "all",
+        ["all", "restricted"],
+        "Where the model has more classes than the data: all of its outputs may be the answer, or "
+        "those of the data's classes only.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_string(
         "output",
         None,
@@ -90,7 +98,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     strategy = distribution.make_strategy(flags.strategy, flags.devices)
     view = evaluation.View(flags.split, int(flags.crops), flags.batch_size)
     files = [trained.find_model_file(path) for path in flags.model]
-    output = flags.output or _default_output(files, view)
+    output = door.local("output", flags.output or _default_output(files, view))
     results = evaluation.evaluate(
         flags.model,
         flags.data_dir,
@@ -99,6 +107,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         strategy,
         flags.first_label,
         flags.jit_compile,
+        flags.outputs,
     )
     atomic.write_json(output, results)
     print(_text(results))
@@ -125,7 +134,7 @@ def _text(results: dict) -> str:
     crops = "ten crops" if results["crops"] == 10 else "centre crop"
     lines = [
         f"{who} on {results['count']} {results['split']} pictures of {results['data_dir']} "
-        f"({results['classes']} classes, {crops})"
+        f"({results['classes']} classes, {crops}{_outputs(results)})"
     ]
     for name in ("top1", "top5"):
         low, high = results[f"{name}_error_interval_95"]
@@ -144,6 +153,15 @@ def _text(results: dict) -> str:
             for row in results["most_confused"][:5]
         ]
     return "\n".join(lines)
+
+
+def _outputs(results: dict) -> str:
+    """Over which outputs the errors are, where that needs saying."""
+    if results["outputs"] == "restricted":
+        return ", over the outputs of these classes only"
+    if results["output_classes"] > results["classes"]:
+        return f", over all {results['output_classes']} outputs"
+    return ""
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import compilation
-from alexnet_tf.data import evaluation_data, records
+from alexnet_tf.data import class_names, evaluation_data, records
 from alexnet_tf.models import trained
 
+OUTPUTS = ("all", "restricted")
 # Two-sided 95 % of the normal distribution.
 _Z_95 = 1.959963984540054
 
@@ -68,6 +69,7 @@ def evaluate(
     strategy=None,
     first_label: int | None = None,
     jit_compile: str = "auto",
+    outputs: str = "all",
 ) -> dict:
     """Scores a network, or several whose predictions are averaged, on a prepared data set.
 
@@ -82,6 +84,9 @@ def evaluate(
       first_label: see `records.open_dataset`.
       jit_compile: whether XLA compiles the forward pass: "true", "false", or "auto", on a GPU when
         there are enough images.
+      outputs: where the networks have more classes than the data set: "all" lets each output be an
+        answer, so that a class that the data set lacks is a wrong one; "restricted" looks at the
+        data set's classes only, whose probabilities are made to sum to 1.
 
     Returns:
       A dictionary that can be written as JSON.
@@ -93,52 +98,38 @@ def evaluate(
     dataset = records.open_dataset(data_dir, first_label)
     dataset.require_split(view.split)
     strategy = strategy or tf.distribute.get_strategy()
+    if outputs not in OUTPUTS:
+        raise ValueError(f"outputs is {outputs!r}: expected one of {', '.join(OUTPUTS)}.")
     total: Any = None  # float64 (pictures, classes), as soon as one network has answered
     labels: Any = None
     files = []
+    others: tuple[str, ...] = ()  # classes of the networks that the data set does not have
     for path in models:
         with strategy.scope():
             network = trained.open_model(path)
-        order = output_order(network, dataset, label_order)
+        names = network.class_names
+        if label_order is not None:
+            names = trained.read_labels(label_order, network.classes)
+        own = class_names.outputs_of(network.path, network.classes, names, dataset)
+        order = own.order(dataset)
+        if outputs == "all":
+            rest = own.others(order, others if files else None)
+            order, others = [*order, *rest], tuple(own.names[place] for place in rest)
         seen = dataset.viewed(network.image_size, network.channels)
         views = dataset.counts[view.split] * view.crops
         compiled = compilation.is_worthwhile(jit_compile, strategy, views)
         step = forward_step(network.model, view.crops, strategy, compiled)
         probabilities, labels = split_probabilities(network.model, seen, view, strategy, step=step)
         probabilities = probabilities[:, order]
+        if network.classes > len(order):
+            # One that is 0 for all of the data set's classes says nothing about them.
+            sums = np.maximum(probabilities.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+            probabilities = probabilities / sums
         total = probabilities if total is None else total + probabilities
         files.append(network.path)
     result = score(total / len(files), labels)
-    return report(result, dataset, view, files)
-
-
-def output_order(
-    network: trained.TrainedModel, dataset: records.PreparedDataset, label_order: str | None = None
-) -> np.ndarray:
-    """For each class of the data set, the network's output that means it; int (classes,).
-
-    Raises:
-      ValueError: the two do not have the same classes.
-    """
-    if network.classes != dataset.classes:
-        raise ValueError(
-            f"{network.path} knows {network.classes} classes, but {dataset.path} has "
-            f"{dataset.classes}: evaluate it on the data it was trained for."
-        )
-    names = network.class_names
-    if label_order is not None:
-        names = trained.read_labels(label_order, network.classes)
-    if names is None:
-        return np.arange(dataset.classes)
-    missing = sorted(set(dataset.synsets) - set(names))
-    if missing:
-        raise ValueError(
-            f"{network.path} does not know {len(missing)} of the classes of {dataset.path} "
-            f"({missing[0]!r} is one): evaluate it on the data it was trained for, or name its "
-            "outputs in a file for --label_order."
-        )
-    position = {name: index for index, name in enumerate(names)}
-    return np.array([position[synset] for synset in dataset.synsets])
+    found = report(result, (*dataset.synsets, *others), dataset, view, files)
+    return {**found, "outputs": outputs, "output_classes": dataset.classes + len(others)}
 
 
 def split_probabilities(
@@ -285,7 +276,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
         top5_error=float(wrong5.mean()),
         top5_interval=wilson_interval(int(wrong5.sum()), count),
         # The smallest positive double keeps a probability that underflowed to 0 finite.
-        loss=float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()),
+        loss=float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()) + 0.0,  # no -0
         class_counts=class_counts,
         class_errors=class_errors,
         confusions=[
@@ -306,17 +297,24 @@ def wilson_interval(successes: int, count: int, z: float = _Z_95) -> tuple[float
 
 
 def report(
-    result: Score, dataset: records.PreparedDataset, view: View, files: Iterable[str]
+    result: Score,
+    names: Sequence[str],
+    dataset: records.PreparedDataset,
+    view: View,
+    files: Iterable[str],
 ) -> dict:
-    """A score with its circumstances, as a JSON-ready dictionary; errors are fractions."""
-    names = dataset.synsets
+    """A score with its circumstances, as a JSON-ready dictionary; errors are fractions.
+
+    Args:
+      names: what the columns of the scored probabilities mean.
+    """
     return {
         "models": list(files),
         "data_dir": dataset.path,
         "split": view.split,
         "crops": view.crops,
         "count": result.count,
-        "classes": len(names),
+        "classes": dataset.classes,
         "top1_error": result.top1_error,
         "top1_error_interval_95": list(result.top1_interval),
         "top5_error": result.top5_error,

@@ -66,7 +66,9 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
 
     data_dir = flags.data_dir or photos.cached_photos()
     names = list(EXPERIMENTS) if args[0] == "all" else args
-    workdir = flags.workdir or os.path.join("runs", f"reproduce-{flags.scale}")
+    workdir = door.local(
+        "workdir", flags.workdir or os.path.join("runs", f"reproduce-{flags.scale}")
+    )
     try:
         runner.reproduce(names, data_dir, workdir, flags.scale, seeds)
     except loop.Interrupted as stop:

@@ -103,6 +103,9 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
                 "device, and the halves of the network are on two."
             )
     every = _checkpoint_every(flags.checkpoint_every)
+    if not 0 <= flags.seed < 2**32:
+        raise door.UsageError(f"--seed={flags.seed}: expected a number from 0 to {2**32 - 1}.")
+    workdir = door.local("workdir", flags.workdir or os.path.join("runs", name))
     if flags.debug_numerics and flags.data_service:
         raise door.UsageError("--debug_numerics does not work with --data_service: leave one out.")
 
@@ -126,7 +129,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     run = loop.Run(
         recipe=recipe,
         data_dir=flags.data_dir or photos.cached_photos(),
-        workdir=flags.workdir or os.path.join("runs", name),
+        workdir=workdir,
         seed=flags.seed,
         first_label=flags.first_label,
         checkpoint_every=loop.CheckpointEvery(*every),

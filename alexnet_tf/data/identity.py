@@ -81,20 +81,29 @@ def class_counts(dataset: records.PreparedDataset, split: str = "train") -> np.n
     dataset.require_split(split)
     files, lengths = dataset.shards[split], dataset.shard_counts.get(split, ())
     if "://" not in dataset.path and len(files) == len(lengths):
-        labels = [
-            record_places.locate(file, length, dataset.keys)[1]
-            for file, length in zip(files, lengths, strict=True)
-        ]
+        try:
+            labels = [
+                record_places.locate(file, length, dataset.keys)[1]
+                for file, length in zip(files, lengths, strict=True)
+            ]
+        except ValueError as error:
+            raise _damaged(dataset, split, error) from error
     else:
         batches = tf.data.TFRecordDataset(list(files), num_parallel_reads=4).batch(256)
         parsed = batches.map(lambda batch: records.parse_example(batch, dataset.keys)[1])
         try:
             labels = list(parsed.as_numpy_iterator())
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-            raise ValueError(
-                f"A record of {dataset.path} ({split}) is damaged: get or prepare the data again."
-            ) from error
+            raise _damaged(dataset, split, error) from error
     every = np.concatenate(labels)
     for label in (every.min(), every.max()):
         dataset.class_name(int(label))  # raises for one that means no class
     return np.bincount(every, minlength=dataset.classes)
+
+
+def _damaged(dataset, split: str, error: Exception) -> ValueError:
+    said = str(getattr(error, "message", error)).splitlines()[0].rstrip(".")
+    return ValueError(
+        f"The {split} images of {dataset.path} cannot be counted ({said}): run "
+        f"`python -m data_prep.verify --data_dir={dataset.path}`, or get the data again."
+    )

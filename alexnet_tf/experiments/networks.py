@@ -14,19 +14,28 @@ from alexnet_tf.training import loop, recipes
 def without(variant: spec.Variant, layer: str) -> spec.Variant:
     """The variant without a convolution and its ReLU ("conv3": conv3 and relu3).
 
+    Where that convolution is the one that reads all columns, the next one does in its place:
+    otherwise the columns would meet later too, and two things would be measured at once.
+
     Raises:
       ValueError: it has no such layer.
     """
     gone = {layer, layer.replace("conv", "relu")}
-    features = tuple(entry for entry in variant.features if entry.name not in gone)
+    features = [entry for entry in variant.features if entry.name not in gone]
     if len(variant.features) - len(features) != 2:
         have = ", ".join(e.name for e in variant.features if isinstance(e, spec.Conv))
         raise ValueError(f"{variant.name} has no layer {layer!r} to remove: it has {have}.")
+    removed = next(entry for entry in variant.features if entry.name == layer)
+    if removed.groups == 1:
+        behind = [entry.name for entry in variant.features].index(layer)
+        later = range(behind, len(features))
+        reader = next(i for i in later if isinstance(features[i], spec.Conv))
+        features[reader] = dataclasses.replace(features[reader], groups=1)
     return dataclasses.replace(
         variant,
         name=f"{variant.name}_no_{layer}",
         summary=f"{variant.summary}, without {layer}",
-        features=features,
+        features=tuple(features),
     )
 
 

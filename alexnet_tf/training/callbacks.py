@@ -105,6 +105,9 @@ class ExactResume(keras.callbacks.Callback):
     Stopped inside an epoch (with `every_steps`), finish that epoch first with
     `steps_per_epoch=steps - done % steps`, then go on with whole epochs.
 
+    The step is the number of batches seen. The optimiser's own count would be less where loss
+    scaling skipped an update.
+
     Args:
       directory: of the checkpoints.
       every_steps: save inside an epoch too, every so many steps; 0 saves at its end only.
@@ -115,6 +118,7 @@ class ExactResume(keras.callbacks.Callback):
         self.directory = directory
         self.every_steps = every_steps
         self.progress = Progress()
+        self._epochs_first_step = 0
         self._checkpoints: Any = None  # from restore on
 
     def restore(self, model: keras.Model) -> int:
@@ -142,19 +146,18 @@ class ExactResume(keras.callbacks.Callback):
                 "model.fit, and give the pipeline the step that it returns."
             )
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epochs_first_step = self.progress.step
+
     def on_train_batch_end(self, batch, logs=None):
-        if self.every_steps and self._step() % self.every_steps == 0:
-            self._save()
+        before = self.progress.step
+        self.progress.step = self._epochs_first_step + batch + 1
+        # Keras may run several steps per call, and call once for all of them.
+        if self.every_steps and before // self.every_steps < self.progress.step // self.every_steps:
+            self._checkpoints.save(self.progress)
 
     def on_epoch_end(self, epoch, logs=None):
         self.progress.history.append({"epoch": epoch + 1, **(logs or {})})
-        self._save()
-
-    def _step(self) -> int:
-        return _steps_done(inner_optimizer(self.model.optimizer))
-
-    def _save(self):
-        self.progress.step = self._step()
         self._checkpoints.save(self.progress)
 
 

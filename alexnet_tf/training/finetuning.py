@@ -12,6 +12,9 @@ from alexnet_tf.models.trained import TrainedModel, open_model
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import training_mean
 
+# How many times a crop goes into an image's side; the published recipes have 1.3 at most.
+_LARGEST_SHRINKING = 3
+
 
 def open_source(recipe: Recipe) -> TrainedModel | None:
     """The network that the recipe starts from, or None when it starts anew.
@@ -31,10 +34,24 @@ def as_network_sees(recipe: Recipe, dataset: PreparedDataset) -> PreparedDataset
 def with_crop_size(
     recipe: Recipe, dataset: PreparedDataset, source: TrainedModel | None = None
 ) -> Recipe:
-    """The recipe with the network's input size as a number."""
+    """The recipe with the network's input size as a number.
+
+    Raises:
+      ValueError: nobody asked for crops of this size, and they would show next to nothing.
+    """
     if recipe.crop_size is not None:
         return recipe
-    size = source.crop_size if source else crop_size(recipe.model, dataset.format.image_size)
+    stored = dataset.format.image_size
+    size = source.crop_size if source else crop_size(recipe.model, stored)
+    if stored > _LARGEST_SHRINKING * size:
+        share = (size / stored) ** 2
+        better = size if find_variant(recipe.model).enlarges else round(size * 4 / 3)
+        raise ValueError(
+            f"{recipe.model} takes {size} pixels, and the images of {dataset.path} have {stored}: "
+            f"a crop would show {share:.1%} of each. Prepare the data with --image_size={better} "
+            "(others' images: give train that flag), or ask for such crops with "
+            f"--crop_size={size}."
+        )
     return dataclasses.replace(recipe, crop_size=size)
 
 

@@ -135,7 +135,7 @@ def _train(run: Run, strategy, callbacks) -> dict:
         progress = trainer.resume()
         if trainer.is_chief:
             with results_written(run.workdir):
-                reports.write_config(trainer.run, dataset, strategy)
+                trainer.write_config()
         with stop_requests() as stop:
             trainer.run_epochs(progress, stop)
         return trainer.finish(progress)
@@ -441,6 +441,9 @@ class _Trainer:
                 reports.write_metrics(self.run.workdir, progress.history)
         self.callbacks.on_epoch_end(epoch, row)
 
+    def write_config(self) -> None:
+        reports.write_config(self.run, self.dataset, self.strategy, self.class_weights)
+
     def finish(self, progress: Progress) -> dict:
         """Writes the final network and results.json."""
         results = {"steps": progress.step, "epochs": len(progress.history), **progress.history[-1]}
@@ -448,8 +451,7 @@ class _Trainer:
             with results_written(self.run.workdir):
                 reports.write_metrics(self.run.workdir, progress.history)
                 reports.write_model(self.run.workdir, self.model)
-                # Once more: the workdir may have been removed since the start.
-                reports.write_config(self.run, self.dataset, self.strategy)
+                self.write_config()  # again: the workdir may have been removed since the start
                 atomic.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results
 

@@ -140,7 +140,14 @@ class SharedLossScale(keras.optimizers.LossScaleOptimizer):
 
     Keras looks at the first replica's gradients only, before they are summed: an overflow in
     another one would reach the weights, or, between processes, leave one waiting for the other.
+
+    A skipped step counts in `iterations` (Keras leaves it out), so that schedules follow the place
+    in the data and not the number of updates: the rates of a recipe are those of its epochs.
     """
+
+    def _stateful_handle_non_finite_grads(self):
+        super()._stateful_handle_non_finite_grads()
+        self.inner_optimizer.iterations.assign_add(1)
 
     def check_finite(self, grads):
         finite = super().check_finite(grads)

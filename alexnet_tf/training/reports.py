@@ -60,8 +60,11 @@ def write_model(workdir: str, model: keras.Model) -> None:
         model.save(aside)
 
 
-def write_config(run, dataset, strategy) -> None:
+def write_config(run, dataset, strategy, class_weights=None) -> None:
     """config.json: everything needed to repeat the run."""
+    weights = None
+    if class_weights is not None:
+        weights = dict(zip(dataset.synsets, map(float, class_weights), strict=True))
     content = {
         "recipe": dataclasses.asdict(run.recipe),
         "seed": run.seed,
@@ -69,6 +72,7 @@ def write_config(run, dataset, strategy) -> None:
         "class_names": list(dataset.synsets),
         "image_size": dataset.format.image_size,
         "counts": dataset.counts,
+        "class_weights": weights,
         "strategy": type(strategy).__name__,
         "replicas": strategy.num_replicas_in_sync,
         "jit_compile": run.jit_compile == "true",

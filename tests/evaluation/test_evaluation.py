@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from alexnet_tf import evaluate as evaluate_door
 from alexnet_tf import evaluation
-from alexnet_tf.data import records
+from alexnet_tf.data import class_names, imagenet, records
 
 SIZE, CROP, CLASSES = 64, 56, 7
 
@@ -211,6 +212,96 @@ def test_a_model_in_another_label_order_is_mapped_by_name(make_dataset, tmp_path
     assert by_config["loss"] == pytest.approx(wanted["loss"], abs=1e-6)
 
 
+def _saved(directory, network, names):
+    directory.mkdir()
+    network.save(directory / "model.keras")
+    (directory / "config.json").write_text(json.dumps({"class_names": list(names)}))
+    return str(directory)
+
+
+def _probabilities(network, path):
+    view = evaluation.View()
+    return evaluation.split_probabilities(network, records.open_dataset(path), view)
+
+
+def test_more_outputs_than_the_data_has_classes(make_dataset, tmp_path):
+    """Seven classes of the data among eleven outputs, in another order."""
+    path, _, _ = make_dataset(14, SIZE)
+    network = colour_network(classes=11)
+    order = np.array([10, 2, 7, 0, 4, 9, 5])  # of the data's classes
+    names = [f"other{n}" for n in range(11)]
+    for label, place in enumerate(order):
+        names[place] = f"n{label:08d}"
+    model = _saved(tmp_path / "run", network, names)
+    probabilities, labels = _probabilities(network, path)
+    truth = probabilities[np.arange(14), order[labels]]
+
+    found = evaluation.evaluate([model], path, evaluation.View())
+    better = (probabilities > truth[:, None]).sum(axis=1)
+    assert found["top1_error"] == (better > 0).mean()
+    assert found["top5_error"] == (better >= 5).mean()
+    assert found["loss"] == pytest.approx(-np.log(truth).mean())
+    assert (found["outputs"], found["output_classes"], found["classes"]) == ("all", 11, 7)
+    assert {row["true"] for row in found["most_confused"]} <= {f"n{n:08d}" for n in range(7)}
+    wrong = {row["predicted"] for row in found["most_confused"]}
+    assert wrong <= set(names)
+
+    few = evaluation.evaluate([model], path, evaluation.View(), outputs="restricted")
+    own = probabilities[:, order] / probabilities[:, order].sum(axis=1, keepdims=True)
+    rows = np.arange(14)
+    assert few["top1_error"] == (own.argmax(axis=1) != labels).mean()
+    assert few["loss"] == pytest.approx(-np.log(own[rows, labels]).mean())
+    assert (few["outputs"], few["output_classes"]) == ("restricted", 7)
+
+    # Another network whose outputs are the same classes in a third order.
+    shuffled = np.random.default_rng(0).permutation(11)
+    kernel, bias = network.get_weights()
+    twin = colour_network(classes=11)
+    twin.set_weights([kernel[:, shuffled], bias[shuffled]])
+    second = _saved(tmp_path / "twin", twin, [names[place] for place in shuffled])
+    both = evaluation.evaluate([model, second], path, evaluation.View())
+    assert both["loss"] == pytest.approx(found["loss"], abs=1e-6)
+    assert both["top1_error"] == found["top1_error"]
+    strange = _saved(tmp_path / "strange", twin, [*names[:-1], "n00000099"])
+    with pytest.raises(ValueError, match=r"does not know 1 of the 7 classes .*n00000000"):
+        evaluation.evaluate([strange], path, evaluation.View())
+    third = [name.replace("other", "further") for name in names]
+    further = _saved(tmp_path / "further", twin, third)
+    with pytest.raises(ValueError, match="use --outputs=restricted"):
+        evaluation.evaluate([model, further], path, evaluation.View())
+    evaluation.evaluate([model, further], path, evaluation.View(), outputs="restricted")
+
+
+def test_ten_classes_of_imagenet_are_found_among_a_thousand(make_dataset, tmp_path, capsys):
+    """By synset where the network has no names, and by word where it has words."""
+    path, _, _ = make_dataset(4, SIZE, classes=2)
+    synsets, words = imagenet.class_synsets(), imagenet.class_names()
+    places = [482, 0]  # cassette player, tench
+    features = pathlib.Path(path) / "label.labels.txt"
+    assert features.read_text().split() == ["n00000000", "n00000001"]
+    features.write_text("\n".join(synsets[place] for place in places))
+    network = colour_network(classes=1000)
+    bare = tmp_path / "bare.keras"
+    network.save(bare)
+    probabilities, labels = _probabilities(network, path)
+    truth = probabilities[np.arange(4), np.array(places)[labels]]
+    worded = _saved(tmp_path / "worded", network, [word.replace("_", " ") for word in words])
+    for model in (str(bare), worded):
+        found = evaluation.evaluate([model], path, evaluation.View())
+        assert found["loss"] == pytest.approx(-np.log(truth).mean())
+    code, out, _ = door(capsys, f"--model={bare}", f"--data_dir={path}")
+    assert code == 0 and "over all 1000 outputs" in "".join(out)
+    flags = [f"--model={bare}", f"--data_dir={path}", "--outputs=restricted"]
+    code, out, _ = door(capsys, *flags)
+    assert code == 0 and "over the outputs of these classes only" in "".join(out)
+
+
+def test_words_that_mean_two_classes_are_not_guessed():
+    synsets = imagenet.class_synsets()
+    assert class_names.positions(["tench", "Cassette player", "crane"], synsets) == [0, 482, None]
+    assert class_names.positions(["a", "b"], ["b", "a", "b"]) == [1, None]
+
+
 def test_a_shard_that_lost_its_tail_is_not_evaluated_as_if_whole(make_dataset):
     path, _, _ = make_dataset(10, SIZE)
     shard = os.path.join(path, "imagenet-validation.tfrecord-00001-of-00002")
@@ -345,7 +436,7 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         ([f"--model={tmp_path}/none.keras", data], 1, "no model"),
         ([f"--model={empty}", data], 1, "holds no model.keras"),
         ([f"--model={text}", data], 1, "text.keras"),
-        ([f"--model={few}", data], 1, "knows 3 classes, but"),
+        ([f"--model={few}", data], 1, "has 3 outputs without names, but"),
         ([f"--model={grey}", data], 1, "1 channel"),
         ([f"--model={good}", f"--data_dir={empty}"], 1, "no prepared data set"),
         ([f"--model={good}", data, "--split=test"], 1, "no split 'test'"),

@@ -36,13 +36,17 @@ def _text(*path):
     return pathlib.Path(*path).read_text(encoding="utf-8")
 
 
-def test_a_removed_layer_takes_its_weights_and_the_next_layers_inputs():
+def test_a_removed_layer_takes_its_weights_and_leaves_the_columns_meeting():
     whole = catalog.find_variant("alexnet_145")
     shorter = networks.without(whole, "conv3")
     catalog.add_variant(shorter)
     model = models.build_model(shorter.name)
-    # conv3 had 3x3x256x384 weights and 384 biases; each group of conv4 now reads 128 maps, not 192.
-    assert model.count_params() == 60_965_224 - (9 * 256 * 384 + 384) - 9 * (192 - 128) * 384
+    # conv3 had 3x3x256x384 weights and 384 biases; conv4 now reads all 256 maps, not 192 of a half.
+    assert model.count_params() == 60_965_224 - (9 * 256 * 384 + 384) + 9 * (256 - 192) * 384
+    assert model.get_layer("conv4").groups == 1 and model.get_layer("conv5").groups == 2
+    # conv4 is one of two that keep to their half: nothing else changes without it.
+    groups = [e.groups for e in networks.without(whole, "conv4").features if hasattr(e, "filters")]
+    assert groups == [1, 2, 1, 2]
     names = [layer.name for layer in model.layers]
     assert "conv3" not in names and "relu3" not in names and "conv4" in names
     with pytest.raises(ValueError, match="no layer 'conv9' to remove: it has conv1"):
@@ -240,6 +244,39 @@ def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
     page = _text(workdir, "report.html")
     assert page.count("data:image/png;base64,") == 5 and page.count("<h2>") == 12
     assert not os.path.exists(os.path.join(workdir, "networks", "alexnet_145", "checkpoints"))
+
+
+def _a_step_of(name, scale, photo_records, tmp_path):
+    """Runs an experiment with a scale's own networks and recipe on a batch of two images."""
+    few = {"train": 24, "validation": 4}
+    path = data.derive(records.open_dataset(photo_records), str(tmp_path / "few"), few)
+    one = data.derive(records.open_dataset(path), str(tmp_path / "one"), {"train": 2})
+    short = {**findings.SCALES[scale].recipe, "epochs": 1, "batch_size": 2}
+    quick = dataclasses.replace(
+        findings.SCALES[scale], recipe=short, fig1_pictures=24, fig1_epochs=1, measures=False
+    )
+    own = path if name == "fig1" else one
+    setting = findings.Setting(own, "photographs", str(tmp_path / "work"), quick, (0,))
+    import importlib
+
+    assert importlib.import_module(registry.EXPERIMENTS[name].module).run(setting).rows
+
+
+@pytest.fixture(scope="module")
+def shared_workdir(tmp_path_factory):
+    """Experiments share networks."""
+    return tmp_path_factory.mktemp("experiments")
+
+
+@pytest.mark.parametrize("name", registry.EXPERIMENTS)
+def test_every_experiment_takes_a_step_at_small_scale(name, photo_records, shared_workdir):
+    _a_step_of(name, "small", photo_records, shared_workdir / "small")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", registry.EXPERIMENTS)
+def test_every_experiment_takes_a_step_at_full_scale(name, photo_records, shared_workdir):
+    _a_step_of(name, "full", photo_records, shared_workdir / "full")
 
 
 def test_bad_input_ends_with_one_sentence(tmp_path, make_dataset, capsys):

@@ -2,8 +2,10 @@
 
 import importlib.util
 import pathlib
+import signal
 import struct
 
+import keras
 import numpy as np
 import pytest
 import skimage.data
@@ -74,11 +76,66 @@ def small_photo_records(small_photo_folders, tmp_path_factory):
 
 @pytest.fixture
 def tiny_network(monkeypatch):
-    """Adds tiny.py's network to the variants as "tiny"."""
+    """Adds tiny.py's networks to the variants as "tiny" and "tiny_columns"."""
     from alexnet_tf.models import catalog
 
     place = pathlib.Path(__file__).with_name("tiny.py")
     spec = importlib.util.spec_from_file_location("tiny", place)
     tiny = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tiny)
-    monkeypatch.setitem(catalog._VARIANTS, "tiny", tiny.variant())
+    for variant in (tiny.variant(), tiny.columns()):
+        monkeypatch.setitem(catalog._VARIANTS, variant.name, variant)
+
+
+class StopAt(keras.callbacks.Callback):
+    """Sends this process a real SIGTERM at a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.step:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture
+def stop_at():
+    """A function of a step that gives a callback which stops the run there."""
+    return StopAt
+
+
+@pytest.fixture
+def tiny_run(tiny_network, small_photo_records, tmp_path):
+    """A function that gives a run of "tiny_columns" in three steps an epoch; recipe fields in."""
+    from alexnet_tf.training import loop
+    from alexnet_tf.training.recipes import Recipe
+
+    def make(workdir="run", data_dir=small_photo_records, **fields):
+        recipe = Recipe(
+            **{
+                "model": "tiny_columns",
+                "epochs": 2,
+                "batch_size": 48,
+                "initializer": "he",
+                "schedule": "constant",
+                "learning_rate": 1e-3,
+                **fields,
+            }
+        )
+        return loop.Run(recipe, data_dir, str(tmp_path / workdir), seed=1)
+
+    return make
+
+
+@pytest.fixture
+def saved_weights(tmp_path):
+    """A function of a workdir's name that gives its network's weights by path."""
+
+    def read(workdir="run"):
+        from alexnet_tf.models import load_model
+
+        model = load_model(tmp_path / workdir / "model.keras")
+        return {weight.path: np.asarray(weight) for weight in model.weights}
+
+    return read

@@ -39,7 +39,13 @@ def test_training_from_a_service_goes_on_from_the_end_of_an_epoch(
     tiny_network, photo_records, tmp_path, address
 ):
     recipe = Recipe(
-        model="tiny", epochs=3, batch_size=8, initializer="he", mean="rgb", learning_rate=0.001
+        model="tiny",
+        epochs=3,
+        batch_size=8,
+        initializer="he",
+        mean="rgb",
+        learning_rate=0.001,
+        crop_size=35,
     )
     run = loop.Run(
         recipe,

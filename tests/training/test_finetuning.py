@@ -3,14 +3,15 @@
 import dataclasses
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
 import alexnet_tf
 from alexnet_tf import train
 from alexnet_tf.data.records import open_dataset
-from alexnet_tf.models import build_model, preprocessing_layer
-from alexnet_tf.models.trained import open_model
+from alexnet_tf.models import Dropout, build_model, logits_model, preprocessing_layer
+from alexnet_tf.models.trained import TrainedModel, open_model
 from alexnet_tf.training import finetuning, loop
 from alexnet_tf.training.recipes import RECIPES, Recipe
 
@@ -84,6 +85,42 @@ def test_a_head_that_fits_is_kept(source, small_photo_records):
     assert "new last layer" in finetuning.take_weights(network, others, names)
     head, old = (model.get_layer("fc10").get_weights()[0] for model in (network, opened.model))
     assert not np.array_equal(head, old)
+
+
+@pytest.mark.parametrize("old", [("paper", 0.0), ("paper", 0.5), ("inverted", 0.5), ("keras", 0.3)])
+@pytest.mark.parametrize("new", [("paper", 0.5), ("paper", 0.0), ("inverted", 0.2)])
+def test_the_function_is_the_sources_whatever_the_dropout(old, new, tiny_network):
+    """The paper's dropout multiplies by 1 - rate at test; the kernel behind makes up for it."""
+
+    def network(scaling, rate, seed):
+        keras.utils.set_random_seed(seed)
+        model = build_model("tiny", classes=4, initializer="he")
+        for layer in model.layers:
+            if isinstance(layer, Dropout):
+                layer.scaling, layer.rate = scaling, rate
+        if scaling != "keras":
+            return model
+
+        def stock(layer):
+            return keras.layers.Dropout(rate, name=layer.name)
+
+        swap = {name: stock(model.get_layer(name)) for name in ("drop6", "drop7")}
+        return keras.models.clone_model(
+            model,
+            clone_function=lambda layer: (
+                swap.get(layer.name) or layer.__class__.from_config(layer.get_config())
+            ),
+        )
+
+    source, mine = network(*old, seed=1), network(*new, seed=2)
+    images = np.random.default_rng(0).uniform(0, 255, (4, 35, 35, 3)).astype(np.float32)
+    opened = TrainedModel("source.keras", source, None, 35)
+    said = finetuning.take_weights(mine, opened, ("a", "b", "c", "d"))
+    wanted = np.asarray(logits_model(source)(images))
+    assert np.ptp(wanted, axis=0).min() > 0
+    np.testing.assert_allclose(logits_model(mine)(images), wanted, rtol=1e-4, atol=1e-5)
+    same = [1 - rate if scaling == "paper" else 1 for scaling, rate in (old, new)]
+    assert ("fc7 by" in said) == (same[0] != same[1])
 
 
 @pytest.mark.slow

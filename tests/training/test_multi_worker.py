@@ -26,6 +26,7 @@ HERE = pathlib.Path(__file__).parent
 RECIPE = (
     "--recipe=quickstart",
     "--model=tiny",
+    "--crop_size=35",
     "--epochs=4",
     "--batch_size=8",
     "--dropout=0.5",
@@ -157,3 +158,31 @@ def test_the_death_of_either_worker_ends_the_run_and_a_restart_goes_on(
         np.testing.assert_array_equal(found[path], expected[path], err_msg=path)
     assert [row["loss"] for row in _rows(tmp_path)] == [row["loss"] for row in _rows(two)]
     assert not list(tmp_path.rglob(".writing*"))
+
+
+def test_a_run_goes_on_with_another_number_of_workers(photo_records, tmp_path):
+    """One device, two replicas, two workers, one device: the results of one all the time."""
+    workdir = tmp_path / "elastic"
+    for strategy in ("none", "mirrored", "multi_worker"):
+        newest = _newest(workdir)
+        if strategy == "multi_worker":
+            processes = _start_two(photo_records, workdir)
+        else:
+            processes = [_start(photo_records, workdir, f"--strategy={strategy}")]
+        _wait_for_checkpoint_after(newest, workdir, processes[0])
+        processes[0].send_signal(signal.SIGTERM)
+        assert [_end(process)[0] for process in processes] == [75] * len(processes), strategy
+    assert 0 < _newest(workdir) < 48
+    alone = [
+        _start(photo_records, workdir),
+        _start(photo_records, tmp_path / "one"),
+        _start(photo_records, tmp_path / "start", "--learning_rate=1e-30", "--epochs=1"),
+    ]
+    assert [_end(process)[0] for process in alone] == [0, 0, 0]
+    for one, other in zip(_rows(tmp_path / "one"), _rows(workdir), strict=True):
+        for name in ("loss", "validation_loss"):
+            assert float(other[name]) == pytest.approx(float(one[name]), rel=1e-5), name
+    start, one, elastic = (_weights(tmp_path / name) for name in ("start", "one", "elastic"))
+    for path in start:
+        moved, apart = one[path] - start[path], one[path] - elastic[path]
+        assert np.linalg.norm(apart) < 1e-3 * np.linalg.norm(moved), path

@@ -28,6 +28,7 @@ EPOCHS, STEPS = 10, 120
 RECIPE = (
     "--recipe=quickstart",
     "--model=tiny",
+    "--crop_size=35",
     f"--epochs={EPOCHS}",
     "--batch_size=8",
     "--dropout=0.5",

@@ -103,6 +103,7 @@ def test_the_papers_schedule_under_a_strategy(photo_records, tmp_path):
     recipe = dataclasses.replace(
         RECIPES["cifarnet"], schedule="plateau", rate_steps=(), patience=1, epochs=3, batch_size=48
     )
+    recipe = dataclasses.replace(recipe, crop_size=24)
     strategy = distribution.make_strategy("mirrored", 2)
     loop.train(loop.Run(recipe, photo_records, str(tmp_path)), strategy)
     rows = _rows(tmp_path)

@@ -40,6 +40,24 @@ def variant():
     return Variant("tiny", "for tests", 35, mean, features, top)
 
 
+def columns():
+    """The same of two columns, for two towers, on 24 pixels."""
+    import dataclasses
+
+    from alexnet_tf.models.spec import Conv, Norm
+
+    def fitting(entry):
+        if isinstance(entry, Norm):
+            return dataclasses.replace(entry, groups=2)
+        if isinstance(entry, Conv) and entry.groups == 2:
+            return dataclasses.replace(entry, pad=((1, 1), (1, 1)))
+        return entry
+
+    whole = variant()
+    features = tuple(map(fitting, whole.features))
+    return dataclasses.replace(whole, name="tiny_columns", crop_size=24, features=features)
+
+
 def serve_forks():
     import keras  # noqa: F401
     import tensorflow_datasets  # noqa: F401

@@ -30,7 +30,15 @@ _MAGIC = (
     (b"BM", "BMP"),
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
 )
+# ISO base media files say what they are behind "ftyp".
+_BRANDS = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
+}
 _SUFFIXES = {
     "jpg": "JPEG",
     "jpeg": "JPEG",
@@ -41,8 +49,23 @@ _SUFFIXES = {
     "tif": "TIFF",
     "tiff": "TIFF",
     "webp": "WEBP",
+    "avif": "AVIF",
+    "heic": "HEIC",
+    "heif": "HEIC",
+    "jfif": "JPEG",
+    "jp2": "JPEG2000",
+    "j2k": "JPEG2000",
+    "jpx": "JPEG2000",
 }
 PICTURE_SUFFIXES = frozenset(_SUFFIXES)
+# Endings of what lies beside images and is none: such files need not be opened to know that.
+OTHER_SUFFIXES = frozenset(
+    (
+        *("arrow", "csv", "gz", "html", "json", "jsonl", "log", "mat", "md", "npy", "npz"),
+        *("parquet", "pdf", "pickle", "pkl", "py", "tar", "tfrecord", "tgz", "tsv", "txt"),
+        *("xml", "yaml", "yml", "zip"),
+    )
+)
 
 
 class BadPicture(ValueError):
@@ -87,6 +110,9 @@ def sniff(encoded: bytes) -> str | None:
             return kind
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return "WEBP"
+    if encoded[4:8] == b"ftyp":
+        brand = _BRANDS.get(encoded[8:12])
+        return "AVIF" if brand == "HEIC" and b"avif" in encoded[16:48] else brand
     return None
 
 
@@ -94,7 +120,7 @@ def convert_picture(encoded: bytes, file_name: str, conversion: Conversion) -> C
     """Turns a picture file's bytes into what a record holds.
 
     Args:
-      encoded: the file's bytes: JPEG, PNG, GIF (first frame), BMP, TIFF or WebP.
+      encoded: the file's bytes: JPEG, PNG, GIF (first frame), BMP, TIFF, WebP, AVIF or JPEG 2000.
       file_name: only compared with the bytes, to list a PNG named .JPEG as such.
       conversion: the settings.
 
@@ -173,6 +199,9 @@ def _decode_other(encoded, kind, conversion):
     """Everything but an ordinary JPEG goes through Pillow."""
     from PIL import Image, UnidentifiedImageError
 
+    Image.init()
+    if kind not in Image.OPEN:
+        raise BadPicture(f"it is a {kind} file, which Pillow cannot decode: convert it to JPEG")
     Image.MAX_IMAGE_PIXELS = None  # our own bound is checked below, before anything is decoded
     try:
         with Image.open(io.BytesIO(encoded), formats=[kind]) as picture:

@@ -71,9 +71,19 @@ def write_tfds(
 
 
 def write_manifest(
-    folder: str, settings: dict, work: plan.Plan, receipts: Sequence[writer.Receipt]
+    folder: str,
+    settings: dict,
+    work: plan.Plan,
+    receipts: Sequence[writer.Receipt],
+    of_source: dict,
+    rejects: Sequence[list[str]],
 ) -> dict:
-    """Writes manifest.json: settings, and per shard count, bytes and sha256; repairs; rejects."""
+    """Writes manifest.json: settings, and per shard count, bytes and sha256; repairs; rejects.
+
+    Args:
+      of_source: `accounting.summary`.
+      rejects: images that no shard has, as [path, reason].
+    """
     of = {receipt.shard: receipt for receipt in receipts}
     ordered = [(shard, of[shard.file_name]) for shard in work.shards]
     manifest = {
@@ -97,7 +107,10 @@ def write_manifest(
         ],
         # Sorted: the order in which pictures lie in the shards tells a reader nothing.
         "repairs": sorted(repair for _, receipt in ordered for repair in receipt.repairs),
-        "rejects": sorted(reject for _, receipt in ordered for reject in receipt.rejects),
+        "rejects": sorted(
+            [*rejects, *(reject for _, receipt in ordered for reject in receipt.rejects)]
+        ),
+        "source": of_source,
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=True)
     writer.write_text(os.path.join(folder, records.MANIFEST_FILE), text + "\n")

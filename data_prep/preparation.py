@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from alexnet_tf.data import records
-from data_prep import images, layouts, metadata, plan, runner, storage, writer
+from data_prep import accounting, images, layouts, metadata, plan, runner, storage, writer
+from data_prep.listing import Listing
 from data_prep.statistics import PixelSums
 
 Runner = Callable[
@@ -39,6 +40,11 @@ class Settings:
       max_pixels: pictures larger than this cannot be decoded.
       fast_dct: see `images.Conversion`.
       apply_exif: see `images.Conversion`.
+      validation_share: of each class's training images, set aside for validation; see
+        `plan.make_plan`.
+      allow_unused: folders of images that the layout does not take are left out and listed instead
+        of ending the run.
+      image_column, label_column: of a table; None finds them.
       source_name: what the manifest calls the source; None takes its path.
     """
 
@@ -52,6 +58,10 @@ class Settings:
     max_pixels: int = images.MAX_PIXELS
     fast_dct: bool = False
     apply_exif: bool = False
+    validation_share: float | None = None
+    allow_unused: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
     source_name: str | None = None
 
 
@@ -88,14 +98,17 @@ def prepare(
     settings = dataclasses.replace(settings, source_name=settings.source_name or source)
     if is_complete(output, settings):
         return records.read_manifest(output)
-    layout = layouts.find(source, settings.layout)
+    listing = list_source(source, output, settings)
+    layout = layouts.find(listing, settings.layout)
     conversion = _conversion(settings, layout)
     folder = f"{output}.partial"
     fresh = not tf.io.gfile.exists(folder)
     _make_folder(folder)
     try:
         with runner.exclusive(_lock_path(folder)):
-            work = _plan(source, folder, layout, settings)
+            account = accounting.Account(listing, layout.name, settings.allow_unused)
+            work = _plan(account, folder, layout, settings)
+            _check_bad([], settings.max_bad, account.rejects)
             fresh = False
             job = writer.Job(
                 source,
@@ -106,8 +119,9 @@ def prepare(
                 writer.settings_digest(conversion, work.synsets),
             )
             run = run or _on_this_machine(workers)
-            receipts = _convert(job, work, run)
-            manifest = _describe(job, work, receipts, settings)
+            receipts = _convert(job, work, run, account.rejects)
+            of_source = accounting.summary(account, work.counts)
+            manifest = _describe(job, work, receipts, settings, of_source, account.rejects)
             _publish(folder, output)
     except BaseException:
         if fresh:  # nothing was found to convert: leave no trace
@@ -135,7 +149,8 @@ def is_complete(output: str, settings: Settings) -> bool:
             f"{output} already holds {len(names)} files that are no prepared data set: expected "
             "a new or empty directory, name another --output."
         )
-    found = records.read_manifest(output)["settings"]
+    # A setting that an older manifest lacks had its default.
+    found = {**metadata.as_settings(Settings()), **records.read_manifest(output)["settings"]}
     wanted = metadata.as_settings(settings)
     differing = [name for name in wanted if found.get(name) != wanted[name]]
     if differing:
@@ -161,18 +176,31 @@ def _conversion(settings, layout):
     return conversion
 
 
-def _plan(source, folder, layout, settings):
+def list_source(source: str, output: str, settings: Settings = Settings()) -> Listing:
+    """The listing of `source`, without the output if that is inside."""
+    return Listing(
+        source,
+        (output, f"{output}.partial"),
+        image_column=settings.image_column,
+        label_column=settings.label_column,
+    )
+
+
+def _plan(account, folder, layout, settings):
     from tqdm import tqdm
 
-    classes = layout.classes(source) if layout.classes else None
+    listing = account.listing
+    classes = layout.classes(listing) if layout.classes else None
     # Paths of pictures are relative to the source, except for those of pictures that lie elsewhere.
     home = folder if storage.is_remote(folder) else os.path.abspath(folder)
-    found = layout.pictures(source, os.path.join(home, UNPACKED))
+    found = layout.pictures(listing, os.path.join(home, UNPACKED))
     with (
-        tqdm(found, desc="look", unit="picture") as looking,
+        tqdm(account.watch(found), desc="look", unit="picture") as looking,
         _local_folder(folder) as local,
     ):
-        return plan.make_plan(looking, local, settings.seed, settings.shards, classes)
+        return plan.make_plan(
+            looking, local, settings.seed, settings.shards, classes, settings.validation_share
+        )
 
 
 @contextlib.contextmanager
@@ -187,7 +215,7 @@ def _local_folder(folder):
             tf.io.gfile.copy(os.path.join(local, name), os.path.join(folder, name), overwrite=True)
 
 
-def _convert(job, work, run):
+def _convert(job, work, run, rejects):
     """All receipts, those of an earlier run included."""
     from tqdm import tqdm
 
@@ -195,7 +223,7 @@ def _convert(job, work, run):
     kept = sum(shard.pictures for shard, receipt in receipts.items() if receipt)
     left = [shard for shard, receipt in receipts.items() if receipt is None]
     done = [receipt for receipt in receipts.values() if receipt]
-    _check_bad(done, job.max_bad)
+    _check_bad(done, job.max_bad, rejects)
     syncing = []
     with (
         tqdm(total=sum(work.counts.values()), initial=kept, desc="convert", unit="picture") as bar,
@@ -203,7 +231,7 @@ def _convert(job, work, run):
     ):
         for receipt in run(job, left, bar.update):
             done.append(receipt)
-            _check_bad(done, job.max_bad)
+            _check_bad(done, job.max_bad, rejects)
             if not storage.is_remote(job.folder):
                 # Beside the conversion, so that at the end little is left to wait for.
                 path = os.path.join(job.folder, receipt.shard)
@@ -213,13 +241,14 @@ def _convert(job, work, run):
     return done
 
 
-def _check_bad(receipts, max_bad):
-    rejects = [reject for receipt in receipts for reject in receipt.rejects]
+def _check_bad(receipts, max_bad, untaken):
+    """Bad images, and those that the layout did not take, count alike."""
+    rejects = [*untaken, *(reject for receipt in receipts for reject in receipt.rejects)]
     if len(rejects) > max_bad:
         raise ValueError(writer.too_many(rejects, max_bad))
 
 
-def _describe(job, work, receipts, settings):
+def _describe(job, work, receipts, settings, of_source, rejects):
     for split in work.counts:
         names = {shard.file_name for shard in work.shards if shard.split == split}
         if not sum(receipt.count for receipt in receipts if receipt.shard in names):
@@ -235,7 +264,9 @@ def _describe(job, work, receipts, settings):
             sums.add(writer.read_sums(job.folder, shard))
         metadata.write_statistics(job.folder, sums)
     metadata.write_tfds(job.folder, record_format, work, receipts)
-    return metadata.write_manifest(job.folder, metadata.as_settings(settings), work, receipts)
+    return metadata.write_manifest(
+        job.folder, metadata.as_settings(settings), work, receipts, of_source, rejects
+    )
 
 
 def _publish(folder, output):

@@ -5,6 +5,16 @@ else through `tf.io.gfile`, which knows the schemes.
 """
 
 import os
+import stat
+from collections.abc import Iterator
+
+_ORDINARY = (stat.S_IFREG, stat.S_IFDIR)
+_ODD = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def is_remote(path: str) -> bool:
@@ -34,47 +44,36 @@ def exists(path: str) -> bool:
     return os.path.exists(path)
 
 
-def listing(path: str) -> list[tuple[str, int | None]]:
-    """Sorted (name, bytes) of what is not hidden in a directory; None for a directory's bytes.
+def is_folder(path: str) -> bool:
+    if is_remote(path):
+        import tensorflow as tf
 
-    A remote file's bytes are -1: asking for each would cost a request per picture. A directory that
-    is not there has nothing in it.
+        return tf.io.gfile.isdir(path)
+    return os.path.isdir(path)
+
+
+def entries(path: str) -> Iterator[tuple[str, os.stat_result | None, str]]:
+    """(name, status, what it is instead) of everything in a directory.
+
+    The last is "" for directories and regular files, also behind a link. A link that leads nowhere
+    has no status. Remote paths cost a request each.
     """
     if is_remote(path):
         import tensorflow as tf
 
-        if not tf.io.gfile.isdir(path):
-            return []
-        names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
-        isdir = tf.io.gfile.isdir
-        return [(name, None if isdir(os.path.join(path, name)) else -1) for name in names]
-    if not os.path.isdir(path):
-        return []
-    with os.scandir(path) as entries:
-        return sorted(
-            (entry.name, None if entry.is_dir() else entry.stat().st_size)
-            for entry in entries
-            if not entry.name.startswith(".")
-        )
-
-
-def folders(path: str) -> list[str]:
-    return [name for name, size in listing(path) if size is None]
-
-
-def files(path: str) -> list[tuple[str, int]]:
-    return [(name, size) for name, size in listing(path) if size is not None]
-
-
-def first_existing(looked_for: list[str], what: str) -> str:
-    """The first of the paths that is there.
-
-    Raises:
-      FileNotFoundError: none is; the message lists all.
-    """
-    for path in looked_for:
-        if exists(path):
-            return path
-    raise FileNotFoundError(
-        f"{what} is missing; looked for {', '.join(looked_for)}: put it at one of these places."
-    )
+        for name in tf.io.gfile.listdir(path):
+            found = tf.io.gfile.stat(os.path.join(path, name))
+            kind = stat.S_IFDIR if found.is_directory else stat.S_IFREG
+            seconds = found.mtime_nsec // 10**9
+            fields = (kind, 0, 0, 0, 0, 0, found.length, seconds, seconds, seconds)
+            yield name.rstrip("/"), os.stat_result(fields), ""
+        return
+    with os.scandir(path) as inside:
+        for entry in inside:
+            try:
+                status = entry.stat()
+            except OSError:
+                yield entry.name, None, "a link that leads nowhere"
+                continue
+            kind = stat.S_IFMT(status.st_mode)
+            yield entry.name, status, "" if kind in _ORDINARY else _ODD.get(kind, "no regular file")

@@ -12,7 +12,7 @@ import scipy.io
 import tensorflow_datasets as tfds
 
 from alexnet_tf.data import preprocessing, records
-from data_prep import layouts, preparation
+from data_prep import layouts, listing, preparation
 
 # Devkit ids are in an order of their own: not that of the sorted synsets.
 SYNSETS = {1: "n02119789", 2: "n02100735", 3: "n01440764"}
@@ -191,7 +191,7 @@ IMAGENET_LAYOUTS = {
 )
 def test_every_layout_of_imagenet_gives_the_same_data_set(name, build, pictures, real, tmp_path):
     build(tmp_path / "source", pictures, real)
-    assert layouts.find(str(tmp_path / "source")).name == name
+    assert layouts.find(listing.Listing(str(tmp_path / "source"))).name == name
     output = str(tmp_path / "out")
     preparation.prepare(
         str(tmp_path / "source"), output, preparation.Settings(image_size=32), workers=1
@@ -227,9 +227,11 @@ def test_every_layout_of_imagenet_gives_the_same_data_set(name, build, pictures,
 
 def test_a_tree_of_classes_without_splits_is_training(pictures, real, tmp_path):
     write_train_folders(tmp_path / "source", pictures[0], real)
-    found = layouts.find(str(tmp_path / "source"))
+    found = layouts.find(listing.Listing(str(tmp_path / "source")))
     assert found.name == "folders"
-    assert {p.split for p in found.pictures(str(tmp_path / "source"), "")} == {"train"}
+    assert {p.split for p in found.pictures(listing.Listing(str(tmp_path / "source")), "")} == {
+        "train"
+    }
 
 
 def test_a_tfds_data_set_is_copied_without_decoding(pictures, real, tmp_path):
@@ -291,9 +293,11 @@ def test_two_plausible_layouts_are_asked_about(pictures, real, tmp_path):
     folders(source, pictures, real)
     with pytest.raises(ValueError, match=r"--layout=tars or --layout=folders"):
         preparation.prepare(str(source), str(tmp_path / "out"), workers=1)
-    manifest = preparation.prepare(
-        str(source), str(tmp_path / "out"), preparation.Settings("tars", image_size=32), 1
-    )
+    settings = preparation.Settings("tars", image_size=32)
+    with pytest.raises(ValueError, match=r"train/ \(9 images\); val/ \(6 images\)"):
+        preparation.prepare(str(source), str(tmp_path / "out"), settings, 1)
+    settings = preparation.Settings("tars", image_size=32, allow_unused=True)
+    manifest = preparation.prepare(str(source), str(tmp_path / "out"), settings, 1)
     assert manifest["counts"] == {"train": 9, "validation": 6}
 
 

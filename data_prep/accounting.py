@@ -36,6 +36,8 @@ class Account:
     Attributes:
       rejects: [path, reason] of single images that are left out.
       unused: {"path", "reason", "files", "images"} of everything else that is left out.
+      stops: sentences about folders of images that are left out; the first one is raised, unless
+        they may be left out.
       members: how many of the rejects are part of a file, as of an archive.
       image_files: files of the source that are an image each, and taken.
     """
@@ -53,6 +55,7 @@ class Account:
         self.allow_unused = allow_unused
         self.rejects: list[list[str]] = []
         self.unused: list[dict] = []
+        self.stops: list[str] = []
         self.members = self.image_files = 0
         self._taken = array.array("q")  # 8 bytes an image: hashes of paths
         self._left_out: dict[str, plan.LeftOut] = {}
@@ -79,10 +82,15 @@ class Account:
             self._folders[item.path.rstrip("/")] = item
         else:
             self._left_out[item.path] = item
-        if item.kind == plan.FOLDER and not self.allow_unused:
-            raise ValueError(
+        if item.kind == plan.FOLDER:
+            self._stop(
                 f"{self.listing.place(item.path)}: {item.reason}. --allow_unused leaves it out."
             )
+
+    def _stop(self, sentence):
+        self.stops.append(sentence)
+        if not self.allow_unused:
+            raise ValueError(sentence)
 
     def _note_item(self, item, files):
         if item.kind == plan.IMAGE:
@@ -102,10 +110,10 @@ class Account:
             )
         rest = self._look("", taken)
         stopping = [entry for entry in rest.whole if entry[2] and entry[3] == plan.FOLDER]
-        if stopping and not self.allow_unused:
+        if stopping:
             named = "; ".join(f"{path} ({n} images)" for path, _, n, _ in stopping[:_SHOWN])
             more = f" and {len(stopping) - _SHOWN} more" if len(stopping) > _SHOWN else ""
-            raise ValueError(
+            self._stop(
                 f"{self.listing.source} holds folders of images that the layout {self.layout} does "
                 f"not take: {named}{more}. Move them to where they belong, name another --layout, "
                 "or leave them out with --allow_unused."
@@ -221,26 +229,26 @@ def summary(account: Account, found: dict[str, int]) -> dict:
     }
 
 
-def sentences(manifest: dict) -> list[str]:
-    """The report's lines about what was left out, from the manifest's own words."""
-    source = manifest.get("source", {})
+def sentences(unused: list[dict], rejects: list[list[str]]) -> list[str]:
+    """A line for all that was left out, in the manifest's own words; single files that are no
+    images are only counted."""
     lines = [
         f"not used: {entry['path']} ({_amount(entry)}): {entry['reason']}"
-        for entry in source.get("unused", ())
-        if entry["images"] or entry["path"].endswith("/")
+        for entry in unused
+        if not _is_single(entry)
     ]
-    others = sum(
-        not (entry["images"] or entry["path"].endswith("/")) for entry in source.get("unused", ())
-    )
-    if others:
-        lines.append(f"not used: {others} single files that are no images")
-    lines += [f"left out: {path}: {reason}" for path, reason in manifest["rejects"]]
-    return lines
+    if single := sum(map(_is_single, unused)):
+        lines.append(f"not used: {single} files that are no images")
+    return lines + [f"left out: {path}: {reason}" for path, reason in rejects]
+
+
+def _is_single(entry):
+    return not entry["images"] and not entry["path"].endswith("/")
 
 
 def _amount(entry):
-    files = f"{entry['files']} files, " if entry["files"] else ""
-    return f"{files}{entry['images']} images"
+    parts = [(entry["files"], "files")] if entry["files"] > 1 else []
+    return ", ".join(f"{n} {what}" for n, what in [*parts, (entry["images"], "images")])
 
 
 def problems(manifest: dict) -> list[str]:

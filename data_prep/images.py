@@ -18,6 +18,7 @@ from data_prep import area
 # Of the arithmetic here and in `area`. It is raised when the same picture becomes other bytes, so
 # that what an older version left unfinished is not carried on with.
 REVISION = 3
+NOT_TURNED = "not turned, though it has the EXIF orientation"
 JPEG_QUALITY = 95  # cuda-convnet2, make-data
 CHROMA = "420"
 MAX_PIXELS = 100_000_000  # the largest picture of ILSVRC has about 40 million
@@ -157,9 +158,12 @@ def decode(encoded: bytes, conversion: Conversion):
         pixels, repairs = _decode_jpeg(encoded, conversion)
     else:
         pixels, repairs = _decode_other(encoded, kind, conversion)
-    if conversion.apply_exif and (turn := _orientation(encoded)) != 1:
-        pixels = _oriented(pixels, turn)
-        repairs = (*repairs, f"turned as EXIF orientation {turn} says")
+    if _has_exif(encoded, kind) and (turn := _orientation(encoded)) != 1:
+        if conversion.apply_exif:
+            pixels = _oriented(pixels, turn)
+            repairs = (*repairs, f"turned as EXIF orientation {turn} says")
+        else:
+            repairs = (*repairs, f"{NOT_TURNED} {turn}")
     return pixels, repairs
 
 
@@ -255,6 +259,21 @@ def _check_size(height, width, max_pixels):
         )
     if height < 1 or width < 1:
         raise BadPicture(f"it has {width} x {height} pixels")
+
+
+def _has_exif(encoded, kind) -> bool:
+    """Whether it is worth asking Pillow, which takes its time; a JPEG's segments are soon read."""
+    if kind != "JPEG":
+        return True
+    position = 2
+    while encoded[position : position + 1] == b"\xff":
+        marker, data = encoded[position + 1 : position + 2], position + 4
+        if marker == b"\xe1" and encoded[data : data + 6] == b"Exif\0\0":
+            return True
+        if marker == b"\xda":  # the pixels begin
+            return False
+        position += 2 + int.from_bytes(encoded[position + 2 : data], "big")
+    return False
 
 
 def _orientation(encoded) -> int:

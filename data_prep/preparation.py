@@ -180,7 +180,7 @@ def list_source(source: str, output: str, settings: Settings = Settings()) -> Li
     """The listing of `source`, without the output if that is inside."""
     return Listing(
         source,
-        (output, f"{output}.partial"),
+        (output, f"{output}.partial") if output else (),
         image_column=settings.image_column,
         label_column=settings.label_column,
     )

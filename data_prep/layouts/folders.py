@@ -90,6 +90,10 @@ def _look(listing):
         names = folders_with_images(listing, root)
         splits = _splits(listing, root, names)
         rest = [name for name in names if os.path.join(root, name) not in splits.values()]
+        holders = [name for name in rest if _holds_splits(listing, os.path.join(root, name))]
+        if not splits and len(holders) == 1:
+            root = os.path.join(root, holders[0])
+            continue
         if splits or len(rest) != 1 or has_loose_images(listing, root):
             break
         only = os.path.join(root, rest[0])
@@ -105,6 +109,10 @@ def _look(listing):
     if "train" not in splits and (rest or not splits):
         splits = {"train": root, **splits}
     return Tree(root, {split: _unwrapped(listing, folder) for split, folder in splits.items()})
+
+
+def _holds_splits(listing, folder):
+    return any(split_of(name) == "train" for name in folders_with_images(listing, folder))
 
 
 def _splits(listing, root, names):

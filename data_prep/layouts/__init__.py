@@ -133,6 +133,11 @@ def find(listing: Listing, name: str = "auto") -> Layout:
     if storage.is_folder(source):
         names = [*listing.folders(), *(file.name for file in listing.all_files())]
         found = ", ".join(sorted(names)[:5])
+    if any("tfrecord" in file.name for file in listing.files()):
+        raise ValueError(
+            f"{source} holds TFRecords, which need no conversion: train and evaluate read them "
+            f"with --data_dir={source}. To convert what TFDS wrote, name --source=tfds:{source}."
+        )
     known = "; ".join(f"{layout.name}: {layout.shape}" for layout in LAYOUTS)
     raise ValueError(
         f"{source} has no pictures in a layout that is known (found {found}). Expected one of: "

@@ -108,7 +108,7 @@ def _look(listing):
         root = only  # one folder around everything is no class
     if "train" not in splits and (rest or not splits):
         splits = {"train": root, **splits}
-    return Tree(root, {split: _unwrapped(listing, folder) for split, folder in splits.items()})
+    return Tree(root, _unwrapped(listing, splits))
 
 
 def _holds_splits(listing, folder):
@@ -131,16 +131,24 @@ def _splits(listing, root, names):
     return splits
 
 
-def _unwrapped(listing, folder):
+def _unwrapped(listing, splits):
     """train/images/<class>: a folder around all classes of a split is no class either."""
+    if "train" not in splits:
+        return splits
+    folder, around = splits["train"], ""
     while True:
         names = folders_with_images(listing, folder)
         if len(names) != 1 or has_loose_images(listing, folder):
-            return folder
+            break
         only = os.path.join(folder, names[0])
         if has_loose_images(listing, only) or len(folders_with_images(listing, only)) < 2:
-            return folder
-        folder = only
+            break
+        folder, around = only, os.path.join(around, names[0])
+    inner = {split: os.path.join(outer, around) for split, outer in splits.items()}
+    return {
+        split: inner[split] if around and has_images(listing, inner[split]) else outer
+        for split, outer in splits.items()
+    }
 
 
 def folders_with_images(listing: Listing, folder: str) -> list[str]:
@@ -185,7 +193,7 @@ def flat_fits(listing: Listing) -> bool:
 def _needs_lists(listing, tree):
     for split in tree.splits:
         flat = is_flat(listing, tree, split)
-        if not flat:
+        if flat is None:
             continue
         # A validation split without labels is this layout's to refuse; without a list of training
         # there is nothing to do, and a test split may lack labels.
@@ -248,7 +256,7 @@ def kaggle(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
     if listing.is_folder(os.path.join(root, "test")):
         splits["test"] = os.path.join(root, "test")
     tree = Tree(root, splits)
-    if is_flat(listing, tree, "validation"):
+    if is_flat(listing, tree, "validation") is not None:
         names = ("LOC_val_solution.csv", "ILSVRC/LOC_val_solution.csv")
         listing.first(names, "The table of validation labels")
     yield from read(listing, tree)
@@ -260,7 +268,7 @@ def read(listing: Listing, tree: Tree) -> Iterator[Picture | LeftOut]:
     for split, folder in tree.splits.items():
         flat = is_flat(listing, tree, split)
         classes = tree.classes(listing, split)
-        if flat:
+        if flat is not None:
             yield from _flat(listing, tree, split, flat)
         elif split == "test" and known and classes and not known & set(map(normal, classes)):
             reason = f"{split} images without labels: its folders are named as no class of training"

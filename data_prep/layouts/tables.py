@@ -37,10 +37,7 @@ def parquet_fits(listing: Listing) -> bool:
 
 def parquet(listing: Listing, folder: str | None) -> Iterator[Picture | LeftOut]:
     """Files named as train-00000-of-00002.parquet or default/train/0000.parquet."""
-    files = _parquet_files(listing)
-    if not files:
-        raise FileNotFoundError(f"There are no parquet files; looked in {listing.source}.")
-    _one_configuration(listing, files)
+    files = _data_set(listing)
     names = parquet_classes(listing)
     splits: dict[str, list] = {}
     for file in files:
@@ -72,7 +69,7 @@ def parquet_classes(listing: Listing) -> list[str] | None:
     themselves: then they are sorted.
     """
     largest = NO_LABEL
-    for file in _parquet_files(listing):
+    for file in _data_set(listing):
         columns = _columns(listing, file)
         if columns.names:
             return _synsets_for(columns.names)
@@ -219,7 +216,16 @@ def _split_of(path):
     )
 
 
-def _one_configuration(listing, files):
+def _data_set(listing):
+    """The parquet files.
+
+    Raises:
+      FileNotFoundError: there are none.
+      ValueError: they are of several data sets.
+    """
+    files = _parquet_files(listing)
+    if not files:
+        raise FileNotFoundError(f"There are no parquet files; looked in {listing.source}.")
     homes = set()
     for file in files:
         home = os.path.dirname(file.path)
@@ -231,6 +237,7 @@ def _one_configuration(listing, files):
             f"{listing.source} holds parquet files of several data sets, in "
             f"{', '.join(sorted(home or '.' for home in homes))}: name one of these with --source."
         )
+    return files
 
 
 def _columns(listing, file):

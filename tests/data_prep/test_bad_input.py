@@ -215,6 +215,7 @@ def test_wrong_usage_ends_with_two(flags, says, capsys):
 FLAGS = (
     *("source", "output", "layout", "image_size", "channels", "encoding", "runner", "workers"),
     *("seed", "shards", "max_bad", "max_pixels", "fast_dct", "apply_exif"),
+    *("validation_share", "allow_unused", "image_column", "label_column", "dry_run"),
 )
 
 

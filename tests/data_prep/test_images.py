@@ -117,7 +117,7 @@ REPAIRS = {
     "sixteen.png": ["16 bits reduced to 8", "grey stored as RGB"],
     "alpha.png": ["alpha channel dropped"],
     "grey_alpha.png": ["alpha channel dropped", "grey stored as RGB"],
-    "turned.jpg": [],
+    "turned.jpg": ["not turned, though it has the EXIF orientation 6"],
     "tiny.png": [],
 }
 

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,18 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from alexnet_tf.data import records
-from data_prep import accounting, images, layouts, metadata, plan, runner, storage, writer
+from data_prep import accounting, images, layouts, metadata, plan, publishing, runner, storage, writer
 from data_prep.listing import Listing
 from data_prep.statistics import PixelSums
 
 Runner = Callable[
     [writer.Job, Sequence[plan.Shard], Callable[[int], None]], Iterator[writer.Receipt]
 ]
-
-
-# What the work directory holds besides the data set.
-UNPACKED, LOCK = "unpacked", "lock"
-WORK_SUFFIXES = (writer.RECEIPT_SUFFIX, writer.SUMS_SUFFIX, writer.ASIDE_SUFFIX)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,70 +90,36 @@ def prepare(
     """
     source, output = _trimmed(source), _trimmed(output)
     settings = dataclasses.replace(settings, source_name=settings.source_name or source)
-    if is_complete(output, settings):
+    if publishing.is_complete(output, settings):
+        publishing.clean(output)
         return records.read_manifest(output)
     listing = list_source(source, output, settings)
     layout = layouts.find(listing, settings.layout)
-    conversion = _conversion(settings, layout)
-    folder = f"{output}.partial"
-    fresh = not tf.io.gfile.exists(folder)
-    _make_folder(folder)
-    try:
-        with runner.exclusive(_lock_path(folder)):
+    run = run or _on_this_machine(workers)
+    folder = publishing.work_folder(output)
+    with publishing.exclusive(folder):
+        fresh = publishing.is_new(folder)
+        if publishing.is_complete(output, settings):  # another converter was faster
+            if fresh:
+                tf.io.gfile.rmtree(folder)
+            return records.read_manifest(output)
+        publishing.take_back(folder, output)
+        try:
+            conversion = _conversion(settings, layout)
             account = accounting.Account(listing, layout.name, settings.allow_unused)
             work = _plan(account, folder, layout, settings)
             _check_bad([], settings.max_bad, account.rejects)
-            fresh = False
-            job = writer.Job(
-                source,
-                folder,
-                conversion,
-                work.synsets,
-                settings.max_bad,
-                writer.settings_digest(conversion, work.synsets),
-            )
-            run = run or _on_this_machine(workers)
-            receipts = _convert(job, work, run, account.rejects)
-            of_source = accounting.summary(account, work.counts)
-            manifest = _describe(job, work, receipts, settings, of_source, account.rejects)
-            _publish(folder, output)
-    except BaseException:
-        if fresh:  # nothing was found to convert: leave no trace
-            tf.io.gfile.rmtree(folder)
-        raise
+        except BaseException:
+            if fresh:  # nothing was found to convert: leave no trace
+                tf.io.gfile.rmtree(folder)
+            raise
+        digest = writer.settings_digest(conversion, work.synsets)
+        job = writer.Job(source, folder, conversion, work.synsets, settings.max_bad, digest)
+        receipts = _convert(job, work, run, account.rejects)
+        of_source = accounting.summary(account, work.counts)
+        manifest = _describe(job, work, receipts, settings, of_source, account.rejects)
+        publishing.publish(folder, output)
     return manifest
-
-
-def is_complete(output: str, settings: Settings) -> bool:
-    """Whether `output` already is the data set that `settings` ask for.
-
-    Raises:
-      FileExistsError: it is something else.
-    """
-    output = _trimmed(output)
-    if not tf.io.gfile.exists(output):
-        return False
-    if not tf.io.gfile.isdir(output):
-        raise FileExistsError(f"{output} is a file: expected a directory, name another --output.")
-    names = tf.io.gfile.listdir(output)
-    if not names:
-        return False
-    if records.MANIFEST_FILE not in names or "dataset_info.json" not in names:
-        raise FileExistsError(
-            f"{output} already holds {len(names)} files that are no prepared data set: expected "
-            "a new or empty directory, name another --output."
-        )
-    # A setting that an older manifest lacks had its default.
-    found = {**metadata.as_settings(Settings()), **records.read_manifest(output)["settings"]}
-    wanted = metadata.as_settings(settings)
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
-    if differing:
-        name = differing[0]
-        raise FileExistsError(
-            f"{output} was already prepared with {name}={found.get(name)}, expected "
-            f"{wanted[name]}: remove it or name another --output."
-        )
-    return True
 
 
 def _conversion(settings, layout):
@@ -180,7 +140,7 @@ def list_source(source: str, output: str, settings: Settings = Settings()) -> Li
     """The listing of `source`, without the output if that is inside."""
     return Listing(
         source,
-        (output, f"{output}.partial") if output else (),
+        (output, publishing.work_folder(output)) if output else (),
         image_column=settings.image_column,
         label_column=settings.label_column,
     )
@@ -193,7 +153,7 @@ def _plan(account, folder, layout, settings):
     classes = layout.classes(listing) if layout.classes else None
     # Paths of pictures are relative to the source, except for those of pictures that lie elsewhere.
     home = folder if storage.is_remote(folder) else os.path.abspath(folder)
-    found = layout.pictures(listing, os.path.join(home, UNPACKED))
+    found = layout.pictures(listing, os.path.join(home, publishing.UNPACKED))
     with (
         tqdm(account.watch(found), desc="look", unit="picture") as looking,
         _local_folder(folder) as local,
@@ -267,42 +227,6 @@ def _describe(job, work, receipts, settings, of_source, rejects):
     return metadata.write_manifest(
         job.folder, metadata.as_settings(settings), work, receipts, of_source, rejects
     )
-
-
-def _publish(folder, output):
-    """Removes what only the work needed and gives the directory its name."""
-    for name in tf.io.gfile.listdir(folder):
-        path = os.path.join(folder, name)
-        if name.rstrip("/") == UNPACKED:
-            tf.io.gfile.rmtree(path)
-        elif name == LOCK or name.startswith("plan-") or name.endswith(WORK_SUFFIXES):
-            tf.io.gfile.remove(path)
-    if not storage.is_remote(output):
-        for name in os.listdir(folder):  # on the disk before it gets its name
-            storage.sync(os.path.join(folder, name))
-        os.replace(folder, output)
-        return
-    # An object store cannot rename a directory: file by file, and last the one that makes it one.
-    tf.io.gfile.makedirs(output)
-    names = tf.io.gfile.listdir(folder)
-    for name in sorted(names, key=lambda name: name == "dataset_info.json"):
-        tf.io.gfile.rename(os.path.join(folder, name), os.path.join(output, name), True)
-    tf.io.gfile.rmtree(folder)
-
-
-def _make_folder(folder):
-    try:
-        tf.io.gfile.makedirs(folder)
-    except tf.errors.OpError as error:
-        raise OSError(f"The directory {folder} cannot be made: {error.message}") from None
-
-
-def _lock_path(folder):
-    """In the folder; a remote folder is locked among the processes of this machine only."""
-    if storage.is_remote(folder):
-        name = hashlib.sha256(folder.encode()).hexdigest()[:16]
-        return os.path.join(tempfile.gettempdir(), f"data_prep-{name}.lock")
-    return os.path.join(folder, LOCK)
 
 
 def _on_this_machine(workers):

@@ -108,6 +108,11 @@ def find(listing: Listing, name: str = "auto") -> Layout:
     by_name = {layout.name: layout for layout in LAYOUTS}
     source = listing.source
     if tables.tfds_fits(listing):
+        if name not in ("auto", "tfds"):
+            raise ValueError(
+                f"{source} names a TFDS data set, which --layout={name} does not read: leave "
+                "--layout out, or name a directory with --source."
+            )
         return by_name["tfds"]
     if not storage.exists(source):
         raise FileNotFoundError(

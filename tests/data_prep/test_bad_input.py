@@ -5,7 +5,7 @@ import os
 import pytest
 
 from alexnet_tf.data import records
-from data_prep import convert, preparation, writer
+from data_prep import convert, preparation, publishing, writer
 
 
 def fails(capsys, *flags, code=1):
@@ -186,10 +186,7 @@ def test_a_picture_that_vanishes_ends_clearly_and_a_rerun_continues(
 
 
 def test_two_converters_do_not_share_an_output(two_classes, tmp_path, capsys):
-    from data_prep import runner
-
-    os.makedirs(tmp_path / "out.partial")
-    with runner.exclusive(str(tmp_path / "out.partial" / "lock")):
+    with publishing.exclusive(str(tmp_path / "out.partial")):
         error = fails(capsys, f"--source={two_classes}", f"--output={tmp_path}/out")
     assert "Another conversion" in error
 

@@ -8,6 +8,7 @@ test holds the two to each other at 55 dB or more.
 
 import dataclasses
 import io
+import re
 
 import cv2
 import numpy as np
@@ -22,6 +23,11 @@ NOT_TURNED = "not turned, though it has the EXIF orientation"
 JPEG_QUALITY = 95  # cuda-convnet2, make-data
 CHROMA = "420"
 MAX_PIXELS = 100_000_000  # the largest picture of ILSVRC has about 40 million
+# A decoder goes over all pixels again for each scan of a progressive JPEG. Encoders write about 10;
+# some hundred bytes are enough for one more, and the standard sets no bound. libtiff's is the same.
+MAX_SCANS = 100
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_JPEG_SCAN = re.compile(rb"\xff\xda")
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -168,6 +174,8 @@ def decode(encoded: bytes, conversion: Conversion):
 
 
 def _decode_jpeg(encoded, conversion):
+    if _has_too_many_scans(encoded):
+        raise BadPicture(f"the JPEG has more than {MAX_SCANS} scans: no encoder writes as many")
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
@@ -199,6 +207,26 @@ def _decode_jpeg(encoded, conversion):
     return pixels, (*repairs, f"decoded despite: {reason}")
 
 
+def _has_too_many_scans(encoded):
+    """Whether a decoder would read more than MAX_SCANS. Those of thumbnails do not count."""
+    scans, components, at = 0, None, 2
+    while scans <= MAX_SCANS and (found := _JPEG_MARKER.search(encoded, at)):
+        marker, at = found[1][0], found.end()
+        if marker == 0xD9:  # the end of the image
+            break
+        if marker in (0xC0, 0xC1):  # not progressive: one scan of all components is the last
+            components = encoded[at + 7 : at + 8]
+        if marker == 0xDA:
+            scans += 1
+            if encoded[at + 2 : at + 3] == components:
+                break
+            if scans == 1 and len(_JPEG_SCAN.findall(encoded, at)) < MAX_SCANS:
+                break  # a faster search that finds too many rather than too few
+        if marker not in (0x01, 0xD8):  # all others have a length
+            at += int.from_bytes(encoded[at : at + 2], "big")
+    return scans > MAX_SCANS
+
+
 def _decode_other(encoded, kind, conversion):
     """Everything but an ordinary JPEG goes through Pillow."""
     from PIL import Image, UnidentifiedImageError
@@ -218,8 +246,9 @@ def _decode_other(encoded, kind, conversion):
         raise
     except UnidentifiedImageError:
         raise BadPicture(f"the {kind} has no valid header") from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        raise BadPicture(f"the {kind} cannot be decoded ({error})") from None
+    except Exception as error:  # Pillow's plugins raise whatever their arithmetic does
+        reason = str(error) or type(error).__name__
+        raise BadPicture(f"the {kind} cannot be decoded ({reason})") from None
     if mode == "CMYK":
         repairs = ("CMYK converted to RGB", *repairs)
     return pixels, repairs
@@ -282,7 +311,7 @@ def _orientation(encoded) -> int:
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             turn = picture.getexif().get(0x0112, 1)
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # as above: a damaged EXIF block turns nothing
         return 1
     return turn if turn in range(1, 9) else 1
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import alexnet_tf
 from alexnet_tf.data import records
-from data_prep import plan, writer
+from data_prep import plan, storage, writer
 from data_prep.statistics import PixelSums
 
 MANIFEST_VERSION = 1
@@ -31,7 +31,7 @@ def write_tfds(
 
     of = {receipt.shard: receipt for receipt in receipts}
     # TFDS writes to a local directory first: it knows fewer kinds of paths than tf.io.gfile.
-    with tempfile.TemporaryDirectory() as local:
+    with tempfile.TemporaryDirectory() as local, storage.needs_room(local):
         template = tfds.core.ShardedFileTemplate(
             data_dir=local,
             dataset_name=records.DATASET_NAME,

@@ -153,13 +153,16 @@ def write_photos(output_dir: str, train: int = 1500, validation: int = 300, seed
     settings = {"train": train, "validation": validation, "seed": seed}
     if _is_written(output_dir, settings):
         return output_dir
+    from data_prep import storage
+
     parent, name = os.path.split(os.path.abspath(output_dir))
     os.makedirs(parent, exist_ok=True)
     # A directory of this call alone: two of them may be at work.
     with tempfile.TemporaryDirectory(prefix=f"{name}.partial-", dir=parent) as aside:
         whole = os.path.join(aside, name)
         os.mkdir(whole)
-        _write_all(whole, settings)
+        with storage.needs_room(whole):
+            _write_all(whole, settings)
         os.replace(whole, output_dir)
     return output_dir
 

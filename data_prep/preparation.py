@@ -59,6 +59,7 @@ class Settings:
     source_name: str | None = None
 
 
+@storage.remote_errors()
 def prepare(
     source: str,
     output: str,
@@ -97,7 +98,7 @@ def prepare(
     layout = layouts.find(listing, settings.layout)
     run = run or _on_this_machine(workers)
     folder = publishing.work_folder(output)
-    with publishing.exclusive(folder):
+    with storage.needs_room(folder), publishing.exclusive(folder):
         fresh = publishing.is_new(folder)
         if publishing.is_complete(output, settings):  # another converter was faster
             if fresh:
@@ -170,7 +171,8 @@ def _local_folder(folder):
         yield folder
         return
     with tempfile.TemporaryDirectory() as local:
-        yield local
+        with storage.needs_room(local):
+            yield local
         for name in os.listdir(local):
             tf.io.gfile.copy(os.path.join(local, name), os.path.join(folder, name), overwrite=True)
 

@@ -4,6 +4,8 @@ Local files go through the operating system, which is several times faster per p
 else through `tf.io.gfile`, which knows the schemes.
 """
 
+import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +17,8 @@ _ODD = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+# What the system says when a disk, a quota or a limit on the size of files leaves no room.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_remote(path: str) -> bool:
@@ -30,10 +34,63 @@ def open_binary(path: str):
     return open(path, "rb")
 
 
+def create_binary(path: str):
+    """A new file, for writing bytes."""
+    if is_remote(path):
+        import tensorflow as tf
+
+        return tf.io.gfile.GFile(path, "wb")
+    return open(path, "wb")
+
+
 def sync(path: str) -> None:
     """Waits until a local file's content is on the disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def needs_room(path: str) -> Iterator[None]:
+    """Says what to do when what is written in the block, to `path` or below, finds no room.
+
+    Raises:
+      OSError: writing failed; the message names the file, or else `path`. Errors of TensorFlow's
+        file systems become such too.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(_no_room(error.filename or path, error.strerror)) from None
+    except tf.errors.OpError as error:
+        if any(os.strerror(number) in error.message for number in _FULL):
+            raise OSError(_no_room(path, error.message)) from None
+        raise OSError(f"Writing {path} failed: {error.message}") from None
+
+
+@contextlib.contextmanager
+def remote_errors() -> Iterator[None]:
+    """Turns what TensorFlow's file systems raise in the block into an OSError of one sentence."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.UnimplementedError as error:
+        raise OSError(
+            f"{error.message}: this TensorFlow reads local paths and gs://, mount or copy the rest."
+        ) from None
+    except tf.errors.OpError as error:
+        raise OSError(f"The file system failed: {error.message}") from None
+
+
+def _no_room(path, reason):
+    return (
+        f"There is no room to write {path} ({reason}): make room there, then start the same "
+        "command again; what is finished is kept."
+    )
 
 
 def exists(path: str) -> bool:

@@ -118,13 +118,10 @@ def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
     path = os.path.join(job.folder, shard.file_name)
     aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
     try:
-        return _write_shard(job, shard, (path, aside), progress or (lambda done: None))
-    except tf.errors.OpError as error:
-        raise OSError(f"Writing {path} failed: {error.message}") from None
+        with storage.needs_room(path):
+            return _write_shard(job, shard, (path, aside), progress or (lambda done: None))
     finally:
-        with contextlib.suppress(OSError, tf.errors.OpError):
-            if tf.io.gfile.exists(aside):
-                tf.io.gfile.remove(aside)
+        _remove_aside(aside)
 
 
 def _write_shard(job, shard, paths, progress):
@@ -181,6 +178,8 @@ def read_picture(source: str, picture: plan.Picture) -> bytes:
             f"The picture file {path} vanished while it was converted: put it back and start the "
             "same command again; finished shards are kept."
         ) from None
+    except tf.errors.OpError as error:
+        raise OSError(f"Reading {path} failed: {error.message}") from None
 
 
 def _part(file, picture):
@@ -235,13 +234,20 @@ def write_arrays(path: str, **arrays) -> None:
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a small file aside and renames it."""
     aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
-    if storage.is_remote(path):
-        with tf.io.gfile.GFile(aside, "wb") as file:
-            file.write(content)
-    else:
-        with open(aside, "wb") as file:
-            file.write(content)
-    tf.io.gfile.rename(aside, path, overwrite=True)
+    try:
+        with storage.needs_room(path):
+            with storage.create_binary(aside) as file:
+                file.write(content)
+            tf.io.gfile.rename(aside, path, overwrite=True)
+    finally:
+        _remove_aside(aside)
+
+
+def _remove_aside(path):
+    """What a writing that failed left behind."""
+    with contextlib.suppress(OSError, tf.errors.OpError):
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
 
 
 def _fingerprint(path):

@@ -40,8 +40,8 @@ def unpack(
     if not _is_current(index, stamp):
         tf.io.gfile.makedirs(folder)
         with (
-            tf.io.gfile.GFile(f"{data}.aside", "wb") as out,
-            tf.io.gfile.GFile(f"{index}.aside", "wb") as lines,
+            storage.create_binary(f"{data}.aside") as out,
+            storage.create_binary(f"{index}.aside") as lines,
         ):
             lines.write(json.dumps(stamp).encode() + b"\n")
             offset = 0

@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from data_prep import plan, writer
 
+# Beam knows this runner by its full name only, and deals out 128 elements at a time unless told.
+_DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
+_DASK_PARTITIONS = ("--dask_partition_size", "--dask_npartitions")
+
 
 def runner(arguments: Sequence[str]) -> Callable:
     """How `preparation.prepare` runs shards on Beam.
@@ -35,7 +39,7 @@ def runner(arguments: Sequence[str]) -> Callable:
         from apache_beam.options.pipeline_options import PipelineOptions
 
         # The main module is a front door that workers do not need to restore.
-        options = PipelineOptions(list(arguments), save_main_session=False)
+        options = PipelineOptions(_for_dask(arguments), save_main_session=False)
         try:
             with beam.Pipeline(options=options) as pipeline:
                 _ = (
@@ -57,6 +61,18 @@ def runner(arguments: Sequence[str]) -> Callable:
             yield receipt
 
     return run
+
+
+def _for_dask(arguments):
+    """The options, with what Dask needs so that each worker gets shards, one at a time."""
+    chosen = [
+        f"--runner={_DASK}" if argument == "--runner=DaskRunner" else argument
+        for argument in arguments
+    ]
+    dealt = any(argument.startswith(_DASK_PARTITIONS) for argument in chosen)
+    if f"--runner={_DASK}" in chosen and not dealt:
+        chosen.append("--dask_partition_size=1")
+    return chosen
 
 
 def _convert(shard: plan.Shard, job: writer.Job) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import uuid
 import zipfile
 
 import numpy as np
@@ -116,7 +117,7 @@ def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
     """
     memory.keep_freed_memory()  # each picture needs some megabytes, and the next one the same
     path = os.path.join(job.folder, shard.file_name)
-    aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
+    aside = _aside(path)
     try:
         with storage.needs_room(path):
             return _write_shard(job, shard, (path, aside), progress or (lambda done: None))
@@ -233,7 +234,7 @@ def write_arrays(path: str, **arrays) -> None:
 
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a small file aside and renames it."""
-    aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
+    aside = _aside(path)
     try:
         with storage.needs_room(path):
             with storage.create_binary(aside) as file:
@@ -241,6 +242,11 @@ def write_bytes(path: str, content: bytes) -> None:
             tf.io.gfile.rename(aside, path, overwrite=True)
     finally:
         _remove_aside(aside)
+
+
+def _aside(path):
+    """A name of this call's own: on a cluster two workers may be at the same shard."""
+    return f"{path}.{uuid.uuid4().hex}{ASIDE_SUFFIX}"
 
 
 def _remove_aside(path):

@@ -1,6 +1,7 @@
 """Bad input ends with one sentence and the right code, and leaves nothing under its final name."""
 
 import os
+import uuid
 
 import pytest
 
@@ -143,18 +144,21 @@ def test_output_that_cannot_be_written(two_classes, tmp_path, capsys):
     [
         "found-validation.jsonl",
         "plan-train.jsonl",
-        "imagenet-train.tfrecord-00000-of-00001.PID.aside",
-        "imagenet-train.tfrecord-00000-of-00001.sums.npz.PID.aside",
-        "imagenet-train.tfrecord-00000-of-00001.receipt.json.PID.aside",
-        "statistics.npz.PID.aside",
-        "manifest.json.PID.aside",
+        "imagenet-train.tfrecord-00000-of-00001.CALL.aside",
+        "imagenet-train.tfrecord-00000-of-00001.sums.npz.CALL.aside",
+        "imagenet-train.tfrecord-00000-of-00001.receipt.json.CALL.aside",
+        "statistics.npz.CALL.aside",
+        "manifest.json.CALL.aside",
     ],
 )
-def test_a_full_disk_ends_clearly_and_a_rerun_continues(two_classes, tmp_path, capsys, name):
+def test_a_full_disk_ends_clearly_and_a_rerun_continues(
+    two_classes, tmp_path, capsys, monkeypatch, name
+):
     """/dev/full refuses every byte as a full disk does."""
     output, folder = tmp_path / "out", tmp_path / "out.partial"
     folder.mkdir()
-    (folder / name.replace("PID", str(os.getpid()))).symlink_to("/dev/full")
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=0))  # names what is written aside
+    (folder / name.replace("CALL", uuid.UUID(int=0).hex)).symlink_to("/dev/full")
     error = fails(capsys, f"--source={two_classes}", f"--output={output}")
     assert "There is no room to write" in error and f"{folder}" in error
     assert "No space left on device" in error and "start the same command again" in error

@@ -40,16 +40,22 @@ def runner(arguments: Sequence[str]) -> Callable:
 
         # The main module is a front door that workers do not need to restore.
         options = PipelineOptions(_for_dask(arguments), save_main_session=False)
+        pipeline = beam.Pipeline(options=options)
+        _ = (
+            pipeline
+            | "shards" >> beam.Create(list(shards))
+            | "spread" >> beam.Reshuffle()
+            | "convert" >> beam.Map(_convert, job)
+        )
+        result = None
         try:
-            with beam.Pipeline(options=options) as pipeline:
-                _ = (
-                    pipeline
-                    | "shards" >> beam.Create(list(shards))
-                    | "spread" >> beam.Reshuffle()
-                    | "convert" >> beam.Map(_convert, job)
-                )
+            result = pipeline.run()
+            result.wait_until_finish()
         except Exception as error:  # each runner wraps a worker's error in its own class
             raise ValueError(f"The Beam pipeline failed: {_reason(error)}") from None
+        finally:
+            if hasattr(result, "client"):  # Dask's would make anew what a worker takes with it
+                result.client.close()
         for shard in shards:
             receipt = writer.finished(job, shard)
             if receipt is None:
@@ -76,7 +82,9 @@ def _for_dask(arguments):
 
 
 def _convert(shard: plan.Shard, job: writer.Job) -> str:
-    return writer.write_shard(job, shard).shard
+    # An engine repeats what a worker did that it lost since.
+    receipt = writer.finished(job, shard) or writer.write_shard(job, shard)
+    return receipt.shard
 
 
 def _reason(error):

@@ -7,6 +7,7 @@ the same to the byte as `runner.run_local`'s.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from data_prep import plan, writer
 
@@ -47,7 +48,7 @@ def runner(arguments: Sequence[str]) -> Callable:
             | "spread" >> beam.Reshuffle()
             | "convert" >> beam.Map(_convert, job)
         )
-        result = None
+        result: Any = None
         try:
             result = pipeline.run()
             result.wait_until_finish()

@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from alexnet_tf.data import records
-from data_prep import accounting, images, layouts, metadata, plan, publishing, runner, storage, writer
+from data_prep import (
+    accounting,
+    images,
+    layouts,
+    metadata,
+    plan,
+    publishing,
+    runner,
+    storage,
+    writer,
+)
 from data_prep.listing import Listing
 from data_prep.statistics import PixelSums
 

@@ -53,7 +53,8 @@ def members(file: BinaryIO, begin: int, length: int, what: str) -> list[Member]:
       ValueError: the archive is no tar or not whole; the message says where.
     """
     found: dict[str, Member] = {}
-    replaced, links = [], {}
+    replaced: list[Member] = []
+    links: dict[str, str] = {}  # name -> what it leads to
     for name, header, offset in _headers(file, begin, begin + length, what):
         if header.isdir():
             continue

@@ -4,13 +4,17 @@ Label orders differ: a devkit counts 1..1000 in an order of its own, everybody e
 synsets. Every reader here returns synsets (WNIDs), through which all orders agree.
 """
 
+import gzip
 import io
 import os
 import re
-import tarfile
+import zlib
 from collections.abc import Callable
 
+import numpy as np
+
 from data_prep import storage
+from data_prep.layouts import archives
 from data_prep.listing import Listing
 
 SYNSET = re.compile(r"n\d{8}$")
@@ -27,6 +31,7 @@ DEVKITS = {
     2012: ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_devkit_t12", "devkit", "."),
 }
 KAGGLE_ROOTS = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+_LARGEST_DEVKIT = 1 << 28  # unpacked: that of 2012 has some megabytes
 SYNSET_LISTS = (
     "synset_labels.txt",
     "imagenet_2012_validation_synset_labels.txt",
@@ -120,7 +125,7 @@ def labels_of_lists(listing: Listing, root: str, split: str) -> Callable[[str], 
 
 def _by_id(truth, meta, name):
     """Devkit ids, one a line, through the table of meta.mat."""
-    synset_of = _synsets_of_meta(meta)
+    synset_of = _synsets_of_meta(meta, name)
     try:
         ids = [int(line) for line in truth.split()]
         return _by_number([synset_of[number] for number in ids], name)
@@ -131,14 +136,20 @@ def _by_id(truth, meta, name):
         ) from None
 
 
-def _synsets_of_meta(meta: bytes) -> dict[int, str]:
+def _synsets_of_meta(meta: bytes, where: str) -> dict[int, str]:
     import scipy.io
 
-    synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, struct_as_record=False)["synsets"]
-    first = synsets.flat[0]
-    # Later copies call the field after their own year and keep the numbers.
-    field = next(name for name in first._fieldnames if name.endswith("_ID"))
-    return {int(getattr(entry, field)): str(entry.WNID) for entry in synsets.flat}
+    try:
+        content = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, struct_as_record=False)
+        synsets = np.atleast_1d(content["synsets"])
+        # Later copies call the field after their own year and keep the numbers.
+        field = next(key for key in synsets.flat[0]._fieldnames if key.endswith("_ID"))
+        return {int(getattr(entry, field)): str(entry.WNID) for entry in synsets.flat}
+    except Exception as error:  # the reader of .mat files raises whatever its arithmetic does
+        raise ValueError(
+            f"The meta.mat beside {where} is damaged ({type(error).__name__}: {error}): expected "
+            "the table synsets of a development kit, get it again."
+        ) from None
 
 
 def _by_number(synsets, path):
@@ -155,19 +166,22 @@ def _by_number(synsets, path):
 
 
 def _from_archive(path, truth_name):
-    """(ground truth, meta.mat) out of a devkit's .tar.gz, a few hundred kilobytes."""
-    found = {}
+    """(ground truth, meta.mat) out of a devkit's .tar.gz."""
     try:
-        with storage.open_binary(path) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
-            for member in archive:
-                name = os.path.basename(member.name)
-                wanted = member.isfile() and name in (truth_name, "meta.mat")
-                if wanted and (content := archive.extractfile(member)):
-                    found[name] = content.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(_read(path))) as unpacked:
+            content = unpacked.read(_LARGEST_DEVKIT + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is no whole development kit ({error}): get it again.") from None
-    if len(found) < 2:
-        missing = {truth_name, "meta.mat"} - set(found)
+    if len(content) > _LARGEST_DEVKIT:
+        raise ValueError(
+            f"{path} unpacks to more than {_LARGEST_DEVKIT} bytes, which no development kit does."
+        )
+    found = {
+        os.path.basename(member.name): content[member.offset : member.offset + member.size]
+        for member in archives.members(io.BytesIO(content), 0, len(content), path)
+        if not member.odd
+    }
+    if missing := {truth_name, "meta.mat"} - set(found):
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: get it again.")
     return found[truth_name], found["meta.mat"]
 

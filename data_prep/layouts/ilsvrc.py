@@ -6,13 +6,12 @@ the tar. That needs uncompressed tars, as the originals are.
 
 import os
 import re
-import tarfile
 from collections.abc import Iterator
 
-from data_prep import storage
-from data_prep.layouts import devkit
+from data_prep import images, storage
+from data_prep.layouts import archives, devkit
 from data_prep.listing import Listing
-from data_prep.plan import UNLABELLED, LeftOut, Picture
+from data_prep.plan import IMAGE, OTHER, UNLABELLED, LeftOut, Picture
 
 _TAR = re.compile(r"ILSVRC(2010|2012)_(?:img|images)_(train|val|test)\.tar$")
 _SPLITS = {"val": "validation", "test": "test"}
@@ -43,58 +42,76 @@ def tars(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
         else:
             reason = "test images without labels: those of 2012 were never published"
             yield LeftOut(names["test"], reason, UNLABELLED, images=0)
-    listing.use(names["train"], "training images")
-    yield from _nested(source, names["train"])
-    for split in labels:
-        listing.use(names[split], f"{_SPLITS[split]} images")
-        for name, path, offset, size in _members(source, names[split]):
-            synset = labels[split](name)
-            yield Picture(_SPLITS[split], path, offset, size, name, synset)
+    yield from _training(listing.use(names["train"], "training images"), names["train"])
+    for split, label in labels.items():
+        place = listing.use(names[split], f"{_SPLITS[split]} images")
+        with storage.open_binary(place) as file:
+            for item in _images(file, 0, _size(file), names[split]):
+                if isinstance(item, LeftOut):
+                    yield item
+                    continue
+                name = os.path.basename(item.name)
+                if not devkit.NUMBER.search(name):
+                    reason = "its name has no number, and labels are listed by number"
+                    yield LeftOut(f"{names[split]}:{item.name}", reason, IMAGE)
+                    continue
+                yield Picture(
+                    _SPLITS[split], names[split], item.offset, item.size, name, label(name)
+                )
 
 
-def _nested(source, path):
-    """The pictures of a tar that holds one tar per synset."""
-    with storage.open_binary(os.path.join(source, path)) as file:
-        for synset_tar, offset, size in _index(file, 0, _size(file), path):
-            synset = os.path.basename(synset_tar).removesuffix(".tar")
-            if not synset_tar.endswith(".tar") or not devkit.SYNSET.match(synset):
+def _training(place, path):
+    """What is in a tar that holds one tar per synset."""
+    with storage.open_binary(place) as file:
+        for archive in archives.members(file, 0, _size(file), path):
+            name = os.path.basename(archive.name)
+            synset = name.removesuffix(".tar")
+            if name.startswith("."):
+                yield LeftOut(f"{path}:{archive.name}", "hidden", OTHER, images=0)
+                continue
+            if archive.odd or not name.endswith(".tar") or not devkit.SYNSET.match(synset):
                 raise ValueError(
-                    f"{path} holds {synset_tar}: expected one n########.tar per synset, as in the "
-                    "original archive."
+                    f"{path} holds {archive.name}{archive.odd and f', {archive.odd}'}: expected "
+                    "one n########.tar per synset, as in the original archive."
                 )
-            for name, begin, length in _index(file, offset, size, f"{path}:{synset_tar}"):
-                name = os.path.basename(name)
-                yield Picture("train", path, begin, length, name, synset)
-
-
-def _members(source, path):
-    with storage.open_binary(os.path.join(source, path)) as file:
-        for name, offset, size in _index(file, 0, _size(file), path):
-            yield os.path.basename(name), path, offset, size
-
-
-def _index(file, begin, length, what):
-    """(name, offset in the whole file, size) of each file in the tar at begin..begin + length."""
-    end = begin + length
-    file.seek(begin)
-    try:
-        archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (closes nothing of ours)
-        # The next archive's headers follow an inner one whose end mark is missing.
-        while archive.offset < end and (member := archive.next()) is not None:
-            if member.offset_data + member.size > end:
-                raise tarfile.ReadError(
-                    f"{member.name} should end at byte {member.offset_data + member.size}, but the "
-                    f"archive ends at {end}"
+            taken = 0
+            for item in _images(file, archive.offset, archive.size, f"{path}:{archive.name}"):
+                if isinstance(item, LeftOut):
+                    yield item
+                    continue
+                taken += 1
+                file_name = os.path.basename(item.name)
+                yield Picture("train", path, item.offset, item.size, file_name, synset)
+            if not taken:
+                raise ValueError(
+                    f"{path}:{archive.name} holds no image, so the class {synset} would be lost: "
+                    "get it again."
                 )
-            if member.isfile():
-                yield member.name, member.offset_data, member.size
-            archive.members = []  # type: ignore[attr-defined]  # one object per picture would fill the memory
-    except tarfile.TarError as error:
-        raise ValueError(f"{what} is no whole, uncompressed tar ({error}): get it again.") from None
+
+
+def _images(file, begin, length, what) -> Iterator[archives.Member | LeftOut]:
+    """The images of an archive, and what else is in it."""
+    for member in archives.members(file, begin, length, what):
+        name = os.path.basename(member.name)
+        ending = name.rpartition(".")[2].lower()
+        path = f"{what}:{member.name}"
+        if name.startswith("."):
+            yield LeftOut(path, "hidden", OTHER, images=0)
+        elif member.odd:
+            kind = IMAGE if ending in images.PICTURE_SUFFIXES else OTHER
+            where = f" (byte {member.offset})" if member.offset >= 0 else ""
+            yield LeftOut(path + where, member.odd, kind, images=int(kind == IMAGE))
+        elif ending in images.PICTURE_SUFFIXES or _is_image(file, member):
+            yield member
+        else:
+            yield LeftOut(path, "no image", OTHER, images=0)
+
+
+def _is_image(file, member):
+    file.seek(member.offset)
+    return images.sniff(file.read(min(16, member.size))) is not None
 
 
 def _size(file):
     file.seek(0, os.SEEK_END)
-    size = file.tell()
-    file.seek(0)
-    return size
+    return file.tell()

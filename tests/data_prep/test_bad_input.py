@@ -173,7 +173,7 @@ def test_a_full_disk_while_a_source_is_unpacked(tmp_path, capsys, real):
     source, unpacked = tmp_path / "mnist", tmp_path / "out.partial" / "unpacked"
     for prefix in ("train", "t10k"):
         real.write(source / f"{prefix}-images-idx3-ubyte", idx(2051, 12, 28, 28) + bytes(12 * 784))
-        real.write(source / f"{prefix}-labels-idx1-ubyte", idx(2049, 12) + bytes(range(12)))
+        real.write(source / f"{prefix}-labels-idx1-ubyte", idx(2049, 12) + bytes(12))
     unpacked.mkdir(parents=True)
     (unpacked / "train.bin.aside").symlink_to("/dev/full")
     error = fails(capsys, f"--source={source}", f"--output={tmp_path}/out")

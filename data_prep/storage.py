@@ -10,6 +10,8 @@ import os
 import stat
 from collections.abc import Iterator
 
+from alexnet_tf import files
+
 _ORDINARY = (stat.S_IFREG, stat.S_IFDIR)
 _ODD = {
     stat.S_IFIFO: "a FIFO",
@@ -26,12 +28,16 @@ def is_remote(path: str) -> bool:
 
 
 def open_binary(path: str):
-    """The file, for reading bytes; it can seek."""
+    """The file, for reading bytes; it can seek.
+
+    Raises:
+      OSError: a local path that is no regular file, which could wait for ever; see `files`.
+    """
     if is_remote(path):
         import tensorflow as tf
 
         return tf.io.gfile.GFile(path, "rb")
-    return open(path, "rb")
+    return files.open_regular(path)
 
 
 def create_binary(path: str):

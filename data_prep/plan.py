@@ -217,7 +217,23 @@ def _classes(synsets, classes):
                 f"The {split} split has {len(unknown)} classes that training has not, the first is "
                 f"{unknown[0]!r}: expected the same class names in all splits."
             )
-    return tuple(classes or sorted(known))
+    names = tuple(classes or sorted(known))
+    if unusable := [name for name in names if not _is_one_line(name)]:
+        raise ValueError(
+            f"{len(unusable)} class names cannot be stored, the first is {unusable[0]!r}: expected "
+            "text in UTF-8, of one line and without spaces at its ends; rename the folder or label."
+        )
+    return names
+
+
+def _is_one_line(name):
+    """Whether a name is the same when it is read from a text with one name per line."""
+    return is_text(name) and name.strip() == name and name.splitlines() == [name]
+
+
+def is_text(name: str) -> bool:
+    """Whether a name of the file system is UTF-8: bytes that are none are surrogates in Python."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _pictures_per_shard(counts, shards):

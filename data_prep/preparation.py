@@ -100,6 +100,8 @@ def prepare(
       OSError: reading or writing failed.
     """
     source, output = _trimmed(source), _trimmed(output)
+    if not plan.is_text(output):  # TensorFlow cannot write there
+        raise ValueError(f"The name {output!r} is no UTF-8: name another --output.")
     settings = dataclasses.replace(settings, source_name=settings.source_name or source)
     if publishing.is_complete(output, settings):
         publishing.clean(output)

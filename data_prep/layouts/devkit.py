@@ -119,7 +119,7 @@ def labels_of_lists(listing: Listing, root: str, split: str) -> Callable[[str], 
             path = os.path.join(folder, name)
             if listing.find(path):
                 place = listing.use(path, "list of labels")
-                return _by_number(_read(place).decode().split(), place)
+                return _by_number(_read(place).decode("utf-8", "surrogateescape").split(), place)
     return None
 
 

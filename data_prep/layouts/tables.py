@@ -118,7 +118,8 @@ def tfds(listing: Listing, folder: str | None) -> Iterator[Picture | LeftOut]:
 
         def read(split=split, ours=ours, data=data):
             for number, row in enumerate(data.as_numpy_iterator()):
-                name = row.get("file_name", b"").decode() or f"{split}_{number:08d}"
+                name = row.get("file_name", b"").decode("utf-8", "surrogateescape")
+                name = name or f"{split}_{number:08d}"
                 label = int(row[columns.label])
                 if label == NO_LABEL:
                     yield LeftOut(f"split {split}:{name}", "it has no label (-1)", IMAGE)

@@ -8,16 +8,17 @@ import pytest
 
 from alexnet_tf import files
 from alexnet_tf.data import records
-from data_prep import convert, preparation, storage
+from data_prep import convert, preparation, storage, verify
 
 
 @pytest.fixture
 def source(tmp_path, real):
     """Two classes of three images each, for training and for validation."""
-    for split in ("train", "val"):
+    for split, height in (("train", 60), ("val", 64)):
         for name in ("cat", "coffee"):
             for number in range(3):
-                pixels = real.photograph("chelsea" if name == "cat" else "coffee", 60, 70 + number)
+                photograph = "chelsea" if name == "cat" else "coffee"
+                pixels = real.photograph(photograph, height, 70 + number)
                 real.write(tmp_path / "source" / split / name / f"{number}.jpg", real.jpeg(pixels))
     return tmp_path / "source"
 
@@ -107,3 +108,57 @@ def test_regular_files_behind_links_are_opened(tmp_path):
         assert file.read() == b"content" and file.seek(3) == 3 and file.read() == b"tent"
     with pytest.raises(OSError, match="no regular file"):
         files.open_regular(tmp_path)
+
+
+def no_utf8(name):
+    return os.fsdecode(name.encode() + b"_\xff")
+
+
+@pytest.mark.parametrize("name", [no_utf8("p") + ".jpg", "two\nlines.jpg", "é\u2028.jpg", " .jpg"])
+def test_file_names_travel_as_they_are(source, tmp_path, capsys, name):
+    import tensorflow_datasets as tfds
+
+    os.rename(source / "train" / "cat" / "1.jpg", source / "train" / "cat" / name)
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    preparation.prepare(str(source), first, preparation.Settings(image_size=32), workers=1)
+    preparation.prepare(f"tfds:{first}", second, preparation.Settings(image_size=32), workers=1)
+    for output in (first, second):
+        builder = tfds.builder_from_directory(output)
+        stored = {row["file_name"] for row in tfds.as_numpy(builder.as_dataset(split="train"))}
+        assert os.fsencode(name) in stored and len(stored) == 4
+        assert verify.main([f"--data_dir={output}", "--workers=1"]) == 0
+
+
+def test_a_bad_image_is_named_whatever_its_name(source, tmp_path, capsys):
+    name = no_utf8("p") + ".jpg"
+    (source / "train" / "cat" / name).write_bytes(b"\xff\xd8\xff")
+    flags = (f"--source={source}", f"--output={tmp_path}/out")
+    assert r"train/cat/p_\udcff.jpg cannot be used" in failed(capsys, *flags)
+    assert convert.main([*flags, "--workers=1", "--max_bad=1"]) == 0
+    [[file, _]] = records.read_manifest(f"{tmp_path}/out")["rejects"]
+    assert file == f"train/cat/{name}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [no_utf8("p"), "cof\nfee", "cof\rfee", "cof\u2028fee", "cof\x0cfee", " coffee", "coffee "],
+)
+def test_a_class_name_that_a_list_of_names_cannot_hold_is_refused(source, tmp_path, capsys, name):
+    """TFDS stores the classes as lines of a text, and takes spaces off their ends."""
+    for split in ("train", "val"):
+        os.rename(source / split / "coffee", source / split / name)
+    error = failed(capsys, f"--source={source}", f"--output={tmp_path}/out")
+    assert f"the first is {name!r}" in error and "rename the folder" in error
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_an_output_whose_name_is_no_utf8(source, tmp_path, capsys):
+    error = failed(capsys, f"--source={source}", f"--output={tmp_path}/{no_utf8('out')}")
+    assert r"out_\udcff" in error and "another --output" in error
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_source_whose_name_is_no_utf8(source, tmp_path):
+    renamed = source.rename(tmp_path / no_utf8("source"))
+    manifest = preparation.prepare(str(renamed), f"{tmp_path}/out", workers=1)
+    assert manifest["counts"] == {"train": 6, "validation": 6}

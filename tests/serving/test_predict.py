@@ -184,3 +184,9 @@ def test_what_is_no_regular_file_fails_alone_and_is_not_waited_for(exported, fol
         assert "predictions" in answers["a.PNG"] and "predictions" in answers["b.jpg"]
     code, [line], _ = predict(capsys, f"--model={exported}", str(folder / "z.jpg"))
     assert code == 1 and line["error"] == "This is no regular file"
+
+
+def test_a_name_that_is_no_text_is_printed_with_escapes(exported, folder, capsys):
+    os.rename(folder / "b.jpg", os.path.join(os.fsencode(folder), b"b_\xff.jpg"))
+    assert predict_door.main([f"--model={exported}", str(folder)]) == 0
+    assert f"{folder}/b_\\udcff.jpg" in capsys.readouterr().out

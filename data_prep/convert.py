@@ -134,9 +134,12 @@ def _main(flags, args):
         from data_prep import beam
 
         run = beam.runner(args)
-    manifest = preparation.prepare(flags.source, flags.output, settings, flags.workers, run)
     from data_prep import report
 
+    if done := preparation.prepared(flags.source, flags.output, settings):
+        print(report.already_prepared(done, flags.output))
+        return
+    manifest = preparation.prepare(flags.source, flags.output, settings, flags.workers, run)
     print("\n".join(report.of_manifest(manifest, flags.output, time.monotonic() - begin)))
 
 

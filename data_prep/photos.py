@@ -207,7 +207,7 @@ def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, se
     output_dir = os.path.normpath(output_dir)
     name = f"embedded photographs, {train} + {validation}, seed {seed}"
     settings = preparation.Settings(layout="folders", seed=seed, source_name=name)
-    if publishing.is_complete(output_dir, settings):
+    if publishing.finished(output_dir, settings):
         return output_dir
     with tempfile.TemporaryDirectory() as folder:
         folders = write_photos(os.path.join(folder, "photos"), train, validation, seed)

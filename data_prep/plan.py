@@ -35,6 +35,8 @@ class Picture:
       size: their number, or -1 if not known.
       file_name: the picture's own name.
       synset: its class.
+      modified: a number that changes when the file that holds it is replaced, as its time of last
+        change; 0 if not known.
     """
 
     split: str
@@ -43,12 +45,12 @@ class Picture:
     size: int
     file_name: str
     synset: str
+    modified: int = 0
 
     def line(self) -> bytes:
         """One line of the plan, without the split."""
-        return json.dumps(
-            [self.path, self.offset, self.size, self.file_name, self.synset], ensure_ascii=False
-        ).encode("utf-8", "surrogateescape")
+        fields = (self.path, self.offset, self.size, self.file_name, self.synset, self.modified)
+        return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
 @dataclasses.dataclass(frozen=True)

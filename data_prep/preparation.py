@@ -80,8 +80,8 @@ def prepare(
     """Converts `source` into a prepared data set (records.py) in the directory `output`.
 
     Everything is written to `output`.partial first and renamed at the end. When that was
-    interrupted, the same call carries on where it stopped; when `output` is already complete with
-    the same settings, nothing is done.
+    interrupted, the same call carries on where it stopped, and makes anew what it had made of files
+    that were replaced since. When `output` is already there (see `prepared`), nothing is done.
 
     Args:
       source: a directory in one of the layouts, or what else a layout reads.
@@ -94,34 +94,32 @@ def prepare(
       The manifest.
 
     Raises:
-      FileExistsError: `output` holds something else.
+      FileExistsError: `output` holds something else; see `prepared`.
       FileNotFoundError: there is no source, it is empty, or pieces of it are missing.
       ValueError: no usable pictures, more bad ones than allowed, or unknown layout.
       OSError: reading or writing failed.
     """
+    if done := prepared(source, output, settings):
+        return done
     source, output = _trimmed(source), _trimmed(output)
-    if not plan.is_text(output):  # TensorFlow cannot write there
-        raise ValueError(f"The name {output!r} is no UTF-8: name another --output.")
     settings = dataclasses.replace(settings, source_name=settings.source_name or source)
-    if publishing.is_complete(output, settings):
-        publishing.clean(output)
-        return records.read_manifest(output)
     listing = list_source(source, output, settings)
     layout = layouts.find(listing, settings.layout)
     run = run or _on_this_machine(workers)
     folder = publishing.work_folder(output)
     with storage.needs_room(folder), publishing.exclusive(folder):
         fresh = publishing.is_new(folder)
-        if publishing.is_complete(output, settings):  # another converter was faster
+        if done := publishing.finished(output, settings):  # another converter was faster
             if fresh:
                 tf.io.gfile.rmtree(folder)
-            return records.read_manifest(output)
+            return done
         publishing.take_back(folder, output)
         try:
             conversion = _conversion(settings, layout)
             account = accounting.Account(listing, layout.name, settings.allow_unused)
             work = _plan(account, folder, layout, settings)
             _check_bad([], settings.max_bad, account.rejects)
+            publishing.remove_others(folder, {shard.file_name for shard in work.shards})
         except BaseException:
             if fresh:  # nothing was found to convert: leave no trace
                 tf.io.gfile.rmtree(folder)
@@ -132,6 +130,31 @@ def prepare(
         of_source = accounting.summary(account, work.counts)
         manifest = _describe(job, work, receipts, settings, of_source, account.rejects)
         publishing.publish(folder, output)
+    return manifest
+
+
+@storage.remote_errors()
+def prepared(source: str, output: str, settings: Settings = Settings()) -> dict | None:
+    """The manifest of `output` if it already is what `prepare` would make; None if it is not there.
+
+    Raises:
+      FileExistsError: it is something else, lacks shards, or was made when the source held other
+        files. A source that is not there any more is not compared.
+    """
+    source, output = _trimmed(source), _trimmed(output)
+    if not plan.is_text(output):  # TensorFlow cannot write there
+        raise ValueError(f"The name {output!r} is no UTF-8: name another --output.")
+    settings = dataclasses.replace(settings, source_name=settings.source_name or source)
+    manifest = publishing.finished(output, settings)
+    if manifest is None or "source" not in manifest or not storage.exists(source):
+        return manifest
+    listing, then = list_source(source, output, settings), manifest["source"]
+    if listing.digest != then["digest"]:
+        raise FileExistsError(
+            f"{output} was prepared when {source} held {then['files']} files of {then['bytes']} "
+            f"bytes; now it holds {listing.count} of {listing.bytes}. To prepare them all, name "
+            f"another --output, or remove {output} first."
+        )
     return manifest
 
 

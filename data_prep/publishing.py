@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from data_prep import metadata, storage, writer
 # What the work directory holds besides the data set.
 UNPACKED, LOCK, MOVING = "unpacked", "lock", "moving.json"
 WORK_SUFFIXES = (writer.RECEIPT_SUFFIX, writer.SUMS_SUFFIX, writer.ASIDE_SUFFIX)
+_SHARD = re.compile(r".*\.tfrecord-\d{5}-of-\d{5}")
 # The last two to get their final place: without them a directory is no data set.
 _LAST = (records.MANIFEST_FILE, "dataset_info.json")
 
@@ -60,6 +62,14 @@ def exclusive(folder: str) -> Iterator[None]:
 def is_new(folder: str) -> bool:
     """Whether nothing was done yet in a work directory."""
     return all(name == LOCK for name in tf.io.gfile.listdir(folder))
+
+
+def remove_others(folder: str, shards: set[str]) -> None:
+    """Removes shards of an earlier plan, of a source that had other images."""
+    for name in tf.io.gfile.listdir(folder):
+        shard = _SHARD.match(name)
+        if shard and shard[0] not in shards:
+            tf.io.gfile.remove(os.path.join(folder, name))
 
 
 def publish(folder: str, output: str) -> None:
@@ -118,29 +128,32 @@ def clean(output: str) -> None:
             _remove_moved(work_folder(output))
 
 
-def is_complete(output: str, settings) -> bool:
-    """Whether `output` already is the data set that `settings` (a dataclass) ask for.
+def finished(output: str, settings) -> dict | None:
+    """The manifest of `output` if it is the data set that `settings` (a dataclass) ask for.
+
+    Returns:
+      None if there is nothing yet.
 
     Raises:
-      FileExistsError: it is something else.
+      FileExistsError: it is something else, or not whole any more.
     """
     if not tf.io.gfile.exists(output):
-        return False
+        return None
     if not tf.io.gfile.isdir(output):
         raise FileExistsError(f"{output} is a file: expected a directory, name another --output.")
     names = tf.io.gfile.listdir(output)
     if not names:
-        return False
+        return None
     if not set(_LAST) <= set(names):
         if is_moving(output):
-            return False
+            return None
         raise FileExistsError(
             f"{output} already holds {len(names)} files that are no prepared data set: expected "
             "a new or empty directory, name another --output."
         )
+    manifest = records.read_manifest(output)
     # A setting that an older manifest lacks had its default.
-    defaults = metadata.as_settings(type(settings)())
-    found = {**defaults, **records.read_manifest(output)["settings"]}
+    found = {**metadata.as_settings(type(settings)()), **manifest["settings"]}
     wanted = metadata.as_settings(settings)
     differing = [name for name in wanted if found.get(name) != wanted[name]]
     if differing:
@@ -149,7 +162,30 @@ def is_complete(output: str, settings) -> bool:
             f"{output} was already prepared with {name}={found.get(name)}, expected "
             f"{wanted[name]}: remove it or name another --output."
         )
-    return True
+    _check_shards(output, manifest)
+    clean(output)
+    return manifest
+
+
+def _check_shards(output, manifest):
+    damaged = [
+        shard["file"]
+        for shard in manifest["shards"]
+        if _size(os.path.join(output, shard["file"])) != shard["bytes"]
+    ]
+    if damaged:
+        raise FileExistsError(
+            f"{output} was already prepared, but {len(damaged)} of its {len(manifest['shards'])} "
+            f"shards are missing or have another size, the first is {damaged[0]}: restore them, or "
+            "remove the directory and convert again."
+        )
+
+
+def _size(path):
+    try:
+        return tf.io.gfile.stat(path).length
+    except tf.errors.NotFoundError:
+        return None
 
 
 def _is_work(name):

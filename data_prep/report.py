@@ -16,10 +16,9 @@ def of_manifest(manifest: dict, output: str, seconds: float) -> list[str]:
       manifest: of the data set in the directory `output`.
       seconds: that the conversion took.
     """
-    counts, size = manifest["counts"], sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
+    counts = manifest["counts"]
     lines = [
-        f"{output}: {_counts(counts)} pictures of {manifest['classes']} classes in "
-        f"{len(manifest['shards'])} shards, {size:.1f} MB; {len(manifest['repairs'])} repairs, "
+        f"{output}: {_contents(manifest)}; {len(manifest['repairs'])} repairs, "
         f"{len(manifest['rejects'])} left out (manifest.json lists them); {seconds:.0f} s"
     ]
     unused = manifest.get("source", {}).get("unused", [])
@@ -31,6 +30,19 @@ def of_manifest(manifest: dict, output: str, seconds: float) -> list[str]:
             "them, in every place where the network sees pictures."
         )
     return lines + _no_validation(counts)
+
+
+def already_prepared(manifest: dict, output: str) -> str:
+    """What is said of an `output` that was there before."""
+    return f"{output} is already prepared, nothing was done: {_contents(manifest)}"
+
+
+def _contents(manifest):
+    size = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
+    return (
+        f"{_counts(manifest['counts'])} pictures of {manifest['classes']} classes in "
+        f"{len(manifest['shards'])} shards, {size:.1f} MB"
+    )
 
 
 def dry_run(source: str, settings: preparation.Settings) -> list[str]:

@@ -185,9 +185,16 @@ def read_picture(source: str, picture: plan.Picture) -> bytes:
 
 def _part(file, picture):
     if picture.offset < 0:
-        return file.read()
-    file.seek(picture.offset)
-    return file.read(picture.size)
+        content = file.read()
+    else:
+        file.seek(picture.offset)
+        content = file.read(picture.size)
+    if len(content) != picture.size >= 0:
+        raise ValueError(
+            f"{where(picture)} has {len(content)} bytes, it had {picture.size} when the conversion "
+            "began: let nothing change the source, and start the same command again."
+        )
+    return content
 
 
 def where(picture: plan.Picture) -> str:

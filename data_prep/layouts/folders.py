@@ -306,7 +306,7 @@ def _class_folders(listing, folder, split, names):
             if times[file_name] > 1:
                 above = os.path.join(folder, name) if len(same) == 1 else folder
                 file_name = os.path.relpath(file.path, above) if above else file.path
-            yield Picture(split, file.path, -1, file.size, file_name, synset)
+            yield Picture(split, file.path, -1, file.size, file_name, synset, file.modified)
 
 
 def _flat(listing, tree, split, folder):
@@ -326,7 +326,7 @@ def _flat(listing, tree, split, folder):
             if found is None:
                 yield LeftOut(file.path, "no list has a label for it", IMAGE)
             else:
-                yield Picture(split, file.path, -1, file.size, file.name, found)
+                yield Picture(split, file.path, -1, file.size, file.name, found, file.modified)
 
 
 def _label(listing, tree, split, folder) -> Callable[[File], str | None] | None:

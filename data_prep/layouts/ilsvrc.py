@@ -24,7 +24,8 @@ def tars_fit(listing: Listing) -> bool:
 def tars(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
     """ILSVRC2012_img_train.tar (a tar of tars), ..._val.tar and devkit; or those of 2010."""
     source = listing.source
-    years = {int(found[1]) for file in listing.files() if (found := _TAR.match(file.name))}
+    files = {file.name: file for file in listing.files()}
+    years = {int(found[1]) for name in files if (found := _TAR.match(name))}
     if len(years) != 1:
         raise ValueError(
             f"{source} holds ILSVRC tars of the years {sorted(years)}: expected one year, move the "
@@ -34,17 +35,22 @@ def tars(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
     kind = "img" if year == 2012 else "images"
     names = {split: f"ILSVRC{year}_{kind}_{split}.tar" for split in ("train", "val", "test")}
     for split in ("train", "val"):
-        listing.first([names[split]], f"The {split} archive of ILSVRC-{year}")
+        if names[split] not in files:
+            raise FileNotFoundError(
+                f"The {split} archive of ILSVRC-{year} is missing; looked for "
+                f"{listing.place(names[split])}: put it there."
+            )
     labels = {"val": devkit.labels_of_devkit(listing, year, "validation")}
-    if listing.find(names["test"]):
+    if names["test"] in files:
         if year == 2010:
             labels["test"] = devkit.labels_of_devkit(listing, year, "test")
         else:
             reason = "test images without labels: those of 2012 were never published"
             yield LeftOut(names["test"], reason, UNLABELLED, images=0)
-    yield from _training(listing.use(names["train"], "training images"), names["train"])
+    yield from _training(listing, files[names["train"]])
     for split, label in labels.items():
         place = listing.use(names[split], f"{_SPLITS[split]} images")
+        modified = files[names[split]].modified
         with storage.open_binary(place) as file:
             for item in _images(file, 0, _size(file), names[split]):
                 if isinstance(item, LeftOut):
@@ -55,14 +61,14 @@ def tars(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
                     reason = "its name has no number, and labels are listed by number"
                     yield LeftOut(f"{names[split]}:{item.name}", reason, IMAGE)
                     continue
-                yield Picture(
-                    _SPLITS[split], names[split], item.offset, item.size, name, label(name)
-                )
+                part = (names[split], item.offset, item.size)
+                yield Picture(_SPLITS[split], *part, name, label(name), modified)
 
 
-def _training(place, path):
+def _training(listing, tar):
     """What is in a tar that holds one tar per synset."""
-    with storage.open_binary(place) as file:
+    path = tar.path
+    with storage.open_binary(listing.use(path, "training images")) as file:
         for archive in archives.members(file, 0, _size(file), path):
             name = os.path.basename(archive.name)
             synset = name.removesuffix(".tar")
@@ -80,8 +86,8 @@ def _training(place, path):
                     yield item
                     continue
                 taken += 1
-                file_name = os.path.basename(item.name)
-                yield Picture("train", path, item.offset, item.size, file_name, synset)
+                part = (path, item.offset, item.size)
+                yield Picture("train", *part, os.path.basename(item.name), synset, tar.modified)
             if not taken:
                 raise ValueError(
                     f"{path}:{archive.name} holds no image, so the class {synset} would be lost: "

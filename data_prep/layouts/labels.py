@@ -201,7 +201,7 @@ def pictures(
         name = (
             file.name if times[label, file.name] == 1 else os.path.relpath(file.path, root or ".")
         )
-        yield Picture(split, file.path, -1, file.size, name, label)
+        yield Picture(split, file.path, -1, file.size, name, label, file.modified)
 
 
 def _keys(path: str, folder: str) -> Iterator[str]:

@@ -131,12 +131,21 @@ def tfds(listing: Listing, folder: str | None) -> Iterator[Picture | LeftOut]:
                     )
                 yield ours, name, names[label], row[columns.image]
 
-        stamp = [builder.info.full_name, split, info.num_examples, info.num_bytes]
+        stamp = [builder.info.full_name, split, info.num_examples, info.num_bytes, _files(builder)]
         yield from unpack.unpack(folder, split, stamp, read)
 
 
 def tfds_classes(listing: Listing) -> list[str]:
     return list(_builder(listing)[1].names)
+
+
+def _files(builder):
+    """[name, bytes, time of the last change] of a TFDS data set's files."""
+    return [
+        [name, status.st_size, status.st_mtime_ns or status.st_mtime]
+        for name, status, _ in sorted(storage.entries(str(builder.data_path)))
+        if status is not None
+    ]
 
 
 def _builder(listing):

@@ -6,6 +6,7 @@ no memory. What was copied is kept when the run is interrupted.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ def unpack(
       folder: the directory for these files; made when it is needed. None copies nothing: then the
         pictures say what there is, and cannot be read.
       name: of the files, unique in this folder.
-      stamp: anything JSON that changes when the source file does, as its size.
+      stamp: anything JSON that changes when the source file does, as its size and time.
       read: yields the pictures, in an order that is always the same.
     """
     import tensorflow as tf
@@ -37,6 +38,7 @@ def unpack(
         return
     data, index = os.path.join(folder, f"{name}.bin"), os.path.join(folder, f"{name}.jsonl")
     stamp = json.loads(json.dumps(stamp))
+    source = int(hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:15], 16)
     if not _is_current(index, stamp):
         tf.io.gfile.makedirs(folder)
         with (
@@ -52,7 +54,7 @@ def unpack(
                     continue
                 split, file_name, synset, content = item
                 out.write(content)
-                found = Picture(split, data, offset, len(content), file_name, synset)
+                found = Picture(split, data, offset, len(content), file_name, synset, source)
                 listed = json.dumps(dataclasses.astuple(found), ensure_ascii=False)
                 lines.write(listed.encode("utf-8", "surrogateescape") + b"\n")
                 offset += len(content)

@@ -7,8 +7,13 @@ the same to the byte as `runner.run_local`'s.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from data_prep import plan, writer
+
+# Beam knows this runner by its full name only, and deals out 128 elements at a time unless told.
+_DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
+_DASK_PARTITIONS = ("--dask_partition_size", "--dask_npartitions")
 
 
 def runner(arguments: Sequence[str]) -> Callable:
@@ -35,17 +40,23 @@ def runner(arguments: Sequence[str]) -> Callable:
         from apache_beam.options.pipeline_options import PipelineOptions
 
         # The main module is a front door that workers do not need to restore.
-        options = PipelineOptions(list(arguments), save_main_session=False)
+        options = PipelineOptions(_for_dask(arguments), save_main_session=False)
+        pipeline = beam.Pipeline(options=options)
+        _ = (
+            pipeline
+            | "shards" >> beam.Create(list(shards))
+            | "spread" >> beam.Reshuffle()
+            | "convert" >> beam.Map(_convert, job)
+        )
+        result: Any = None
         try:
-            with beam.Pipeline(options=options) as pipeline:
-                _ = (
-                    pipeline
-                    | "shards" >> beam.Create(list(shards))
-                    | "spread" >> beam.Reshuffle()
-                    | "convert" >> beam.Map(_convert, job)
-                )
+            result = pipeline.run()
+            result.wait_until_finish()
         except Exception as error:  # each runner wraps a worker's error in its own class
             raise ValueError(f"The Beam pipeline failed: {_reason(error)}") from None
+        finally:
+            if hasattr(result, "client"):  # Dask's would make anew what a worker takes with it
+                result.client.close()
         for shard in shards:
             receipt = writer.finished(job, shard)
             if receipt is None:
@@ -59,8 +70,22 @@ def runner(arguments: Sequence[str]) -> Callable:
     return run
 
 
+def _for_dask(arguments):
+    """The options, with what Dask needs so that each worker gets shards, one at a time."""
+    chosen = [
+        f"--runner={_DASK}" if argument == "--runner=DaskRunner" else argument
+        for argument in arguments
+    ]
+    dealt = any(argument.startswith(_DASK_PARTITIONS) for argument in chosen)
+    if f"--runner={_DASK}" in chosen and not dealt:
+        chosen.append("--dask_partition_size=1")
+    return chosen
+
+
 def _convert(shard: plan.Shard, job: writer.Job) -> str:
-    return writer.write_shard(job, shard).shard
+    # An engine repeats what a worker did that it lost since.
+    receipt = writer.finished(job, shard) or writer.write_shard(job, shard)
+    return receipt.shard
 
 
 def _reason(error):

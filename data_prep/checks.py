@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import records
-from data_prep import images, runner
+from data_prep import accounting, images, recount, runner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +45,25 @@ class ShardCheck:
     problems: list[str]
     labels: Counter
     hashes: np.ndarray  # uint64, one per picture, of its image bytes
+    names: np.ndarray  # likewise `recount.name_hash`
 
 
-def verify(data_dir: str, workers: int | None = None, progress: Callable | None = None) -> dict:
+def verify(
+    data_dir: str,
+    workers: int | None = None,
+    progress: Callable | None = None,
+    source: str | None = None,
+) -> dict:
     """Checks every shard's sha256, counts, records, pictures and labels, and the files around.
+
+    The manifest's account of the source is checked against the counts; with `source`, the source is
+    counted again and every image of it looked for.
 
     Args:
       data_dir: what `python -m data_prep.convert` wrote.
       workers: processes; None takes one per core.
       progress: called with the number of pictures checked.
+      source: what the data set was made from, or a copy; None if it is not at hand.
 
     Returns:
       {"data_dir", "problems": list of sentences, "counts", "classes", "repairs", "rejects",
@@ -85,6 +95,13 @@ def verify(data_dir: str, workers: int | None = None, progress: Callable | None 
         for split in manifest["counts"]
     }
     problems += _check_shared(hashes)
+    problems += accounting.problems(manifest)
+    if source is not None:
+        names = {
+            split: np.concatenate([checks[s["file"]].names for s in shards if s["split"] == split])
+            for split in manifest["counts"]
+        }
+        problems += recount.recount(data_dir, manifest, source, names)
     return {
         "data_dir": data_dir,
         "problems": problems,
@@ -204,7 +221,8 @@ def check_shard(data_dir: str, shard: dict, what) -> ShardCheck:
     """Reads one shard from end to end; `shard` is its entry in the manifest."""
     record_format, synsets = what
     path = os.path.join(data_dir, shard["file"])
-    check = ShardCheck(shard["file"], [], Counter(), np.zeros(0, np.uint64))
+    nothing = np.zeros(0, np.uint64)
+    check = ShardCheck(shard["file"], [], Counter(), nothing, nothing)
     if not tf.io.gfile.exists(path):
         check.problems.append(f"{shard['file']} is missing.")
         return check
@@ -215,10 +233,10 @@ def check_shard(data_dir: str, shard: dict, what) -> ShardCheck:
         )
     elif sha256 != shard["sha256"]:
         check.problems.append(f"{shard['file']} was changed: its sha256 is not the manifest's.")
-    hashes, count, bad = array.array("Q"), 0, []
+    hashes, names, count, bad = array.array("Q"), array.array("Q"), 0, []
     try:
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-            problem = _check_record(record, record_format, synsets, (check.labels, hashes))
+            problem = _check_record(record, record_format, synsets, (check.labels, hashes, names))
             if problem:
                 bad.append(f"{shard['file']} record {count} {problem}.")
             count += 1
@@ -234,20 +252,25 @@ def check_shard(data_dir: str, shard: dict, what) -> ShardCheck:
     check.problems += bad[:_SHOWN]
     if len(bad) > _SHOWN:
         check.problems.append(f"{shard['file']} has {len(bad) - _SHOWN} more bad records.")
-    check.hashes = np.frombuffer(hashes, np.uint64) if hashes else check.hashes
+    if hashes:
+        check.hashes, check.names = (np.frombuffer(each, np.uint64) for each in (hashes, names))
     return check
 
 
 def _check_record(record, record_format, synsets, found):
-    labels, hashes = found
+    labels, hashes, names = found
     try:
         example = tf.train.Example.FromString(record).features.feature
         encoded = example["image"].bytes_list.value[0]
         label = example["label"].int64_list.value[0]
-        synset = example["synset"].bytes_list.value[0].decode("utf-8", "surrogateescape")
+        synset, file_name = (
+            example[key].bytes_list.value[0].decode("utf-8", "surrogateescape")
+            for key in ("synset", "file_name")
+        )
     except Exception as error:  # protobuf's own class of errors is private
         return f"is no record of this format ({type(error).__name__})"
     hashes.append(int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big"))
+    names.append(recount.name_hash(synset, file_name))
     if not 0 <= label < len(synsets):
         return f"has the label {label}, expected 0..{len(synsets) - 1}"
     if synsets[label] != synset:

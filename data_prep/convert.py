@@ -1,6 +1,7 @@
 """Turns pictures in any usual layout into a prepared data set (TFRecords + TFDS metadata).
 
     python -m data_prep.convert --source=DIR --output=DIR
+    python -m data_prep.convert --source=DIR --dry_run
     python -m data_prep.convert --source=gs://... --output=gs://... --runner=beam -- BEAM OPTIONS
 
 Killed at any moment and started again with the same flags, it carries on; the result is the same to
@@ -44,6 +45,28 @@ def _define(flags):
     integer("shards", None, "Training shards; one per 256 pictures, at most 1024, if not given.")
     integer("max_bad", 0, "Leave out up to so many pictures that cannot be decoded.", 0)
     integer("max_pixels", 100_000_000, "Refuse larger pictures, to protect memory.")
+    absl_flags.DEFINE_float(
+        "validation_share",
+        None,
+        "Set aside this share of each class for validation, as 0.1, if the source has none.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_bool(
+        "allow_unused",
+        False,
+        "Leave out folders of images that the layout does not take, instead of stopping.",
+        flag_values=flags,
+    )
+    for role in ("image", "label"):
+        absl_flags.DEFINE_string(
+            f"{role}_column", None, f"The {role} column of a table.", flag_values=flags
+        )
+    absl_flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Print what the source is and what would be left out; write nothing.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_bool(
         "fast_dct", False, "Decode large JPEGs scaled down: faster, not exact.", flag_values=flags
     )
@@ -60,16 +83,22 @@ def _main(flags, args):
         raise door.UsageError(
             f"Found {args[0]!r}, expected only --flags (options for Beam need --runner=beam)."
         )
-    for name in ("source", "output"):
+    for name in ("source",) if flags.dry_run else ("source", "output"):
         if not flags[name].value:
             raise door.UsageError(f"--{name} is missing: name a directory, as --{name}=DIR.")
+
+    if flags.validation_share is not None and not 0 < flags.validation_share < 1:
+        raise door.UsageError(
+            f"--validation_share={flags.validation_share} is no share: expected a number between "
+            "0 and 1, as 0.1."
+        )
 
     import time
 
     from data_prep import runner
 
     local = flags.runner == "local"
-    if local and flags.workers != 1:
+    if local and flags.workers != 1 and not flags.dry_run:
         runner.warm_up()  # imports TensorFlow for the workers while we import it here
 
     from data_prep import layouts, preparation
@@ -89,25 +118,29 @@ def _main(flags, args):
         max_pixels=flags.max_pixels,
         fast_dct=flags.fast_dct,
         apply_exif=flags.apply_exif,
+        validation_share=flags.validation_share,
+        allow_unused=flags.allow_unused,
+        image_column=flags.image_column,
+        label_column=flags.label_column,
     )
+    if flags.dry_run:
+        from data_prep import report
+
+        print("\n".join(report.dry_run(flags.source, settings)))
+        return
     begin = time.monotonic()
     run = None
     if not local:
         from data_prep import beam
 
         run = beam.runner(args)
+    from data_prep import report
+
+    if done := preparation.prepared(flags.source, flags.output, settings):
+        print(report.already_prepared(done, flags.output))
+        return
     manifest = preparation.prepare(flags.source, flags.output, settings, flags.workers, run)
-    print(_summary(manifest, flags.output, time.monotonic() - begin))
-
-
-def _summary(manifest, output, seconds):
-    counts = ", ".join(f"{count} {split}" for split, count in manifest["counts"].items())
-    size = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
-    return (
-        f"{output}: {counts} pictures of {manifest['classes']} classes in "
-        f"{len(manifest['shards'])} shards, {size:.1f} MB; {len(manifest['repairs'])} repairs, "
-        f"{len(manifest['rejects'])} left out (manifest.json lists them); {seconds:.0f} s"
-    )
+    print("\n".join(report.of_manifest(manifest, flags.output, time.monotonic() - begin)))
 
 
 def main(argv=None) -> int:

@@ -8,6 +8,7 @@ test holds the two to each other at 55 dB or more.
 
 import dataclasses
 import io
+import re
 
 import cv2
 import numpy as np
@@ -18,9 +19,15 @@ from data_prep import area
 # Of the arithmetic here and in `area`. It is raised when the same picture becomes other bytes, so
 # that what an older version left unfinished is not carried on with.
 REVISION = 3
+NOT_TURNED = "not turned, though it has the EXIF orientation"
 JPEG_QUALITY = 95  # cuda-convnet2, make-data
 CHROMA = "420"
 MAX_PIXELS = 100_000_000  # the largest picture of ILSVRC has about 40 million
+# A decoder goes over all pixels again for each scan of a progressive JPEG. Encoders write about 10;
+# some hundred bytes are enough for one more, and the standard sets no bound. libtiff's is the same.
+MAX_SCANS = 100
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_JPEG_SCAN = re.compile(rb"\xff\xda")
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -30,7 +37,15 @@ _MAGIC = (
     (b"BM", "BMP"),
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
 )
+# ISO base media files say what they are behind "ftyp".
+_BRANDS = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
+}
 _SUFFIXES = {
     "jpg": "JPEG",
     "jpeg": "JPEG",
@@ -41,8 +56,23 @@ _SUFFIXES = {
     "tif": "TIFF",
     "tiff": "TIFF",
     "webp": "WEBP",
+    "avif": "AVIF",
+    "heic": "HEIC",
+    "heif": "HEIC",
+    "jfif": "JPEG",
+    "jp2": "JPEG2000",
+    "j2k": "JPEG2000",
+    "jpx": "JPEG2000",
 }
 PICTURE_SUFFIXES = frozenset(_SUFFIXES)
+# Endings of what lies beside images and is none: such files need not be opened to know that.
+OTHER_SUFFIXES = frozenset(
+    (
+        *("arrow", "csv", "gz", "html", "json", "jsonl", "log", "mat", "md", "npy", "npz"),
+        *("parquet", "pdf", "pickle", "pkl", "py", "tar", "tfrecord", "tgz", "tsv", "txt"),
+        *("xml", "yaml", "yml", "zip"),
+    )
+)
 
 
 class BadPicture(ValueError):
@@ -87,6 +117,9 @@ def sniff(encoded: bytes) -> str | None:
             return kind
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return "WEBP"
+    if encoded[4:8] == b"ftyp":
+        brand = _BRANDS.get(encoded[8:12])
+        return "AVIF" if brand == "HEIC" and b"avif" in encoded[16:48] else brand
     return None
 
 
@@ -94,7 +127,7 @@ def convert_picture(encoded: bytes, file_name: str, conversion: Conversion) -> C
     """Turns a picture file's bytes into what a record holds.
 
     Args:
-      encoded: the file's bytes: JPEG, PNG, GIF (first frame), BMP, TIFF or WebP.
+      encoded: the file's bytes: JPEG, PNG, GIF (first frame), BMP, TIFF, WebP, AVIF or JPEG 2000.
       file_name: only compared with the bytes, to list a PNG named .JPEG as such.
       conversion: the settings.
 
@@ -131,13 +164,18 @@ def decode(encoded: bytes, conversion: Conversion):
         pixels, repairs = _decode_jpeg(encoded, conversion)
     else:
         pixels, repairs = _decode_other(encoded, kind, conversion)
-    if conversion.apply_exif and (turn := _orientation(encoded)) != 1:
-        pixels = _oriented(pixels, turn)
-        repairs = (*repairs, f"turned as EXIF orientation {turn} says")
+    if _has_exif(encoded, kind) and (turn := _orientation(encoded)) != 1:
+        if conversion.apply_exif:
+            pixels = _oriented(pixels, turn)
+            repairs = (*repairs, f"turned as EXIF orientation {turn} says")
+        else:
+            repairs = (*repairs, f"{NOT_TURNED} {turn}")
     return pixels, repairs
 
 
 def _decode_jpeg(encoded, conversion):
+    if _has_too_many_scans(encoded):
+        raise BadPicture(f"the JPEG has more than {MAX_SCANS} scans: no encoder writes as many")
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
@@ -169,10 +207,33 @@ def _decode_jpeg(encoded, conversion):
     return pixels, (*repairs, f"decoded despite: {reason}")
 
 
+def _has_too_many_scans(encoded):
+    """Whether a decoder would read more than MAX_SCANS. Those of thumbnails do not count."""
+    scans, components, at = 0, None, 2
+    while scans <= MAX_SCANS and (found := _JPEG_MARKER.search(encoded, at)):
+        marker, at = found[1][0], found.end()
+        if marker == 0xD9:  # the end of the image
+            break
+        if marker in (0xC0, 0xC1):  # not progressive: one scan of all components is the last
+            components = encoded[at + 7 : at + 8]
+        if marker == 0xDA:
+            scans += 1
+            if encoded[at + 2 : at + 3] == components:
+                break
+            if scans == 1 and len(_JPEG_SCAN.findall(encoded, at)) < MAX_SCANS:
+                break  # a faster search that finds too many rather than too few
+        if marker not in (0x01, 0xD8):  # all others have a length
+            at += int.from_bytes(encoded[at : at + 2], "big")
+    return scans > MAX_SCANS
+
+
 def _decode_other(encoded, kind, conversion):
     """Everything but an ordinary JPEG goes through Pillow."""
     from PIL import Image, UnidentifiedImageError
 
+    Image.init()
+    if kind not in Image.OPEN:
+        raise BadPicture(f"it is a {kind} file, which Pillow cannot decode: convert it to JPEG")
     Image.MAX_IMAGE_PIXELS = None  # our own bound is checked below, before anything is decoded
     try:
         with Image.open(io.BytesIO(encoded), formats=[kind]) as picture:
@@ -185,8 +246,9 @@ def _decode_other(encoded, kind, conversion):
         raise
     except UnidentifiedImageError:
         raise BadPicture(f"the {kind} has no valid header") from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        raise BadPicture(f"the {kind} cannot be decoded ({error})") from None
+    except Exception as error:  # Pillow's plugins raise whatever their arithmetic does
+        reason = str(error) or type(error).__name__
+        raise BadPicture(f"the {kind} cannot be decoded ({reason})") from None
     if mode == "CMYK":
         repairs = ("CMYK converted to RGB", *repairs)
     return pixels, repairs
@@ -228,13 +290,28 @@ def _check_size(height, width, max_pixels):
         raise BadPicture(f"it has {width} x {height} pixels")
 
 
+def _has_exif(encoded, kind) -> bool:
+    """Whether it is worth asking Pillow, which takes its time; a JPEG's segments are soon read."""
+    if kind != "JPEG":
+        return True
+    position = 2
+    while encoded[position : position + 1] == b"\xff":
+        marker, data = encoded[position + 1 : position + 2], position + 4
+        if marker == b"\xe1" and encoded[data : data + 6] == b"Exif\0\0":
+            return True
+        if marker == b"\xda":  # the pixels begin
+            return False
+        position += 2 + int.from_bytes(encoded[position + 2 : data], "big")
+    return False
+
+
 def _orientation(encoded) -> int:
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             turn = picture.getexif().get(0x0112, 1)
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # as above: a damaged EXIF block turns nothing
         return 1
     return turn if turn in range(1, 9) else 1
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import alexnet_tf
 from alexnet_tf.data import records
-from data_prep import plan, writer
+from data_prep import plan, storage, writer
 from data_prep.statistics import PixelSums
 
 MANIFEST_VERSION = 1
@@ -31,7 +31,7 @@ def write_tfds(
 
     of = {receipt.shard: receipt for receipt in receipts}
     # TFDS writes to a local directory first: it knows fewer kinds of paths than tf.io.gfile.
-    with tempfile.TemporaryDirectory() as local:
+    with tempfile.TemporaryDirectory() as local, storage.needs_room(local):
         template = tfds.core.ShardedFileTemplate(
             data_dir=local,
             dataset_name=records.DATASET_NAME,
@@ -71,9 +71,19 @@ def write_tfds(
 
 
 def write_manifest(
-    folder: str, settings: dict, work: plan.Plan, receipts: Sequence[writer.Receipt]
+    folder: str,
+    settings: dict,
+    work: plan.Plan,
+    receipts: Sequence[writer.Receipt],
+    of_source: dict,
+    rejects: Sequence[list[str]],
 ) -> dict:
-    """Writes manifest.json: settings, and per shard count, bytes and sha256; repairs; rejects."""
+    """Writes manifest.json: settings, and per shard count, bytes and sha256; repairs; rejects.
+
+    Args:
+      of_source: `accounting.summary`.
+      rejects: images that no shard has, as [path, reason].
+    """
     of = {receipt.shard: receipt for receipt in receipts}
     ordered = [(shard, of[shard.file_name]) for shard in work.shards]
     manifest = {
@@ -97,7 +107,10 @@ def write_manifest(
         ],
         # Sorted: the order in which pictures lie in the shards tells a reader nothing.
         "repairs": sorted(repair for _, receipt in ordered for repair in receipt.repairs),
-        "rejects": sorted(reject for _, receipt in ordered for reject in receipt.rejects),
+        "rejects": sorted(
+            [*rejects, *(reject for _, receipt in ordered for reject in receipt.rejects)]
+        ),
+        "source": of_source,
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=True)
     writer.write_text(os.path.join(folder, records.MANIFEST_FILE), text + "\n")

@@ -17,8 +17,8 @@ import dataclasses
 import functools
 import json
 import os
-import shutil
 import sys
+import tempfile
 
 from alexnet_tf import door
 
@@ -147,31 +147,41 @@ def write_photos(output_dir: str, train: int = 1500, validation: int = 300, seed
       FileExistsError: output_dir holds something else.
       FileNotFoundError: scikit-image's photographs are not there.
     """
-    from tqdm import tqdm
-
     if train < 1 or validation < 1:
         raise ValueError(f"Both splits need a picture: found {train} and {validation}.")
     output_dir = os.path.normpath(output_dir)
     settings = {"train": train, "validation": validation, "seed": seed}
     if _is_written(output_dir, settings):
         return output_dir
-    photographs = read_photographs()
-    aside = f"{output_dir}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    os.makedirs(aside)
-    crops = []
+    from data_prep import storage
+
+    parent, name = os.path.split(os.path.abspath(output_dir))
+    os.makedirs(parent, exist_ok=True)
+    # A directory of this call alone: two of them may be at work.
+    with tempfile.TemporaryDirectory(prefix=f"{name}.partial-", dir=parent) as aside:
+        whole = os.path.join(aside, name)
+        os.mkdir(whole)
+        with storage.needs_room(whole):
+            _write_all(whole, settings)
+        os.replace(whole, output_dir)
+    return output_dir
+
+
+def _write_all(folder, settings):
+    from tqdm import tqdm
+
+    photographs, crops = read_photographs(), []
+    train, validation, seed = (settings[name] for name in ("train", "validation", "seed"))
     with tqdm(total=train + validation, desc="photos", unit="picture") as bar:
         for split, count in (("train", train), ("val", validation)):
             for index, name in enumerate(PHOTOGRAPHS):
                 share = len(range(index, count, len(PHOTOGRAPHS)))
                 random = _generator(seed, split, index)
-                crops += _write_class(aside, split, name, photographs[name], (share, random))
+                crops += _write_class(folder, split, name, photographs[name], (share, random))
                 bar.update(share)
     record = {"settings": settings, "crops": [dataclasses.asdict(crop) for crop in crops]}
-    with open(os.path.join(aside, CROPS_FILE), "w", encoding="utf-8") as file:
+    with open(os.path.join(folder, CROPS_FILE), "w", encoding="utf-8") as file:
         json.dump(record, file)
-    os.replace(aside, output_dir)
-    return output_dir
 
 
 def read_crops(output_dir: str) -> list[Crop]:
@@ -183,7 +193,7 @@ def read_crops(output_dir: str) -> list[Crop]:
 def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, seed: int = 0) -> str:
     """The embedded photographs as a prepared data set (records.py) in `output_dir`.
 
-    The folders of JPEGs are made in a temporary place beside it and removed again. When the data
+    The folders of JPEGs are made in a temporary place and removed again. When the data
     set is already there with the same pictures nothing is done.
 
     Returns:
@@ -192,19 +202,16 @@ def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, se
     Raises:
       FileExistsError: output_dir holds something else.
     """
-    from data_prep import preparation
+    from data_prep import preparation, publishing
 
     output_dir = os.path.normpath(output_dir)
     name = f"embedded photographs, {train} + {validation}, seed {seed}"
     settings = preparation.Settings(layout="folders", seed=seed, source_name=name)
-    if preparation.is_complete(output_dir, settings):
+    if publishing.finished(output_dir, settings):
         return output_dir
-    folders = f"{output_dir}.photos"
-    try:
-        write_photos(folders, train, validation, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        folders = write_photos(os.path.join(folder, "photos"), train, validation, seed)
         preparation.prepare(folders, output_dir, settings)
-    finally:
-        shutil.rmtree(folders, ignore_errors=True)
     return output_dir
 
 

@@ -35,6 +35,8 @@ class Picture:
       size: their number, or -1 if not known.
       file_name: the picture's own name.
       synset: its class.
+      modified: a number that changes when the file that holds it is replaced, as its time of last
+        change; 0 if not known.
     """
 
     split: str
@@ -43,12 +45,35 @@ class Picture:
     size: int
     file_name: str
     synset: str
+    modified: int = 0
 
     def line(self) -> bytes:
         """One line of the plan, without the split."""
-        return json.dumps(
-            [self.path, self.offset, self.size, self.file_name, self.synset], ensure_ascii=False
-        ).encode("utf-8", "surrogateescape")
+        fields = (self.path, self.offset, self.size, self.file_name, self.synset, self.modified)
+        return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """Something of the source that a layout does not take, and why.
+
+    Attributes:
+      path: below the source; a folder ends with "/" and stands for all that is below it; a member
+        of an archive or a row of a table is "ARCHIVE:MEMBER".
+      reason: without a full stop, as "val.txt has no label for it".
+      kind: IMAGE, FOLDER, UNLABELLED or OTHER.
+      images: how many images it is, for what is no file of its own.
+    """
+
+    path: str
+    reason: str
+    kind: str
+    images: int = 1
+
+
+# A single image that is left out counts as a bad one (--max_bad); a whole folder of images stops
+# the conversion (--allow_unused); images without labels, and what is no image, never do.
+IMAGE, FOLDER, UNLABELLED, OTHER = "image", "folder", "unlabelled", "other"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +113,7 @@ def make_plan(
     seed: int,
     shards: int | None = None,
     classes: list[str] | None = None,
+    validation_share: float | None = None,
 ) -> Plan:
     """Writes the plan files into `folder`.
 
@@ -98,12 +124,16 @@ def make_plan(
       shards: number of training shards; other splits get as many pictures per shard. None takes
         one per 256 pictures, at most 1024.
       classes: in label order; None sorts those of the training pictures.
+      validation_share: of each class's training images, for a source without validation images;
+        each class keeps at least one for training.
 
     Raises:
-      ValueError: no picture, a class of another split that training never sees, or more shards than
-        pictures.
+      ValueError: no picture, a class of another split that training never sees, more shards than
+        pictures, or a share of a source that has a validation split or no training split.
     """
     offsets: dict[str, array.array] = {}
+    numbers: dict[str, int] = {}  # of the classes, by when they are first seen
+    labels = array.array("i")  # of the training images, where a share of each class is asked for
     synsets: dict[str, dict[str, None]] = {}
     files = {}
     with contextlib.ExitStack() as opened:
@@ -116,17 +146,52 @@ def make_plan(
             files[split].write(line)
             offsets[split].append(offsets[split][-1] + len(line))
             synsets[split][picture.synset] = None
+            if validation_share is not None and split == "train":
+                labels.append(numbers.setdefault(picture.synset, len(numbers)))
     if not files:
         raise ValueError("The source has no pictures.")
     names = _classes(synsets, classes)
-    counts = {split: len(offsets[split]) - 1 for split in SPLITS if split in files}
+    # Split -> (file of lines, numbers of its lines).
+    chosen = {s: (s, np.arange(len(offsets[s]) - 1)) for s in SPLITS if s in files}
+    if validation_share is not None:
+        chosen = _set_aside(chosen, np.frombuffer(labels, np.int32), validation_share, seed)
+    counts = {split: len(lines) for split, (_, lines) in chosen.items()}
     per_shard = _pictures_per_shard(counts, shards)
     dealt = []
-    for split, count in counts.items():
+    for split, (file, lines) in chosen.items():
+        count = counts[split]
         number = max(1, min(MAX_SHARDS if shards is None else count, round(count / per_shard)))
-        dealt += _shuffle(folder, split, np.frombuffer(offsets[split], np.int64), (seed, number))
+        places = np.frombuffer(offsets[file], np.int64)
+        dealt += _shuffle(folder, (split, file), (places, lines), (seed, number))
+    for split in files:
         os.remove(_unshuffled(folder, split))
     return Plan(tuple(dealt), names, counts)
+
+
+def _set_aside(chosen, labels, share, seed):
+    """Takes a share of each class's training images for validation."""
+    if "validation" in chosen or "train" not in chosen:
+        has = ", ".join(f"{len(lines)} {split}" for split, (_, lines) in chosen.items())
+        raise ValueError(
+            f"The source has {has} images: --validation_share takes from training for a source "
+            "without a validation split, leave it out."
+        )
+    # A stream of its own: asking for a share must not change any other draw.
+    order = np.random.RandomState([seed, len(SPLITS)]).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # shuffled within each class
+    sizes = np.bincount(labels)
+    ends = np.cumsum(sizes)
+    taken = np.minimum(np.round(sizes * share).astype(np.int64), sizes - 1)
+    parts = zip(ends, sizes, taken, strict=True)
+    validation = np.sort(np.concatenate([order[end - n : end - n + k] for end, n, k in parts]))
+    if not len(validation):
+        raise ValueError(
+            f"--validation_share={share} of classes with {sizes.min()} to {sizes.max()} images "
+            "gives no validation image: name a larger share."
+        )
+    kept = np.setdiff1d(np.arange(len(labels)), validation, assume_unique=True)
+    aside = {"train": ("train", kept), "validation": ("train", validation)}
+    return {**aside, **{split: lines for split, lines in chosen.items() if split == "test"}}
 
 
 def read_lines(folder: str, shard: Shard) -> Iterator[Picture]:
@@ -154,7 +219,23 @@ def _classes(synsets, classes):
                 f"The {split} split has {len(unknown)} classes that training has not, the first is "
                 f"{unknown[0]!r}: expected the same class names in all splits."
             )
-    return tuple(classes or sorted(known))
+    names = tuple(classes or sorted(known))
+    if unusable := [name for name in names if not _is_one_line(name)]:
+        raise ValueError(
+            f"{len(unusable)} class names cannot be stored, the first is {unusable[0]!r}: expected "
+            "text in UTF-8, of one line and without spaces at its ends; rename the folder or label."
+        )
+    return names
+
+
+def _is_one_line(name):
+    """Whether a name is the same when it is read from a text with one name per line."""
+    return is_text(name) and name.strip() == name and name.splitlines() == [name]
+
+
+def is_text(name: str) -> bool:
+    """Whether a name of the file system is UTF-8: bytes that are none are surrogates in Python."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _pictures_per_shard(counts, shards):
@@ -169,15 +250,19 @@ def _pictures_per_shard(counts, shards):
     return first / shards
 
 
-def _shuffle(folder, split, offsets, seed_and_number):
-    seed, number = seed_and_number
-    count = len(offsets) - 1
+def _shuffle(folder, split_and_file, places_and_lines, seed_and_number):
+    (split, file), (places, lines), (seed, number) = (
+        split_and_file,
+        places_and_lines,
+        seed_and_number,
+    )
+    count = len(lines)
     # RandomState's stream is frozen by NumPy's policy: the same order in every version.
-    order = np.random.RandomState([seed, SPLITS.index(split)]).permutation(count)
+    order = lines[np.random.RandomState([seed, SPLITS.index(split)]).permutation(count)]
     begin, shards = 0, []
     with (
-        open(_unshuffled(folder, split), "rb") as found,
-        mmap.mmap(found.fileno(), 0, access=mmap.ACCESS_READ) as lines,
+        open(_unshuffled(folder, file), "rb") as found,
+        mmap.mmap(found.fileno(), 0, access=mmap.ACCESS_READ) as content,
         open(plan_path(folder, split), "wb") as plan,
     ):
         for index in range(number):
@@ -185,7 +270,7 @@ def _shuffle(folder, split, offsets, seed_and_number):
             chosen = order[index * count // number : (index + 1) * count // number]
             digest, end = hashlib.sha256(), begin
             for i in chosen:
-                line = lines[offsets[i] : offsets[i + 1]]
+                line = content[places[i] : places[i + 1]]
                 plan.write(line)
                 digest.update(line)
                 end += len(line)

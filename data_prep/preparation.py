@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,17 +10,23 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from alexnet_tf.data import records
-from data_prep import images, layouts, metadata, plan, runner, storage, writer
+from data_prep import (
+    accounting,
+    images,
+    layouts,
+    metadata,
+    plan,
+    publishing,
+    runner,
+    storage,
+    writer,
+)
+from data_prep.listing import Listing
 from data_prep.statistics import PixelSums
 
 Runner = Callable[
     [writer.Job, Sequence[plan.Shard], Callable[[int], None]], Iterator[writer.Receipt]
 ]
-
-
-# What the work directory holds besides the data set.
-UNPACKED, LOCK = "unpacked", "lock"
-WORK_SUFFIXES = (writer.RECEIPT_SUFFIX, writer.SUMS_SUFFIX, writer.ASIDE_SUFFIX)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,11 @@ class Settings:
       max_pixels: pictures larger than this cannot be decoded.
       fast_dct: see `images.Conversion`.
       apply_exif: see `images.Conversion`.
+      validation_share: of each class's training images, set aside for validation; see
+        `plan.make_plan`.
+      allow_unused: folders of images that the layout does not take are left out and listed instead
+        of ending the run.
+      image_column, label_column: of a table; None finds them.
       source_name: what the manifest calls the source; None takes its path.
     """
 
@@ -52,9 +62,14 @@ class Settings:
     max_pixels: int = images.MAX_PIXELS
     fast_dct: bool = False
     apply_exif: bool = False
+    validation_share: float | None = None
+    allow_unused: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
     source_name: str | None = None
 
 
+@storage.remote_errors()
 def prepare(
     source: str,
     output: str,
@@ -65,8 +80,8 @@ def prepare(
     """Converts `source` into a prepared data set (records.py) in the directory `output`.
 
     Everything is written to `output`.partial first and renamed at the end. When that was
-    interrupted, the same call carries on where it stopped; when `output` is already complete with
-    the same settings, nothing is done.
+    interrupted, the same call carries on where it stopped, and makes anew what it had made of files
+    that were replaced since. When `output` is already there (see `prepared`), nothing is done.
 
     Args:
       source: a directory in one of the layouts, or what else a layout reads.
@@ -79,72 +94,68 @@ def prepare(
       The manifest.
 
     Raises:
-      FileExistsError: `output` holds something else.
+      FileExistsError: `output` holds something else; see `prepared`.
       FileNotFoundError: there is no source, it is empty, or pieces of it are missing.
       ValueError: no usable pictures, more bad ones than allowed, or unknown layout.
       OSError: reading or writing failed.
     """
+    if done := prepared(source, output, settings):
+        return done
     source, output = _trimmed(source), _trimmed(output)
     settings = dataclasses.replace(settings, source_name=settings.source_name or source)
-    if is_complete(output, settings):
-        return records.read_manifest(output)
-    layout = layouts.find(source, settings.layout)
-    conversion = _conversion(settings, layout)
-    folder = f"{output}.partial"
-    fresh = not tf.io.gfile.exists(folder)
-    _make_folder(folder)
-    try:
-        with runner.exclusive(_lock_path(folder)):
-            work = _plan(source, folder, layout, settings)
-            fresh = False
-            job = writer.Job(
-                source,
-                folder,
-                conversion,
-                work.synsets,
-                settings.max_bad,
-                writer.settings_digest(conversion, work.synsets),
-            )
-            run = run or _on_this_machine(workers)
-            receipts = _convert(job, work, run)
-            manifest = _describe(job, work, receipts, settings)
-            _publish(folder, output)
-    except BaseException:
-        if fresh:  # nothing was found to convert: leave no trace
-            tf.io.gfile.rmtree(folder)
-        raise
+    listing = list_source(source, output, settings)
+    layout = layouts.find(listing, settings.layout)
+    run = run or _on_this_machine(workers)
+    folder = publishing.work_folder(output)
+    with storage.needs_room(folder), publishing.exclusive(folder):
+        fresh = publishing.is_new(folder)
+        if done := publishing.finished(output, settings):  # another converter was faster
+            if fresh:
+                tf.io.gfile.rmtree(folder)
+            return done
+        publishing.take_back(folder, output)
+        try:
+            conversion = _conversion(settings, layout)
+            account = accounting.Account(listing, layout.name, settings.allow_unused)
+            work = _plan(account, folder, layout, settings)
+            _check_bad([], settings.max_bad, account.rejects)
+            publishing.remove_others(folder, {shard.file_name for shard in work.shards})
+        except BaseException:
+            if fresh:  # nothing was found to convert: leave no trace
+                tf.io.gfile.rmtree(folder)
+            raise
+        digest = writer.settings_digest(conversion, work.synsets)
+        job = writer.Job(source, folder, conversion, work.synsets, settings.max_bad, digest)
+        receipts = _convert(job, work, run, account.rejects)
+        of_source = accounting.summary(account, work.counts)
+        manifest = _describe(job, work, receipts, settings, of_source, account.rejects)
+        publishing.publish(folder, output)
     return manifest
 
 
-def is_complete(output: str, settings: Settings) -> bool:
-    """Whether `output` already is the data set that `settings` ask for.
+@storage.remote_errors()
+def prepared(source: str, output: str, settings: Settings = Settings()) -> dict | None:
+    """The manifest of `output` if it already is what `prepare` would make; None if it is not there.
 
     Raises:
-      FileExistsError: it is something else.
+      FileExistsError: it is something else, lacks shards, or was made when the source held other
+        files. A source that is not there any more is not compared.
     """
-    output = _trimmed(output)
-    if not tf.io.gfile.exists(output):
-        return False
-    if not tf.io.gfile.isdir(output):
-        raise FileExistsError(f"{output} is a file: expected a directory, name another --output.")
-    names = tf.io.gfile.listdir(output)
-    if not names:
-        return False
-    if records.MANIFEST_FILE not in names or "dataset_info.json" not in names:
+    source, output = _trimmed(source), _trimmed(output)
+    if not plan.is_text(output):  # TensorFlow cannot write there
+        raise ValueError(f"The name {output!r} is no UTF-8: name another --output.")
+    settings = dataclasses.replace(settings, source_name=settings.source_name or source)
+    manifest = publishing.finished(output, settings)
+    if manifest is None or "source" not in manifest or not storage.exists(source):
+        return manifest
+    listing, then = list_source(source, output, settings), manifest["source"]
+    if listing.digest != then["digest"]:
         raise FileExistsError(
-            f"{output} already holds {len(names)} files that are no prepared data set: expected "
-            "a new or empty directory, name another --output."
+            f"{output} was prepared when {source} held {then['files']} files of {then['bytes']} "
+            f"bytes; now it holds {listing.count} of {listing.bytes}. To prepare them all, name "
+            f"another --output, or remove {output} first."
         )
-    found = records.read_manifest(output)["settings"]
-    wanted = metadata.as_settings(settings)
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
-    if differing:
-        name = differing[0]
-        raise FileExistsError(
-            f"{output} was already prepared with {name}={found.get(name)}, expected "
-            f"{wanted[name]}: remove it or name another --output."
-        )
-    return True
+    return manifest
 
 
 def _conversion(settings, layout):
@@ -161,18 +172,31 @@ def _conversion(settings, layout):
     return conversion
 
 
-def _plan(source, folder, layout, settings):
+def list_source(source: str, output: str, settings: Settings = Settings()) -> Listing:
+    """The listing of `source`, without the output if that is inside."""
+    return Listing(
+        source,
+        (output, publishing.work_folder(output)) if output else (),
+        image_column=settings.image_column,
+        label_column=settings.label_column,
+    )
+
+
+def _plan(account, folder, layout, settings):
     from tqdm import tqdm
 
-    classes = layout.classes(source) if layout.classes else None
+    listing = account.listing
+    classes = layout.classes(listing) if layout.classes else None
     # Paths of pictures are relative to the source, except for those of pictures that lie elsewhere.
     home = folder if storage.is_remote(folder) else os.path.abspath(folder)
-    found = layout.pictures(source, os.path.join(home, UNPACKED))
+    found = layout.pictures(listing, os.path.join(home, publishing.UNPACKED))
     with (
-        tqdm(found, desc="look", unit="picture") as looking,
+        tqdm(account.watch(found), desc="look", unit="picture") as looking,
         _local_folder(folder) as local,
     ):
-        return plan.make_plan(looking, local, settings.seed, settings.shards, classes)
+        return plan.make_plan(
+            looking, local, settings.seed, settings.shards, classes, settings.validation_share
+        )
 
 
 @contextlib.contextmanager
@@ -182,12 +206,13 @@ def _local_folder(folder):
         yield folder
         return
     with tempfile.TemporaryDirectory() as local:
-        yield local
+        with storage.needs_room(local):
+            yield local
         for name in os.listdir(local):
             tf.io.gfile.copy(os.path.join(local, name), os.path.join(folder, name), overwrite=True)
 
 
-def _convert(job, work, run):
+def _convert(job, work, run, rejects):
     """All receipts, those of an earlier run included."""
     from tqdm import tqdm
 
@@ -195,7 +220,7 @@ def _convert(job, work, run):
     kept = sum(shard.pictures for shard, receipt in receipts.items() if receipt)
     left = [shard for shard, receipt in receipts.items() if receipt is None]
     done = [receipt for receipt in receipts.values() if receipt]
-    _check_bad(done, job.max_bad)
+    _check_bad(done, job.max_bad, rejects)
     syncing = []
     with (
         tqdm(total=sum(work.counts.values()), initial=kept, desc="convert", unit="picture") as bar,
@@ -203,7 +228,7 @@ def _convert(job, work, run):
     ):
         for receipt in run(job, left, bar.update):
             done.append(receipt)
-            _check_bad(done, job.max_bad)
+            _check_bad(done, job.max_bad, rejects)
             if not storage.is_remote(job.folder):
                 # Beside the conversion, so that at the end little is left to wait for.
                 path = os.path.join(job.folder, receipt.shard)
@@ -213,13 +238,14 @@ def _convert(job, work, run):
     return done
 
 
-def _check_bad(receipts, max_bad):
-    rejects = [reject for receipt in receipts for reject in receipt.rejects]
+def _check_bad(receipts, max_bad, untaken):
+    """Bad images, and those that the layout did not take, count alike."""
+    rejects = [*untaken, *(reject for receipt in receipts for reject in receipt.rejects)]
     if len(rejects) > max_bad:
         raise ValueError(writer.too_many(rejects, max_bad))
 
 
-def _describe(job, work, receipts, settings):
+def _describe(job, work, receipts, settings, of_source, rejects):
     for split in work.counts:
         names = {shard.file_name for shard in work.shards if shard.split == split}
         if not sum(receipt.count for receipt in receipts if receipt.shard in names):
@@ -235,43 +261,9 @@ def _describe(job, work, receipts, settings):
             sums.add(writer.read_sums(job.folder, shard))
         metadata.write_statistics(job.folder, sums)
     metadata.write_tfds(job.folder, record_format, work, receipts)
-    return metadata.write_manifest(job.folder, metadata.as_settings(settings), work, receipts)
-
-
-def _publish(folder, output):
-    """Removes what only the work needed and gives the directory its name."""
-    for name in tf.io.gfile.listdir(folder):
-        path = os.path.join(folder, name)
-        if name.rstrip("/") == UNPACKED:
-            tf.io.gfile.rmtree(path)
-        elif name == LOCK or name.startswith("plan-") or name.endswith(WORK_SUFFIXES):
-            tf.io.gfile.remove(path)
-    if not storage.is_remote(output):
-        for name in os.listdir(folder):  # on the disk before it gets its name
-            storage.sync(os.path.join(folder, name))
-        os.replace(folder, output)
-        return
-    # An object store cannot rename a directory: file by file, and last the one that makes it one.
-    tf.io.gfile.makedirs(output)
-    names = tf.io.gfile.listdir(folder)
-    for name in sorted(names, key=lambda name: name == "dataset_info.json"):
-        tf.io.gfile.rename(os.path.join(folder, name), os.path.join(output, name), True)
-    tf.io.gfile.rmtree(folder)
-
-
-def _make_folder(folder):
-    try:
-        tf.io.gfile.makedirs(folder)
-    except tf.errors.OpError as error:
-        raise OSError(f"The directory {folder} cannot be made: {error.message}") from None
-
-
-def _lock_path(folder):
-    """In the folder; a remote folder is locked among the processes of this machine only."""
-    if storage.is_remote(folder):
-        name = hashlib.sha256(folder.encode()).hexdigest()[:16]
-        return os.path.join(tempfile.gettempdir(), f"data_prep-{name}.lock")
-    return os.path.join(folder, LOCK)
+    return metadata.write_manifest(
+        job.folder, metadata.as_settings(settings), work, receipts, of_source, rejects
+    )
 
 
 def _on_this_machine(workers):

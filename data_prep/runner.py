@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import concurrent.futures.process
-import contextlib
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
@@ -113,23 +112,3 @@ def _work(shard):
 def _report(done):
     with _counter.get_lock():
         _counter.value += done
-
-
-@contextlib.contextmanager
-def exclusive(path: str):
-    """Holds a lock file, so that two converters never write to one place.
-
-    Raises:
-      BlockingIOError: another process holds it.
-    """
-    import fcntl
-
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(
-                f"Another conversion is writing to {os.path.dirname(path)}: wait for it, or name "
-                "another --output."
-            ) from None
-        yield

@@ -4,7 +4,23 @@ Local files go through the operating system, which is several times faster per p
 else through `tf.io.gfile`, which knows the schemes.
 """
 
+import contextlib
+import errno
 import os
+import stat
+from collections.abc import Iterator
+
+from alexnet_tf import files
+
+_ORDINARY = (stat.S_IFREG, stat.S_IFDIR)
+_ODD = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# What the system says when a disk, a quota or a limit on the size of files leaves no room.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_remote(path: str) -> bool:
@@ -12,18 +28,75 @@ def is_remote(path: str) -> bool:
 
 
 def open_binary(path: str):
-    """The file, for reading bytes; it can seek."""
+    """The file, for reading bytes; it can seek.
+
+    Raises:
+      OSError: a local path that is no regular file, which could wait for ever; see `files`.
+    """
     if is_remote(path):
         import tensorflow as tf
 
         return tf.io.gfile.GFile(path, "rb")
-    return open(path, "rb")
+    return files.open_regular(path)
+
+
+def create_binary(path: str):
+    """A new file, for writing bytes."""
+    if is_remote(path):
+        import tensorflow as tf
+
+        return tf.io.gfile.GFile(path, "wb")
+    return open(path, "wb")
 
 
 def sync(path: str) -> None:
     """Waits until a local file's content is on the disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def needs_room(path: str) -> Iterator[None]:
+    """Says what to do when what is written in the block, to `path` or below, finds no room.
+
+    Raises:
+      OSError: writing failed; the message names the file, or else `path`. Errors of TensorFlow's
+        file systems become such too.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(_no_room(error.filename or path, error.strerror)) from None
+    except tf.errors.OpError as error:
+        if any(os.strerror(number) in error.message for number in _FULL):
+            raise OSError(_no_room(path, error.message)) from None
+        raise OSError(f"Writing {path} failed: {error.message}") from None
+
+
+@contextlib.contextmanager
+def remote_errors() -> Iterator[None]:
+    """Turns what TensorFlow's file systems raise in the block into an OSError of one sentence."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.UnimplementedError as error:
+        raise OSError(
+            f"{error.message}: this TensorFlow reads local paths and gs://, mount or copy the rest."
+        ) from None
+    except tf.errors.OpError as error:
+        raise OSError(f"The file system failed: {error.message}") from None
+
+
+def _no_room(path, reason):
+    return (
+        f"There is no room to write {path} ({reason}): make room there, then start the same "
+        "command again; what is finished is kept."
+    )
 
 
 def exists(path: str) -> bool:
@@ -34,47 +107,36 @@ def exists(path: str) -> bool:
     return os.path.exists(path)
 
 
-def listing(path: str) -> list[tuple[str, int | None]]:
-    """Sorted (name, bytes) of what is not hidden in a directory; None for a directory's bytes.
+def is_folder(path: str) -> bool:
+    if is_remote(path):
+        import tensorflow as tf
 
-    A remote file's bytes are -1: asking for each would cost a request per picture. A directory that
-    is not there has nothing in it.
+        return tf.io.gfile.isdir(path)
+    return os.path.isdir(path)
+
+
+def entries(path: str) -> Iterator[tuple[str, os.stat_result | None, str]]:
+    """(name, status, what it is instead) of everything in a directory.
+
+    The last is "" for directories and regular files, also behind a link. A link that leads nowhere
+    has no status. Remote paths cost a request each.
     """
     if is_remote(path):
         import tensorflow as tf
 
-        if not tf.io.gfile.isdir(path):
-            return []
-        names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
-        isdir = tf.io.gfile.isdir
-        return [(name, None if isdir(os.path.join(path, name)) else -1) for name in names]
-    if not os.path.isdir(path):
-        return []
-    with os.scandir(path) as entries:
-        return sorted(
-            (entry.name, None if entry.is_dir() else entry.stat().st_size)
-            for entry in entries
-            if not entry.name.startswith(".")
-        )
-
-
-def folders(path: str) -> list[str]:
-    return [name for name, size in listing(path) if size is None]
-
-
-def files(path: str) -> list[tuple[str, int]]:
-    return [(name, size) for name, size in listing(path) if size is not None]
-
-
-def first_existing(looked_for: list[str], what: str) -> str:
-    """The first of the paths that is there.
-
-    Raises:
-      FileNotFoundError: none is; the message lists all.
-    """
-    for path in looked_for:
-        if exists(path):
-            return path
-    raise FileNotFoundError(
-        f"{what} is missing; looked for {', '.join(looked_for)}: put it at one of these places."
-    )
+        for name in tf.io.gfile.listdir(path):
+            found = tf.io.gfile.stat(os.path.join(path, name))
+            kind = stat.S_IFDIR if found.is_directory else stat.S_IFREG
+            seconds = found.mtime_nsec // 10**9
+            fields = (kind, 0, 0, 0, 0, 0, found.length, seconds, seconds, seconds)
+            yield name.rstrip("/"), os.stat_result(fields), ""
+        return
+    with os.scandir(path) as inside:
+        for entry in inside:
+            try:
+                status = entry.stat()
+            except OSError:
+                yield entry.name, None, "a link that leads nowhere"
+                continue
+            kind = stat.S_IFMT(status.st_mode)
+            yield entry.name, status, "" if kind in _ORDINARY else _ODD.get(kind, "no regular file")

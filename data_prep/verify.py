@@ -1,10 +1,12 @@
 """Is a prepared data set whole and right?
 
-    python -m data_prep.verify --data_dir=DIR
+    python -m data_prep.verify --data_dir=DIR [--source=DIR]
 
 Reads every shard: sha256, number of records, labels, and whether each picture can be decoded; looks
-for pictures that are in two splits; compares ImageNet's counts with the published ones. Ends with 0
-if all is well and with 1 and a line per problem if not.
+for pictures that are in two splits; compares ImageNet's counts with the published ones and the
+manifest's account of the source with what is stored. With --source, it counts again what the data
+set was made from and looks for every image of it. Ends with 0 if all is well and with 1 and a line
+per problem if not.
 """
 
 import json
@@ -17,6 +19,9 @@ def _define(flags):
     from absl import flags as absl_flags
 
     absl_flags.DEFINE_string("data_dir", None, "The prepared data set.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "source", None, "What it was made from, to be counted again.", flag_values=flags
+    )
     absl_flags.DEFINE_integer(
         "workers", None, "Processes; one per core if not given.", 1, flag_values=flags
     )
@@ -33,7 +38,7 @@ def _main(flags, args):
     from data_prep import checks, writer
 
     with tqdm(desc="verify", unit="picture") as bar:
-        result = checks.verify(flags.data_dir, flags.workers, bar.update)
+        result = checks.verify(flags.data_dir, flags.workers, bar.update, flags.source)
     if flags.report:
         writer.write_text(flags.report, json.dumps(result, indent=1) + "\n")
     for problem in result["problems"]:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import uuid
 import zipfile
 
 import numpy as np
@@ -116,15 +117,12 @@ def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
     """
     memory.keep_freed_memory()  # each picture needs some megabytes, and the next one the same
     path = os.path.join(job.folder, shard.file_name)
-    aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
+    aside = _aside(path)
     try:
-        return _write_shard(job, shard, (path, aside), progress or (lambda done: None))
-    except tf.errors.OpError as error:
-        raise OSError(f"Writing {path} failed: {error.message}") from None
+        with storage.needs_room(path):
+            return _write_shard(job, shard, (path, aside), progress or (lambda done: None))
     finally:
-        with contextlib.suppress(OSError, tf.errors.OpError):
-            if tf.io.gfile.exists(aside):
-                tf.io.gfile.remove(aside)
+        _remove_aside(aside)
 
 
 def _write_shard(job, shard, paths, progress):
@@ -181,13 +179,22 @@ def read_picture(source: str, picture: plan.Picture) -> bytes:
             f"The picture file {path} vanished while it was converted: put it back and start the "
             "same command again; finished shards are kept."
         ) from None
+    except tf.errors.OpError as error:
+        raise OSError(f"Reading {path} failed: {error.message}") from None
 
 
 def _part(file, picture):
     if picture.offset < 0:
-        return file.read()
-    file.seek(picture.offset)
-    return file.read(picture.size)
+        content = file.read()
+    else:
+        file.seek(picture.offset)
+        content = file.read(picture.size)
+    if len(content) != picture.size >= 0:
+        raise ValueError(
+            f"{where(picture)} has {len(content)} bytes, it had {picture.size} when the conversion "
+            "began: let nothing change the source, and start the same command again."
+        )
+    return content
 
 
 def where(picture: plan.Picture) -> str:
@@ -234,14 +241,26 @@ def write_arrays(path: str, **arrays) -> None:
 
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a small file aside and renames it."""
-    aside = f"{path}.{os.getpid()}{ASIDE_SUFFIX}"
-    if storage.is_remote(path):
-        with tf.io.gfile.GFile(aside, "wb") as file:
-            file.write(content)
-    else:
-        with open(aside, "wb") as file:
-            file.write(content)
-    tf.io.gfile.rename(aside, path, overwrite=True)
+    aside = _aside(path)
+    try:
+        with storage.needs_room(path):
+            with storage.create_binary(aside) as file:
+                file.write(content)
+            tf.io.gfile.rename(aside, path, overwrite=True)
+    finally:
+        _remove_aside(aside)
+
+
+def _aside(path):
+    """A name of this call's own: on a cluster two workers may be at the same shard."""
+    return f"{path}.{uuid.uuid4().hex}{ASIDE_SUFFIX}"
+
+
+def _remove_aside(path):
+    """What a writing that failed left behind."""
+    with contextlib.suppress(OSError, tf.errors.OpError):
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
 
 
 def _fingerprint(path):

@@ -51,12 +51,13 @@ DOORS = {
     "data_prep.photos",
     "data_prep.verify",
 }
-# Doors may use these besides the rooms; so may the rooms: the version, writing files, memory.
+# Doors may use these besides the rooms; so may the rooms: the version, files, memory.
 SHARED = {
     "alexnet_tf",
     "alexnet_tf.atomic",
     "alexnet_tf.compilation",
     "alexnet_tf.door",
+    "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
 }

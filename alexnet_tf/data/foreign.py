@@ -235,6 +235,12 @@ def _keys(file: str) -> tuple[str, str] | None:
     try:
         first = next(tf.data.TFRecordDataset(file).take(1).as_numpy_iterator(), None)
     except tf.errors.DataLossError as error:
+        with tf.io.gfile.GFile(file, "rb") as opened:
+            if opened.read(2) == b"\x1f\x8b":
+                raise ValueError(
+                    f"{file} is compressed with gzip: expected plain TFRecords, decompress it (as "
+                    "with `gunzip`) or write it without compression."
+                ) from error
         raise ValueError(f"{file} is no TFRecord file, or is damaged: get it again.") from error
     if first is None:
         return None

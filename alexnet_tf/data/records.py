@@ -63,7 +63,9 @@ def encode_example(image: bytes, label: int, file_name: str, synset: str) -> byt
     feature = example.features.feature
     feature["image"].bytes_list.value.append(image)
     feature["label"].int64_list.value.append(label)
-    feature["file_name"].bytes_list.value.append(file_name.encode())
+    feature["file_name"].bytes_list.value.append(
+        file_name.encode("utf-8", "surrogateescape")  # a file system's names need not be text
+    )
     feature["synset"].bytes_list.value.append(synset.encode())
     # Maps have no order of their own in protobuf: without this, equal records may differ in bytes.
     return example.SerializeToString(deterministic=True)

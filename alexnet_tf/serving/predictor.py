@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from alexnet_tf import files
+
 STANDARD_INPUT = "-"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _BATCH = 32
@@ -90,7 +92,7 @@ def find_pictures(arguments: Sequence[str]) -> list[str]:
     """
     found = []
     for argument in arguments:
-        if argument == STANDARD_INPUT or os.path.isfile(argument):
+        if argument == STANDARD_INPUT:
             found.append(argument)
         elif os.path.isdir(argument):
             inside = [
@@ -105,8 +107,10 @@ def find_pictures(arguments: Sequence[str]) -> list[str]:
                     f"{', '.join(_SUFFIXES)}."
                 )
             found += sorted(inside)
+        elif os.path.lexists(argument):
+            found.append(argument)  # what is no regular file is reported when it is its turn
         else:
-            matches = sorted(m for m in glob.glob(argument, recursive=True) if os.path.isfile(m))
+            matches = sorted(m for m in glob.glob(argument, recursive=True) if not os.path.isdir(m))
             if not matches:
                 raise FileNotFoundError(
                     f"There is no picture {argument}: name files, directories or a glob."
@@ -134,7 +138,7 @@ def _read(source: str) -> bytes | OSError:
     try:
         if source == STANDARD_INPUT:
             return sys.stdin.buffer.read()
-        with open(source, "rb") as file:
+        with files.open_regular(source) as file:
             return file.read()
     except OSError as error:
         return error

@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from data_prep import plan
+from data_prep import plan, storage
 from data_prep.layouts import arrays, folders, ilsvrc, tables
+from data_prep.listing import Listing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +17,9 @@ class Layout:
       name: the value of --layout.
       shape: what it looks like, for messages.
       fits: whether a source looks like it.
-      pictures: yields the pictures, in an order that is always the same. Its second argument is a
-        directory for what has to be unpacked first.
+      pictures: yields the pictures, in an order that is always the same, and what it knowingly
+        leaves out. Its second argument is a directory for what has to be unpacked first; None if
+        the pictures will not be read.
       classes: the classes in label order, where the source has an order of its own; elsewhere
         they are sorted.
       image_size: the stored size unless another is asked for.
@@ -25,9 +28,9 @@ class Layout:
 
     name: str
     shape: str
-    fits: Callable[[str], bool]
-    pictures: Callable[[str, str], Iterator[plan.Picture]]
-    classes: Callable[[str], list[str]] | None = None
+    fits: Callable[[Listing], bool]
+    pictures: Callable[[Listing, Any], Iterator[plan.Picture | plan.LeftOut]]
+    classes: Callable[[Listing], list[str] | None] | None = None
     image_size: int = 256
     channels: int = 3
 
@@ -47,15 +50,15 @@ LAYOUTS = (
     ),
     Layout(
         "flat",
-        "train/<synset>/*, val/* and a text with the labels of val",
-        ilsvrc.flat_fits,
-        ilsvrc.flat,
+        "train/<class>/*, val/* and a list with the labels of val (or images/* and one of all)",
+        folders.flat_fits,
+        folders.by_lists,
     ),
     Layout(
         "kaggle",
         "ILSVRC/Data/CLS-LOC/{train,val} and LOC_val_solution.csv",
-        ilsvrc.kaggle_fits,
-        ilsvrc.kaggle,
+        folders.kaggle_fits,
+        folders.kaggle,
     ),
     Layout(
         "parquet",
@@ -95,30 +98,34 @@ def names() -> list[str]:
     return ["auto", *(layout.name for layout in LAYOUTS)]
 
 
-def find(source: str, name: str = "auto") -> Layout:
-    """The layout called `name`, or the one that `source` looks like.
+def find(listing: Listing, name: str = "auto") -> Layout:
+    """The layout called `name`, or the one that the source looks like.
 
     Raises:
       FileNotFoundError: there is no such source, or it is empty.
       ValueError: it looks like no layout or like several.
     """
     by_name = {layout.name: layout for layout in LAYOUTS}
-    import tensorflow as tf
-
-    if tables.tfds_fits(source):
+    source = listing.source
+    if tables.tfds_fits(listing):
+        if name not in ("auto", "tfds"):
+            raise ValueError(
+                f"{source} names a TFDS data set, which --layout={name} does not read: leave "
+                "--layout out, or name a directory with --source."
+            )
         return by_name["tfds"]
-    if not tf.io.gfile.exists(source):
+    if not storage.exists(source):
         raise FileNotFoundError(
             f"There is no directory {source}: name one that holds pictures with --source."
         )
-    if tf.io.gfile.isdir(source) and not tf.io.gfile.listdir(source):
+    if storage.is_folder(source) and not (listing.count or listing.folders()):
         raise FileNotFoundError(
             f"The directory {source} is empty: expected pictures, as train/<class>/*.jpg and "
             "val/<class>/*.jpg."
         )
     if name != "auto":
         return by_name[name]
-    fitting = [layout for layout in LAYOUTS if layout.fits(source)]
+    fitting = [layout for layout in LAYOUTS if layout.fits(listing)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -128,8 +135,14 @@ def find(source: str, name: str = "auto") -> Layout:
             f"--layout={fitting[1].name}."
         )
     found = "a file"
-    if tf.io.gfile.isdir(source):
-        found = ", ".join(sorted(tf.io.gfile.listdir(source))[:5])
+    if storage.is_folder(source):
+        names = [*listing.folders(), *(file.name for file in listing.all_files())]
+        found = ", ".join(sorted(names)[:5])
+    if any("tfrecord" in file.name for file in listing.files()):
+        raise ValueError(
+            f"{source} holds TFRecords, which need no conversion: train and evaluate read them "
+            f"with --data_dir={source}. To convert what TFDS wrote, name --source=tfds:{source}."
+        )
     known = "; ".join(f"{layout.name}: {layout.shape}" for layout in LAYOUTS)
     raise ValueError(
         f"{source} has no pictures in a layout that is known (found {found}). Expected one of: "

@@ -16,7 +16,8 @@ import numpy as np
 
 from data_prep import storage
 from data_prep.layouts import unpack
-from data_prep.plan import Picture
+from data_prep.listing import Listing
+from data_prep.plan import LeftOut, Picture
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -30,6 +31,7 @@ CIFAR10_CLASSES = (
     "ship",
     "truck",
 )
+MNIST_CLASSES = 10
 _MNIST = {"train": "train", "t10k": "validation"}
 _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049  # unsigned bytes in 3 and in 1 dimensions
 _CIFAR_RECORD = 3073  # binary: a label byte, then the red, green and blue plane of 32 x 32
@@ -37,23 +39,28 @@ _CIFAR_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 _CIFAR_TEST = "test_batch"
 
 
-def mnist_fits(source: str) -> bool:
-    return any("-images" in name and "idx3-ubyte" in name for name, _ in storage.files(source))
+def mnist_fits(listing: Listing) -> bool:
+    names = [file.name for file in listing.files()]
+    return any("-images" in name and "idx3-ubyte" in name for name in names)
 
 
-def mnist(source: str, folder: str) -> Iterator[Picture]:
+def mnist(listing: Listing, folder: str) -> Iterator[Picture | LeftOut]:
     """train-images-idx3-ubyte, train-labels-idx1-ubyte and t10k-..., gzipped or not."""
     for prefix, split in _MNIST.items():
-        paths = [
-            storage.first_existing(
+        files = [
+            listing.first(
                 [
-                    os.path.join(source, f"{prefix}-{what}{separator}{ending}{gz}")
+                    f"{prefix}-{what}{separator}{ending}{gz}"
                     for separator in ("-", ".")
                     for gz in ("", ".gz")
                 ],
                 f"A file of MNIST's {split} set",
             )
             for what, ending in (("images", "idx3-ubyte"), ("labels", "idx1-ubyte"))
+        ]
+        paths = [
+            listing.use(file, f"{split} {what}")
+            for file, what in zip(files, ("images", "labels"), strict=True)
         ]
 
         def read(paths=paths, prefix=prefix, split=split):
@@ -64,49 +71,54 @@ def mnist(source: str, folder: str) -> Iterator[Picture]:
                     f"{paths[0]} has {len(pictures)} pictures but {paths[1]} has {len(labels)} "
                     "labels: use files that belong together."
                 )
+            if labels.size and labels.max() >= MNIST_CLASSES:
+                raise ValueError(
+                    f"{paths[1]} has labels up to {labels.max()}: expected MNIST's "
+                    f"0..{MNIST_CLASSES - 1}."
+                )
             for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
                 yield split, f"{prefix}_{number:05d}.png", str(label), _png(picture)
 
-        yield from unpack.unpack(folder, prefix, _sizes(paths), read)
+        yield from unpack.unpack(folder, prefix, _stamp(listing, files), read)
 
 
-def mnist_classes(_: str) -> list[str]:
-    return [str(digit) for digit in range(10)]
+def mnist_classes(_: Listing) -> list[str]:
+    return [str(digit) for digit in range(MNIST_CLASSES)]
 
 
-def cifar10_fits(source: str) -> bool:
-    return _cifar_root(source) is not None
+def cifar10_fits(listing: Listing) -> bool:
+    return _cifar_root(listing) is not None
 
 
-def cifar10(source: str, folder: str) -> Iterator[Picture]:
+def cifar10(listing: Listing, folder: str) -> Iterator[Picture | LeftOut]:
     """data_batch_1 .. 5 and test_batch, as Python pickles or as .bin files."""
-    root = _cifar_root(source)
+    root = _cifar_root(listing)
     if root is None:
         raise FileNotFoundError(
-            f"CIFAR-10's batches are missing; looked for {source}/data_batch_1, "
-            f"{source}/data_batch_1.bin and the same in its folders."
+            f"CIFAR-10's batches are missing; looked for {listing.source}/data_batch_1, "
+            f"{listing.source}/data_batch_1.bin and the same in its folders."
         )
     for name in (*_CIFAR_TRAIN, _CIFAR_TEST):
-        path = storage.first_existing(
-            [os.path.join(source, root, name), os.path.join(source, root, f"{name}.bin")],
-            f"CIFAR-10's {name}",
+        file = listing.first(
+            [os.path.join(root, name), os.path.join(root, f"{name}.bin")], f"CIFAR-10's {name}"
         )
         split = "validation" if name == _CIFAR_TEST else "train"
+        path = listing.use(file, f"{split} images")
 
         def read(path=path, name=name, split=split):
             pictures, labels = _read_cifar(path)
             for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
                 yield split, f"{name}_{number:05d}.png", CIFAR10_CLASSES[label], _png(picture)
 
-        yield from unpack.unpack(folder, name, _sizes([path]), read)
+        yield from unpack.unpack(folder, name, _stamp(listing, [file]), read)
 
 
-def cifar10_classes(_: str) -> list[str]:
+def cifar10_classes(_: Listing) -> list[str]:
     return list(CIFAR10_CLASSES)
 
 
-def _sizes(paths):
-    return [[os.path.basename(path), os.path.getsize(path)] for path in paths]
+def _stamp(listing, paths):
+    return [list(listing.find(path)) for path in paths]
 
 
 def _png(pixels):
@@ -135,10 +147,10 @@ def _read_idx(path, magic):
     return values.reshape(shape)
 
 
-def _cifar_root(source):
-    for folder in ("", *storage.folders(source)):
+def _cifar_root(listing):
+    for folder in ("", *listing.visible_folders()):
         for name in ("data_batch_1", "data_batch_1.bin"):
-            if storage.exists(os.path.join(source, folder, name)):
+            if listing.find(os.path.join(folder, name)):
                 return folder
     return None
 

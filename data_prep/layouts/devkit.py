@@ -4,14 +4,18 @@ Label orders differ: a devkit counts 1..1000 in an order of its own, everybody e
 synsets. Every reader here returns synsets (WNIDs), through which all orders agree.
 """
 
-import csv
+import gzip
 import io
 import os
 import re
-import tarfile
+import zlib
 from collections.abc import Callable
 
+import numpy as np
+
 from data_prep import storage
+from data_prep.layouts import archives
+from data_prep.listing import Listing
 
 SYNSET = re.compile(r"n\d{8}$")
 NUMBER = re.compile(r"_(\d{8})\.")
@@ -26,6 +30,8 @@ DEVKITS = {
     ),
     2012: ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_devkit_t12", "devkit", "."),
 }
+KAGGLE_ROOTS = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+_LARGEST_DEVKIT = 1 << 28  # unpacked: that of 2012 has some megabytes
 SYNSET_LISTS = (
     "synset_labels.txt",
     "imagenet_2012_validation_synset_labels.txt",
@@ -48,66 +54,78 @@ def picture_number(file_name: str) -> int:
     return int(found[1])
 
 
-def labels_of_devkit(source: str, year: int, split: str) -> Callable[[str], str]:
+def is_kaggle(root: str) -> bool:
+    return root in KAGGLE_ROOTS
+
+
+def year_of(listing: Listing, folder: str) -> int | None:
+    """The year of a folder of ILSVRC's numbered images, by the first name; None for others."""
+    name = next((file.name for file in listing.files(folder) if NUMBER.search(file.name)), None)
+    if name is None:
+        return None
+    return 2010 if name.startswith("ILSVRC2010") else 2012
+
+
+def labels_of_devkit(listing: Listing, year: int, split: str) -> Callable[[str], str]:
     """file name -> synset, from the ground truth and meta.mat of a devkit (archive or folder).
 
     Raises:
       FileNotFoundError: no devkit; lists each path that was looked for.
     """
+    looked_for: list[str] = []
+    found = find_devkit(listing, year, split, looked_for)
+    if found is None:
+        places = dict.fromkeys(map(listing.place, looked_for))
+        raise FileNotFoundError(
+            f"The labels of the {split} pictures of ILSVRC-{year} are missing; looked for "
+            f"{', '.join(places)}: put the development kit there."
+        )
+    return found
+
+
+def find_devkit(
+    listing: Listing, year: int, split: str, looked_for: list[str]
+) -> Callable[[str], str] | None:
+    """`labels_of_devkit`, or None if there is no devkit.
+
+    Args:
+      looked_for: gets the paths that are not there.
+    """
     name = f"ILSVRC{year}_{split}_ground_truth.txt"
-    looked_for = []
     for kit in DEVKITS[year]:
-        path = source if kit == "." else os.path.join(source, kit)
         if kit.endswith(".tar.gz"):
-            looked_for.append(path)
-            if storage.exists(path):
-                truth, meta = _from_archive(path, name)
+            looked_for.append(kit)
+            if listing.find(kit):
+                truth, meta = _from_archive(listing.use(kit, "development kit"), name)
                 return _by_id(truth, meta, name)
             continue
-        for folder in (os.path.join(path, "data"), path):
-            truth, meta = os.path.join(folder, name), os.path.join(folder, "meta.mat")
-            looked_for += [truth, meta]
-            if storage.exists(truth) and storage.exists(meta):
+        folder = "" if kit == "." else kit
+        for below in (os.path.join(folder, "data"), folder):
+            paths = [os.path.join(below, name), os.path.join(below, "meta.mat")]
+            looked_for += paths
+            if all(map(listing.find, paths)):
+                truth, meta = (listing.use(path, "development kit") for path in paths)
                 return _by_id(_read(truth), _read(meta), truth)
-    raise FileNotFoundError(
-        f"The labels of the {split} pictures of ILSVRC-{year} are missing; looked for "
-        f"{', '.join(dict.fromkeys(looked_for))}: put the development kit there."
-    )
-
-
-def labels_of_lists(source: str, folder: str, synsets: list[str]) -> Callable[[str], str] | None:
-    """file name -> synset, from a text list beside the pictures; None if there is no list.
-
-    A list is `val.txt` ("name label", the label an index into the sorted synsets, or a synset) or
-    one synset per line in the order of the pictures' numbers.
-    """
-    for name in (f"{folder}.txt", "val.txt"):
-        path = os.path.join(source, name)
-        if storage.exists(path):
-            return _by_name(_read(path).decode(), synsets, path)
-    for name in SYNSET_LISTS:
-        path = os.path.join(source, name)
-        if storage.exists(path):
-            return _by_number(_read(path).decode().split(), path)
     return None
 
 
-def labels_of_kaggle(path: str) -> Callable[[str], str]:
-    """file name -> synset, from LOC_val_solution.csv ("ImageId,PredictionString")."""
-    rows = csv.DictReader(io.StringIO(_read(path).decode()))
-    try:
-        table = {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
-    except (KeyError, IndexError, AttributeError):
-        raise ValueError(
-            f"{path} has other columns than ImageId,PredictionString with a synset first: get the "
-            "file from the competition's page again."
-        ) from None
-    return lambda file_name: _look_up(table, file_name.rpartition(".")[0], path)
+def labels_of_lists(listing: Listing, root: str, split: str) -> Callable[[str], str] | None:
+    """file name -> synset, from a list with one synset per line in the order of the images'
+    numbers; None if there is no such list."""
+    if split != "validation":
+        return None
+    for name in SYNSET_LISTS:
+        for folder in (root, ""):
+            path = os.path.join(folder, name)
+            if listing.find(path):
+                place = listing.use(path, "list of labels")
+                return _by_number(_read(place).decode("utf-8", "surrogateescape").split(), place)
+    return None
 
 
 def _by_id(truth, meta, name):
     """Devkit ids, one a line, through the table of meta.mat."""
-    synset_of = _synsets_of_meta(meta)
+    synset_of = _synsets_of_meta(meta, name)
     try:
         ids = [int(line) for line in truth.split()]
         return _by_number([synset_of[number] for number in ids], name)
@@ -118,14 +136,20 @@ def _by_id(truth, meta, name):
         ) from None
 
 
-def _synsets_of_meta(meta: bytes) -> dict[int, str]:
+def _synsets_of_meta(meta: bytes, where: str) -> dict[int, str]:
     import scipy.io
 
-    synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, struct_as_record=False)["synsets"]
-    first = synsets.flat[0]
-    # Later copies call the field after their own year and keep the numbers.
-    field = next(name for name in first._fieldnames if name.endswith("_ID"))
-    return {int(getattr(entry, field)): str(entry.WNID) for entry in synsets.flat}
+    try:
+        content = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, struct_as_record=False)
+        synsets = np.atleast_1d(content["synsets"])
+        # Later copies call the field after their own year and keep the numbers.
+        field = next(key for key in synsets.flat[0]._fieldnames if key.endswith("_ID"))
+        return {int(getattr(entry, field)): str(entry.WNID) for entry in synsets.flat}
+    except Exception as error:  # the reader of .mat files raises whatever its arithmetic does
+        raise ValueError(
+            f"The meta.mat beside {where} is damaged ({type(error).__name__}: {error}): expected "
+            "the table synsets of a development kit, get it again."
+        ) from None
 
 
 def _by_number(synsets, path):
@@ -141,46 +165,23 @@ def _by_number(synsets, path):
     return label
 
 
-def _by_name(text, synsets, path):
-    table = {}
-    for line in text.splitlines():
-        columns = line.split()
-        if len(columns) != 2:
-            raise ValueError(f"{path} has a line {line!r}: expected a file name and a label.")
-        name, label = columns
-        if not SYNSET.match(label):
-            if not label.isdigit() or int(label) >= len(synsets):
-                raise ValueError(
-                    f"{path} gives {name} the label {label}: expected a synset or a number below "
-                    f"{len(synsets)}, the number of training classes."
-                )
-            label = synsets[int(label)]
-        table[os.path.basename(name)] = label
-    return lambda file_name: _look_up(table, file_name, path)
-
-
-def _look_up(table, key, path):
-    if key not in table:
-        raise ValueError(
-            f"{path} has no label for the picture {key}: use the list of these pictures."
-        )
-    return table[key]
-
-
 def _from_archive(path, truth_name):
-    """(ground truth, meta.mat) out of a devkit's .tar.gz, a few hundred kilobytes."""
-    found = {}
+    """(ground truth, meta.mat) out of a devkit's .tar.gz."""
     try:
-        with storage.open_binary(path) as file, tarfile.open(fileobj=file, mode="r:gz") as archive:
-            for member in archive:
-                name = os.path.basename(member.name)
-                wanted = member.isfile() and name in (truth_name, "meta.mat")
-                if wanted and (content := archive.extractfile(member)):
-                    found[name] = content.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(_read(path))) as unpacked:
+            content = unpacked.read(_LARGEST_DEVKIT + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is no whole development kit ({error}): get it again.") from None
-    if len(found) < 2:
-        missing = {truth_name, "meta.mat"} - set(found)
+    if len(content) > _LARGEST_DEVKIT:
+        raise ValueError(
+            f"{path} unpacks to more than {_LARGEST_DEVKIT} bytes, which no development kit does."
+        )
+    found = {
+        os.path.basename(member.name): content[member.offset : member.offset + member.size]
+        for member in archives.members(io.BytesIO(content), 0, len(content), path)
+        if not member.odd
+    }
+    if missing := {truth_name, "meta.mat"} - set(found):
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: get it again.")
     return found[truth_name], found["meta.mat"]
 

@@ -1,6 +1,7 @@
 """Records and TFDS data sets of others, against the pixels that went into them."""
 
 import contextlib
+import gzip
 import io
 
 import cv2
@@ -149,6 +150,9 @@ def test_bad_records_are_refused_in_a_sentence(inception, tmp_path):
         records.open_dataset(str(path))
     (path / "train-00000-of-00002").write_bytes(b"no records at all, but some bytes")
     with pytest.raises(ValueError, match=r"is no TFRecord file, or is damaged"):
+        records.open_dataset(str(path))
+    (path / "train-00000-of-00002").write_bytes(gzip.compress(whole))
+    with pytest.raises(ValueError, match=r"is compressed with gzip.*gunzip"):
         records.open_dataset(str(path))
     other = tmp_path / "other"
     other.mkdir()

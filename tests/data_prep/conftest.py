@@ -1,7 +1,9 @@
 """Real pictures in every condition, and folders of them."""
 
+import importlib.util
 import io
 import os
+import pathlib
 import subprocess
 import sys
 import types
@@ -66,6 +68,21 @@ def real():
         run=run_module,
         last_line=last_line,
     )
+
+
+@pytest.fixture(scope="session")
+def sources():
+    """The module sources.py: sources in every layout."""
+    place = pathlib.Path(__file__).with_name("sources.py")
+    spec = importlib.util.spec_from_file_location("sources", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def pictures(sources, real):
+    return sources.pictures(real)
 
 
 @pytest.fixture(scope="session")

@@ -88,3 +88,17 @@ def test_a_pickle_cannot_run_code(real, tmp_path):
     with pytest.raises(ValueError, match=r"system, which an array never needs"):
         preparation.prepare(str(tmp_path / "cifar"), str(tmp_path / "out"), workers=1)
     assert not (tmp_path / "owned").exists()
+
+
+def test_mnist_labels_beyond_the_digits(real, tmp_path):
+    """EMNIST's letters count to 26, in files of the same names."""
+    pixels = digits(real)[:2]
+    for prefix in ("train", "t10k"):
+        for what, ending, magic, values in (
+            ("images", "idx3-ubyte", 2051, pixels),
+            ("labels", "idx1-ubyte", 2049, np.array([3, 26], np.uint8)),
+        ):
+            content = struct.pack(f">{1 + values.ndim}I", magic, *values.shape) + values.tobytes()
+            real.write(tmp_path / "mnist" / f"{prefix}-{what}-{ending}", content)
+    with pytest.raises(ValueError, match=r"labels up to 26: expected MNIST's 0\.\.9"):
+        preparation.prepare(str(tmp_path / "mnist"), str(tmp_path / "out"), workers=1)

@@ -1,11 +1,12 @@
 """Bad input ends with one sentence and the right code, and leaves nothing under its final name."""
 
 import os
+import uuid
 
 import pytest
 
 from alexnet_tf.data import records
-from data_prep import convert, preparation, writer
+from data_prep import convert, preparation, publishing, writer
 
 
 def fails(capsys, *flags, code=1):
@@ -138,13 +139,57 @@ def test_output_that_cannot_be_written(two_classes, tmp_path, capsys):
     assert str(tmp_path / "file" / "out") in error
 
 
-def test_a_full_disk_ends_clearly_and_a_rerun_continues(two_classes, tmp_path, capsys, monkeypatch):
-    """A limit on the size of files stands in: the system refuses the write as a full disk does."""
+@pytest.mark.parametrize(
+    "name",
+    [
+        "found-validation.jsonl",
+        "plan-train.jsonl",
+        "imagenet-train.tfrecord-00000-of-00001.CALL.aside",
+        "imagenet-train.tfrecord-00000-of-00001.sums.npz.CALL.aside",
+        "imagenet-train.tfrecord-00000-of-00001.receipt.json.CALL.aside",
+        "statistics.npz.CALL.aside",
+        "manifest.json.CALL.aside",
+    ],
+)
+def test_a_full_disk_ends_clearly_and_a_rerun_continues(
+    two_classes, tmp_path, capsys, monkeypatch, name
+):
+    """/dev/full refuses every byte as a full disk does."""
+    output, folder = tmp_path / "out", tmp_path / "out.partial"
+    folder.mkdir()
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=0))  # names what is written aside
+    (folder / name.replace("CALL", uuid.UUID(int=0).hex)).symlink_to("/dev/full")
+    error = fails(capsys, f"--source={two_classes}", f"--output={output}")
+    assert "There is no room to write" in error and f"{folder}" in error
+    assert "No space left on device" in error and "start the same command again" in error
+    assert not output.exists()
+    for link in folder.glob("*.jsonl"):
+        link.unlink()  # those of the plan have no other name
+    assert not [entry for entry in os.listdir(folder) if entry.endswith("aside")]
+    assert convert.main([f"--source={two_classes}", f"--output={output}", "--workers=1"]) == 0
+
+
+def test_a_full_disk_while_a_source_is_unpacked(tmp_path, capsys, real):
+    source, unpacked = tmp_path / "mnist", tmp_path / "out.partial" / "unpacked"
+    for prefix in ("train", "t10k"):
+        real.write(source / f"{prefix}-images-idx3-ubyte", idx(2051, 12, 28, 28) + bytes(12 * 784))
+        real.write(source / f"{prefix}-labels-idx1-ubyte", idx(2049, 12) + bytes(12))
+    unpacked.mkdir(parents=True)
+    (unpacked / "train.bin.aside").symlink_to("/dev/full")
+    error = fails(capsys, f"--source={source}", f"--output={tmp_path}/out")
+    assert "There is no room to write" in error and f"{tmp_path}/out.partial" in error
+    assert not (tmp_path / "out").exists()
+
+
+def idx(*numbers):
+    return b"".join(number.to_bytes(4, "big") for number in numbers)
+
+
+def test_a_limit_on_the_size_of_files_is_a_full_disk_too(two_classes, tmp_path, capsys):
     import resource
     import signal
 
-    output = tmp_path / "out"
-    flags = (f"--source={two_classes}", f"--output={output}", "--encoding=raw")
+    flags = (f"--source={two_classes}", f"--output={tmp_path}/out", "--encoding=raw", "--shards=2")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -153,10 +198,15 @@ def test_a_full_disk_ends_clearly_and_a_rerun_continues(two_classes, tmp_path, c
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert "imagenet-train.tfrecord" in error and "failed" in error
-    assert not output.exists()
-    assert not [name for name in os.listdir(f"{output}.partial") if name.endswith("aside")]
-    assert convert.main([*flags, "--workers=1"]) == 0
+    assert "imagenet-train.tfrecord" in error and "start the same command again" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["source", "output"])
+def test_a_file_system_that_tensorflow_does_not_have(two_classes, tmp_path, capsys, place):
+    places = {"source": str(two_classes), "output": f"{tmp_path}/out", place: "nofs://there/x"}
+    error = fails(capsys, *(f"--{name}={path}" for name, path in places.items()))
+    assert "'nofs' not implemented" in error and "gs://" in error
 
 
 def test_a_picture_that_vanishes_ends_clearly_and_a_rerun_continues(
@@ -186,10 +236,7 @@ def test_a_picture_that_vanishes_ends_clearly_and_a_rerun_continues(
 
 
 def test_two_converters_do_not_share_an_output(two_classes, tmp_path, capsys):
-    from data_prep import runner
-
-    os.makedirs(tmp_path / "out.partial")
-    with runner.exclusive(str(tmp_path / "out.partial" / "lock")):
+    with publishing.exclusive(str(tmp_path / "out.partial")):
         error = fails(capsys, f"--source={two_classes}", f"--output={tmp_path}/out")
     assert "Another conversion" in error
 
@@ -215,6 +262,7 @@ def test_wrong_usage_ends_with_two(flags, says, capsys):
 FLAGS = (
     *("source", "output", "layout", "image_size", "channels", "encoding", "runner", "workers"),
     *("seed", "shards", "max_bad", "max_pixels", "fast_dct", "apply_exif"),
+    *("validation_share", "allow_unused", "image_column", "label_column", "dry_run"),
 )
 
 

@@ -117,7 +117,7 @@ REPAIRS = {
     "sixteen.png": ["16 bits reduced to 8", "grey stored as RGB"],
     "alpha.png": ["alpha channel dropped"],
     "grey_alpha.png": ["alpha channel dropped", "grey stored as RGB"],
-    "turned.jpg": [],
+    "turned.jpg": ["not turned, though it has the EXIF orientation 6"],
     "tiny.png": [],
 }
 
@@ -221,3 +221,34 @@ def test_fast_dct_scales_only_where_it_is_legal(real):
     np.testing.assert_array_equal(
         images.decode(small, Conversion(fast_dct=True))[0], images.decode(small, Conversion())[0]
     )
+
+
+def progressive(real):
+    """(everything before the last scan, the last scan) of a progressive JPEG, without its end."""
+    image = Image.fromarray(real.photograph("chelsea", 60, 80))
+    encoded = real.pil_bytes(image, "JPEG", quality=50, progressive=True)
+    last = encoded.rindex(b"\xff\xda")
+    return encoded[:last], encoded[last:-2]
+
+
+@pytest.mark.parametrize("space", ["RGB", "CMYK"])
+def test_a_jpeg_of_very_many_scans_is_refused(real, space):
+    """Each scan costs a decoder another pass over all pixels, and its writer a few bytes."""
+    image = Image.fromarray(real.photograph("chelsea", 60, 80)).convert(space)
+    encoded = real.pil_bytes(image, "JPEG", quality=50, progressive=True)
+    last = encoded.rindex(b"\xff\xda")
+    bomb = encoded[:-2] + 200 * encoded[last:-2] + encoded[-2:]
+    with pytest.raises(images.BadPicture, match="more than 100 scans"):
+        images.decode(bomb, Conversion())
+    assert images.decode(encoded, Conversion())[0].shape == (60, 80, 3)
+
+
+def test_only_the_scans_that_are_decoded_count(real):
+    begin, scan = progressive(real)
+    # What looks like scans in a segment and behind the image's end.
+    segment = b"\xff\xef" + struct.pack(">H", 402) + 200 * b"\xff\xda"
+    end = b"\xff\xd9"
+    whole = begin + scan + end
+    expected, _ = images.decode(whole, Conversion())
+    for encoded in (whole[:2] + segment + whole[2:], whole + 200 * b"\xff\xda"):
+        assert np.array_equal(images.decode(encoded, Conversion())[0], expected)

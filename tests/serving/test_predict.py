@@ -169,3 +169,24 @@ def test_a_saved_model_is_used_without_keras(exported, pictures, without):
     )
     assert run.returncode == 0, run.stderr[-1500:]
     assert run.stdout.count("thing ") == 5
+
+
+def test_what_is_no_regular_file_fails_alone_and_is_not_waited_for(exported, folder, capsys):
+    os.mkfifo(folder / "z.jpg")
+    (folder / "gone.jpg").symlink_to("nothing.jpg")
+    for arguments in ([str(folder)], [f"{folder}/*.jpg", f"{folder}/deeper"]):
+        code, lines, err = predict(capsys, f"--model={exported}", *arguments)
+        assert code == 1 and err.count("error: ") == 2
+        answers = {os.path.basename(line["file"]): line for line in lines}
+        assert sorted(answers) == ["a.PNG", "b.jpg", "gone.jpg", "z.jpg"]
+        assert answers["z.jpg"]["error"] == "This is no regular file"
+        assert answers["gone.jpg"]["error"] == "No such file or directory"
+        assert "predictions" in answers["a.PNG"] and "predictions" in answers["b.jpg"]
+    code, [line], _ = predict(capsys, f"--model={exported}", str(folder / "z.jpg"))
+    assert code == 1 and line["error"] == "This is no regular file"
+
+
+def test_a_name_that_is_no_text_is_printed_with_escapes(exported, folder, capsys):
+    os.rename(folder / "b.jpg", os.path.join(os.fsencode(folder), b"b_\xff.jpg"))
+    assert predict_door.main([f"--model={exported}", str(folder)]) == 0
+    assert f"{folder}/b_\\udcff.jpg" in capsys.readouterr().out

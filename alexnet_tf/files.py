@@ -1,0 +1,28 @@
+"""Files that users name or that lie in their directories: only regular ones are opened."""
+
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """Opens a regular file for reading bytes.
+
+    Opening a FIFO waits, perhaps for ever, for a process that writes to it.
+
+    Args:
+      path: a local file, or a link to one.
+
+    Raises:
+      OSError: it is not there, cannot be read, or is a FIFO, socket, device or directory.
+    """
+    return open(path, "rb", opener=_open)
+
+
+def _open(path, flags):
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "This is no regular file", os.fspath(path))

@@ -2,7 +2,8 @@
 
 Writes a SavedModel for TF Serving under the next version number. Preprocessing and class names are
 inside: whoever loads it needs neither this package nor Keras. ONNX and LiteRT files hold the bare
-network; they are compared with it on real pictures, and the agreement is printed.
+network and the class names; they are compared with the network on real images, and the agreement is
+printed.
 """
 
 import sys
@@ -62,6 +63,15 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "onnx, litert: prepared data set to compare on, instead of scikit-image's photographs.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_float(
+        "min_agreement",
+        0.95,
+        "onnx, litert: no file is written if its most probable class is the network's for a "
+        "smaller fraction of the images.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        flag_values=flags,
+    )
     absl_flags.DEFINE_string("split", "validation", "Split of --data_dir.", flag_values=flags)
     absl_flags.DEFINE_string(
         "labels",
@@ -95,14 +105,17 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         return
     from alexnet_tf.serving import portable
 
-    crops = portable.sample_crops(network, flags.data_dir, flags.split)
+    count = portable.COMPARED * (2 if flags.quantization == "int8" else 1)
+    crops = portable.sample_crops(network, flags.data_dir, flags.split, count)
     if flags.format == "onnx":
-        parity = portable.export_onnx(network, names, flags.output, crops)
+        parity = portable.export_onnx(network, names, flags.output, crops, flags.min_agreement)
     else:
-        parity = portable.export_litert(network, flags.output, crops, flags.quantization)
+        parity = portable.export_litert(
+            network, names, flags.output, crops, flags.quantization, flags.min_agreement
+        )
     print(f"Exported {what} to {flags.output}")
     print(
-        f"Compared on {parity.pictures} pictures: largest difference of a probability "
+        f"Compared on {parity.pictures} images: largest difference of a probability "
         f"{parity.largest_difference:.1e}, top-1 agreement {parity.top1_agreement:.1%}"
     )
 
@@ -116,8 +129,9 @@ def _refuse_flags_of_other_formats(flags: absl_flags.FlagValues) -> None:
     for name, wanted in of_format.items():
         if flags[name].present and flags.format != wanted:
             raise door.UsageError(f"--{name} belongs to --format={wanted}, not {flags.format}.")
-    if flags.data_dir and flags.format == "saved_model":
-        raise door.UsageError("--data_dir belongs to --format=onnx or litert, not saved_model.")
+    for name in ("data_dir", "min_agreement"):
+        if flags[name].present and flags.format == "saved_model":
+            raise door.UsageError(f"--{name} belongs to --format=onnx or litert, not saved_model.")
     if flags.quantization == "int8" and not flags.data_dir:
         raise door.UsageError(
             "--quantization=int8 needs --data_dir: the ranges of the integers are learnt from "

@@ -68,6 +68,12 @@ def crops(count, size, seed=0):
         yield photograph[top : top + size, left : left + size, :3]
 
 
+@pytest.fixture(scope="session")
+def photo_crops():
+    """The function `crops`, for tests that want pixels and no data set."""
+    return crops
+
+
 def encode_jpeg(pixels):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=95)

@@ -1,7 +1,10 @@
 """A file is whole or not there, whatever happens while it is written."""
 
+import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -12,7 +15,8 @@ def test_a_file_appears_when_it_is_finished(tmp_path):
     path = tmp_path / "new" / "deeper" / "table.npy"
     with atomic.replacing(path) as aside:
         assert os.path.splitext(aside)[1] == ".npy"  # by which np.save and Keras know what to do
-        assert os.path.dirname(aside) == str(path.parent)  # one disk: a renaming, not a copy
+        # Inside one directory, so on one disk: a renaming, not a copy.
+        assert os.path.dirname(os.path.dirname(aside)) == str(path.parent)
         with open(aside, "wb") as file:
             file.write(b"half")
             assert not path.exists()
@@ -42,6 +46,72 @@ def test_two_writers_do_not_share_a_name_aside(tmp_path):
             with open(aside, "w", encoding="utf-8") as file:
                 file.write(text)
     assert path.read_text() == "first" and os.listdir(tmp_path) == ["one.txt"]
+
+
+KILLED = """
+import sys
+from alexnet_tf import atomic
+
+with atomic.replacing(sys.argv[1]) as aside:
+    with open(aside, "wb") as file:
+        file.write(bytes(1000))
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process that is in the middle of writing model.keras."""
+    arguments = [sys.executable, "-c", KILLED, str(tmp_path / "model.keras")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"writing\n"
+        yield process
+        process.kill()
+
+
+def _aside(directory):
+    return [name for name in os.listdir(directory) if name.startswith(".writing-")]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(writer, tmp_path):
+    writer.kill()
+    writer.wait()
+    assert len(_aside(tmp_path)) == 1
+    atomic.write_text(tmp_path / "other.csv", "a")
+    assert os.listdir(tmp_path) == ["other.csv"]
+
+
+def test_what_another_process_is_writing_is_left_alone(writer, tmp_path):
+    before = _aside(tmp_path)
+    atomic.write_text(tmp_path / "other.csv", "a")
+    assert len(before) == 1 and _aside(tmp_path) == before
+    writer.communicate(b"")
+    assert writer.returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["model.keras", "other.csv"]
+
+
+def test_leftovers_of_earlier_versions_go_and_other_names_stay(tmp_path):
+    file = tmp_path / f".writing-{'0' * 32}-model.keras"
+    folder = tmp_path / f".writing-{'a' * 32}"
+    others = [tmp_path / ".writing-000000200", tmp_path / ".writing-letters-home.txt"]
+    outside = tmp_path / "outside"
+    for path in (file, *others, outside):
+        path.write_text("x")
+    (folder / "variables").mkdir(parents=True)
+    link = tmp_path / f".writing-{'b' * 32}"
+    link.symlink_to(outside)
+    atomic.write_text(tmp_path / "new.txt", "a")
+    assert not file.exists() and not folder.exists()
+    assert all(path.exists() for path in (*others, outside))
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "model.keras"
+    full = pytest.raises(OSError, match=r"No space left.*model\.keras")
+    with full as error, atomic.replacing(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert error.value.errno == errno.ENOSPC and os.listdir(tmp_path) == []
 
 
 def test_texts_and_json_come_back_as_they_were(tmp_path):

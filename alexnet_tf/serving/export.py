@@ -7,12 +7,12 @@ and renamed, so the server sees all of it or nothing.
 import contextlib
 import errno
 import os
-import shutil
-import uuid
+import re
 
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import atomic
 from alexnet_tf.models import trained
 from alexnet_tf.serving import messages, signatures
 
@@ -39,7 +39,7 @@ def export_saved_model(
       The path of the version's directory.
 
     Raises:
-      FileExistsError: the version is there already.
+      FileExistsError: the version is there already. OSError: it cannot be written.
       ValueError: the version is no positive number, or the graph holds what a server refuses.
     """
     if version is not None and not 0 < version <= _LAST_VERSION:
@@ -48,17 +48,20 @@ def export_saved_model(
         )
     if version is not None and version in versions(output):
         raise _taken(output, version)
-    os.makedirs(output, exist_ok=True)
-    # No number, so no version for a server that polls the directory meanwhile. Not the process's
-    # id either: two exports may have the same, in two threads or in two containers.
-    aside = os.path.join(output, f".writing-{uuid.uuid4().hex}")
     try:
-        _write(network, class_names, aside, os.path.basename(os.path.normpath(output)))
-        require_servable(aside)
-        _flush(aside)
-        return _publish(aside, output, version)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        # No number, so no version for a server that polls the directory meanwhile.
+        with atomic.aside(output) as aside:
+            _write(network, class_names, aside, os.path.basename(os.path.normpath(output)))
+            require_servable(aside)
+            _flush(aside)
+            return _publish(aside, output, version)
+    except tf.errors.OpError as error:
+        # TensorFlow's own way to say that a file cannot be written.
+        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", error.message).split(";")[-1].strip()
+        raise OSError(
+            f"The model could not be written to {output} ({reason}): free some space or choose "
+            "another directory. No version was added."
+        ) from error
 
 
 def versions(output: str) -> list[int]:

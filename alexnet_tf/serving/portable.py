@@ -6,6 +6,7 @@ out. Decoding, resizing and cropping are left to the caller (`preprocessing.eval
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
@@ -14,10 +15,14 @@ import tensorflow as tf
 from alexnet_tf import atomic
 from alexnet_tf.data import evaluation_data, preprocessing, records
 from alexnet_tf.models import trained
+from alexnet_tf.serving import integers
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
 _PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field")
-_COMPARED = 64
+# Images that a file is compared on; for integers as many others teach the ranges.
+COMPARED = 128
+MIN_AGREEMENT = 0.95
+LABELS_FILE = "labels.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,17 +40,20 @@ class Parity:
     top1_agreement: float
 
 
-def sample_crops(network: trained.TrainedModel, data_dir: str | None, split: str) -> np.ndarray:
-    """Real pictures as the network sees them: float32 (n, crop, crop, channels), n up to 64.
+def sample_crops(
+    network: trained.TrainedModel, data_dir: str | None, split: str, count: int = COMPARED
+) -> np.ndarray:
+    """Real images as the network sees them: float32 (n, crop, crop, channels).
 
     Args:
       network: whose input size and channels count.
       data_dir: a prepared data set, or None for photographs that scikit-image ships.
       split: its split.
+      count: the largest n. A smaller split gives all that it has, the photographs twelve.
     """
     if data_dir is not None:
         dataset = records.open_dataset(data_dir)
-        batch = min(_COMPARED, dataset.counts.get(split, 0) or _COMPARED)
+        batch = min(count, dataset.counts.get(split, 0) or count)
         batches = evaluation_data.evaluation_batches(dataset, split, batch, network.crop_size)
         if dataset.format.channels != network.channels:
             raise ValueError(
@@ -68,7 +76,11 @@ def sample_crops(network: trained.TrainedModel, data_dir: str | None, split: str
 
 
 def export_onnx(
-    network: trained.TrainedModel, class_names, output: str, crops: np.ndarray
+    network: trained.TrainedModel,
+    class_names,
+    output: str,
+    crops: np.ndarray,
+    min_agreement: float = MIN_AGREEMENT,
 ) -> Parity:
     """Writes an ONNX file with input "crops", output "probabilities" and the names as metadata.
 
@@ -76,7 +88,8 @@ def export_onnx(
       network: the classifier.
       class_names: one per output; in the metadata under "class_names", as JSON.
       output: path ending in .onnx, written aside and renamed.
-      crops: pictures for the comparison, from `sample_crops`.
+      crops: images for the comparison, from `sample_crops`.
+      min_agreement: the least fraction of them with the network's most probable class.
 
     Raises:
       ValueError: another file name, missing packages, or a file that disagrees with the network.
@@ -104,35 +117,70 @@ def export_onnx(
         onnx.checker.check_model(model)
         onnx.save(model, path)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return _compare(network, lambda x: session.run(None, {"crops": x})[0], crops)
+        parity = _compare(network, lambda x: session.run(None, {"crops": x})[0], crops)
+        _require_agreement(parity, output, min_agreement)
+    return parity
 
 
 def export_litert(
-    network: trained.TrainedModel, output: str, crops: np.ndarray, quantization: str = "float32"
+    network: trained.TrainedModel,
+    class_names,
+    output: str,
+    crops: np.ndarray,
+    quantization: str = "float32",
+    min_agreement: float = MIN_AGREEMENT,
 ) -> Parity:
     """Writes a LiteRT (TensorFlow Lite) file.
 
     Args:
       network: the classifier.
+      class_names: one per output; one per line of the file labels.txt in the zip archive at the
+        file's end, where LiteRT's metadata convention has it.
       output: path ending in .tflite, written aside and renamed.
-      crops: real pictures, for the comparison and, with "int8", to learn the ranges from.
+      crops: real images for the comparison. With "int8" the ranges are learnt from every second
+        one, and the others are compared.
       quantization: "float32", "float16" (weights), "dynamic_int8" (weights) or "int8" (weights and
-        arithmetic; input and output stay float32).
+        arithmetic but for response normalisation; input and output stay float32).
+      min_agreement: the least fraction of images with the network's most probable class.
 
     Raises:
-      ValueError: another file name or quantization.
+      ValueError: another file name or quantization, a network that LiteRT cannot convert, or a
+        file that disagrees with the network.
     """
     _require_ending(output, ".tflite")
     if quantization not in QUANTIZATIONS:
         raise ValueError(f"There is no quantization {quantization!r}: use one of {QUANTIZATIONS}.")
+    learnt_from = None
+    if quantization == "int8":
+        if len(crops) < 2:
+            raise ValueError(
+                f"Found {len(crops)} image(s): int8 needs at least 2, one to learn ranges from and "
+                "another one to compare on."
+            )
+        learnt_from, crops = crops[::2], crops[1::2]
+    content = _litert(network, quantization, learnt_from)
+    with atomic.replacing(output) as path:
+        with open(path, "wb") as file:
+            file.write(content)
+        with zipfile.ZipFile(path, "a") as archive:  # begins a new one behind what is there
+            # A ZipInfo of its own has no time: the same network gives the same bytes.
+            text = "".join(f"{name}\n" for name in class_names)
+            archive.writestr(zipfile.ZipInfo(LABELS_FILE), text)
+        parity = _compare(network, _litert_runner(path), crops)
+        _require_agreement(parity, output, min_agreement)
+    return parity
+
+
+def _litert(network, quantization, learnt_from) -> bytes:
+    model = network.model if learnt_from is None else integers.for_integers(network.model)
     shape = (None, network.crop_size, network.crop_size, network.channels)
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="crops")])
     def bare(crops):
-        return {"probabilities": network.model(crops, training=False)}
+        return {"probabilities": model(crops, training=False)}
 
     holder = tf.Module()
-    holder.weights = [variable.value for variable in network.model.variables]
+    holder.weights = [variable.value for variable in model.variables]
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [bare.get_concrete_function()], holder
     )
@@ -140,13 +188,17 @@ def export_litert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantization == "int8":
-        converter.representative_dataset = lambda: ([crop[None]] for crop in crops)
-    content = converter.convert()
-    with atomic.replacing(output) as path:
-        with open(path, "wb") as file:
-            file.write(content)
-        return _compare(network, _litert_runner(path), crops)
+    if learnt_from is not None:
+        converter.representative_dataset = lambda: ([crop[None]] for crop in learnt_from)
+    try:
+        return converter.convert()
+    # RuntimeError from the quantiser, an Exception of its own from the converter.
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"LiteRT's converter refuses the network as {quantization} ({reason}): choose another "
+            "--quantization."
+        ) from error
 
 
 def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -172,6 +224,16 @@ def _compare(network, run: Callable[[np.ndarray], np.ndarray], crops: np.ndarray
         largest_difference=float(np.abs(found - wanted).max()),
         top1_agreement=float((found.argmax(1) == wanted.argmax(1)).mean()),
     )
+
+
+def _require_agreement(parity: Parity, output: str, least: float) -> None:
+    if parity.top1_agreement < least:
+        raise ValueError(
+            f"{output} is not written: its most probable class is the network's for only "
+            f"{parity.top1_agreement:.1%} of {parity.pictures} images, expected {least:.1%}. "
+            "Choose another --quantization, images like those of the training with --data_dir, or "
+            "a lower --min_agreement."
+        )
 
 
 def _rename(graph, old: str, new: str) -> None:

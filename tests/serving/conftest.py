@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -43,6 +44,19 @@ def exported(network, tmp_path_factory):
 
     output = tmp_path_factory.mktemp("saved_models") / "alexnet"
     return export.export_saved_model(network, NAMES, str(output))
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file system with 50 kB left."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(directory)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs rights that this user does not have")
+    (directory / "ballast").write_bytes(bytes(2**20 - 50_000))
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 @pytest.fixture

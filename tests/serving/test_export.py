@@ -304,7 +304,7 @@ def test_a_killed_export_leaves_no_version(small_network, tmp_path):
     assert os.path.exists(os.path.join(output, left, "saved_model.pb"))
     assert export.versions(output) == [] and predictor.find_saved_model(output) is None
     path = export.export_saved_model(small_network, ["a", "b", "c"], output)
-    assert path == f"{output}/1" and export.versions(output) == [1]
+    assert path == f"{output}/1" and os.listdir(output) == ["1"]
 
 
 def test_a_version_taken_meanwhile_is_left_alone(small_network, tmp_path, monkeypatch):

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import compilation
 from alexnet_tf.data import class_names, evaluation_data, records
-from alexnet_tf.models import trained
+from alexnet_tf.models import compilation, trained
 
 OUTPUTS = ("all", "restricted")
 # Two-sided 95 % of the normal distribution.

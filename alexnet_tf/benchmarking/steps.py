@@ -143,7 +143,7 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
     import keras
     import numpy as np
 
-    from alexnet_tf import compilation
+    from alexnet_tf.models import compilation
     from alexnet_tf.models.catalog import find_variant
     from alexnet_tf.training import step as training_step
     from alexnet_tf.training.recipes import PAPER

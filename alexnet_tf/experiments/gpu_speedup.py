@@ -6,11 +6,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import compilation
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.experiments import networks, published
 from alexnet_tf.experiments.findings import ILSVRC_2012_TRAIN, Finding, Row, Setting, not_run
-from alexnet_tf.models import catalog
+from alexnet_tf.models import catalog, compilation
 from alexnet_tf.training import feeding, loop
 from alexnet_tf.training.schedules import make_optimizer
 from alexnet_tf.training.step import ReplicaSteps, input_size, make_network

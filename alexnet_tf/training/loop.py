@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from alexnet_tf import atomic, compilation
+from alexnet_tf import atomic
 from alexnet_tf.data import identity
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_stages
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
+from alexnet_tf.models import compilation
 from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.training import (
     class_weights,
@@ -78,7 +79,7 @@ class Run:
       checkpoint_every: when to save inside an epoch.
       flags: what the user asked for, kept in config.json.
       jit_compile: whether XLA compiles the step: "true", "false", or "auto", see
-        `alexnet_tf.training.compilation`.
+        `alexnet_tf.models.compilation`.
       debug_numerics: stop at the first operation that gives NaN or infinity; compiles nothing.
       data_service: grpc://HOST:PORT of a tf.data service that reads and decodes; "" to do it here.
         It keeps no order, so such a run saves at the end of each epoch only.

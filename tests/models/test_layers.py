@@ -78,7 +78,7 @@ def test_response_normalization_and_its_gradient_are_float64s(config):
 @pytest.mark.parametrize("config", NORMS)
 def test_the_form_for_gpus_is_float64s_too(config, monkeypatch):
     """The same operation runs on a CPU, where TensorFlow's gradient kernel is a little coarser."""
-    monkeypatch.setattr(response_norm, "_gpus", lambda: ["a GPU"])
+    monkeypatch.setattr(response_norm, "is_on_gpu", lambda: True)
     test_response_normalization_and_its_gradient_are_float64s(config)
 
 

@@ -9,11 +9,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
-from alexnet_tf import compilation
 from alexnet_tf.data import records
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.pipeline import Schedule
-from alexnet_tf.models import builder, catalog
+from alexnet_tf.models import builder, catalog, compilation
 from alexnet_tf.training import distribution, feeding, loop
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.pace import Pace
@@ -26,6 +25,7 @@ RECIPE = Recipe(
     model="tiny",
     epochs=2,
     batch_size=24,
+    crop_size=35,
     initializer="he",
     schedule="steps",
     learning_rate=1e-4,

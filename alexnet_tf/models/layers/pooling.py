@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from alexnet_tf.models.layers.compilation import is_compiled
+from alexnet_tf.models.compilation import is_compiled
 
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")

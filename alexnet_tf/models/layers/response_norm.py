@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from alexnet_tf.models.layers.compilation import is_compiled, is_on_gpu
+from alexnet_tf.models.compilation import is_compiled, is_on_gpu
 
 _CONVENTIONS = ("sum", "mean")
 

@@ -7,7 +7,6 @@ import time
 from alexnet_tf.benchmarking import timing
 
 _FOREVER = 1_000_000  # epochs
-_SHUFFLE_BUFFER = 4096  # as in training
 _WARM_BATCHES = 3  # fill the buffers before the clock starts
 
 
@@ -118,14 +117,14 @@ def _stages(dataset, settings: InputSettings) -> dict:
 
     schedule = Schedule(settings.batch_size, epochs=_FOREVER)
     augment = augmentation(dataset, settings.model)
-    return training_stages(dataset, augment, schedule, shuffle_buffer=_SHUFFLE_BUFFER)
+    return training_stages(dataset, augment, schedule)
 
 
 def _timed_batches(dataset, settings: InputSettings) -> int:
-    from alexnet_tf.data.pipeline import steps_per_epoch
+    from alexnet_tf.data.pipeline import Schedule, steps_per_epoch
 
     steps = steps_per_epoch(dataset, settings.batch_size)
-    if dataset.counts["train"] > _SHUFFLE_BUFFER:
+    if dataset.counts["train"] > Schedule.shuffle_buffer:
         return settings.batches
     return math.ceil(settings.batches / steps) * steps
 

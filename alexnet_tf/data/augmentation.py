@@ -11,8 +11,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf.data import records
 from alexnet_tf.data.preprocessing import ColourNoise
+from alexnet_tf.data.records import PreparedDataset
 
 # Draws of one epoch: which of them is which. Each stream has a number of its own.
 ORDER, _CROP, _MIRROR, _NOISE = range(4)
@@ -40,15 +40,9 @@ class Augmentation:
     noise: ColourNoise | None = None
     noise_epochs: int | None = None
 
-    def require_fit(self, dataset: records.PreparedDataset) -> None:
-        """Raises ValueError for a crop that is larger than the stored images."""
-        if self.crop_size > dataset.format.image_size:
-            raise ValueError(
-                f"The network takes {self.crop_size} pixels, but {dataset.path} stores "
-                f"{dataset.format.image_size}: prepare it with a larger --image_size."
-            )
-
-    def draws(self, dataset, seed: int, epoch: tf.Tensor, count: int) -> tf.data.Dataset:
+    def draws(
+        self, dataset: PreparedDataset, seed: int, epoch: tf.Tensor, count: int
+    ) -> tf.data.Dataset:
         """What is drawn for the first `count` images of an epoch (int64 scalar).
 
         Returns:
@@ -57,17 +51,13 @@ class Augmentation:
         """
         offsets = dataset.format.image_size + 2 * self.border - self.crop_size + 1
         groups = -(-count // self.crop_group)
-
-        def of_groups(values):
-            return tf.repeat(values, self.crop_group, axis=0)[:count]
-
         crop = tf.random.stateless_uniform(
             [groups, 2], stream(seed, _CROP, epoch), maxval=offsets, dtype=tf.int32
         )
-        draws = {"crop": of_groups(crop)}
+        draws = {"crop": tf.repeat(crop, self.crop_group, axis=0)[:count]}
         if self.mirror:
             mirror = tf.random.stateless_uniform([groups], stream(seed, _MIRROR, epoch)) < 0.5
-            draws["mirror"] = of_groups(mirror)
+            draws["mirror"] = tf.repeat(mirror, self.crop_group)[:count]
         if self.noise is not None:
             on = True
             if self.noise_epochs is not None:

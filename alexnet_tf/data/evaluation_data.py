@@ -51,13 +51,13 @@ def evaluation_batches(
 
     def fill_up(images, labels, indices):
         missing = batch_size - tf.shape(labels)[0]
-        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0], [0, 0]])
-        labels = tf.pad(labels, [[0, missing]], constant_values=-1)
-        indices = tf.pad(indices, [[0, missing]], constant_values=-1)
-        images.set_shape((batch_size, *images.shape[1:]))
-        labels.set_shape((batch_size,))
-        indices.set_shape((batch_size,))
-        return images, labels, indices
+
+        def padded(values, filler):
+            pads = [[0, missing]] + [[0, 0]] * (len(values.shape) - 1)
+            full = tf.pad(values, pads, constant_values=filler)
+            return tf.ensure_shape(full, (batch_size, *values.shape[1:]))
+
+        return padded(images, 0), padded(labels, -1), padded(indices, -1)
 
     # One file after the other: the order, and with it each picture's index, stays the same.
     files = tf.data.TFRecordDataset(list(dataset.shards[split]), buffer_size=8 << 20)

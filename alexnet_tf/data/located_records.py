@@ -15,7 +15,6 @@ given up for reading and for decoding, once each per image.
 """
 
 import atexit
-import collections
 import contextlib
 import itertools
 import math
@@ -111,24 +110,20 @@ class LocatedRecords:
     def _read(self, numbers):
         images = _buffers.take((len(numbers), *self._format.shape))
         labels = np.empty(len(numbers), np.int64)
-        fill = _read_exactly if self._format.encoding == "raw" else _Decoder().fill
+        raw = self._format.encoding == "raw"
+        fill, size = (_read_exactly, images[0].nbytes) if raw else (_decode_from, None)
         shards = (np.searchsorted(self._begins, numbers, side="right") - 1).tolist()
         order = np.argsort(numbers).tolist()  # as on the disk, one file after the other
         for shard, of_shard in itertools.groupby(order, key=shards.__getitem__):
-            rows = list(of_shard)
+            rows, count = list(of_shard), int(self._begins[shard + 1] - self._begins[shard])
             with open(self._files[shard], "rb", buffering=0) as file:
-                spans, truth = self._spans(file, shard)
+                spans, truth = places(file, count, self._keys, size)
                 records = numbers[rows] - self._begins[shard]
                 labels[rows] = truth[records]
                 for row, (begin, end) in zip(rows, spans[records].tolist(), strict=True):
                     _calls.require_running()
                     fill(file, begin, end, images[row])
         return images, labels
-
-    def _spans(self, file, shard):
-        count = int(self._begins[shard + 1] - self._begins[shard])
-        size = int(np.prod(self._format.shape)) if self._format.encoding == "raw" else None
-        return places(file, count, self._keys, size)
 
 
 class _Buffers:
@@ -139,18 +134,21 @@ class _Buffers:
     """
 
     def __init__(self):
-        self._free = collections.defaultdict(list)
+        self._size, self._free = 0, []
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """A uint8 array of any content, aligned so that TensorFlow takes it without a copy."""
         size = math.prod(shape)
+        if size != self._size:  # another pipeline: the memory of the last one's batches goes
+            self._size, self._free = size, []
+        free = self._free
         try:
-            memory = self._free[size].pop()
+            memory = free.pop()
         except IndexError:
             memory = mmap.mmap(-1, size)
         # Every view of it, TensorFlow's tensor too, keeps this array alive.
         array = np.frombuffer(memory, np.uint8)
-        weakref.finalize(array, self._free[size].append, memory).atexit = False
+        weakref.finalize(array, free.append, memory).atexit = False
         return array.reshape(shape)
 
 
@@ -169,21 +167,13 @@ def _read_exactly(file, begin, end, buffer):
         raise ValueError(f"{file.name} became shorter while it was read.")
 
 
-class _Decoder:
-    """Decodes JPEGs into their places; keeps the memory for the encoded bytes."""
-
-    def __init__(self):
-        self._memory = np.empty(0, np.uint8)
-
-    def fill(self, file, begin, end, image):
-        if len(self._memory) < end - begin:
-            self._memory = np.empty(2 * (end - begin), np.uint8)
-        encoded = self._memory[: end - begin]
-        _read_exactly(file, begin, end, encoded)
-        try:
-            _decode(encoded, image)
-        except ValueError as error:
-            raise ValueError(f"The image at byte {begin} of {file.name}: {error}") from error
+def _decode_from(file, begin, end, image):
+    encoded = np.empty(end - begin, np.uint8)
+    _read_exactly(file, begin, end, encoded)
+    try:
+        _decode(encoded, image)
+    except ValueError as error:
+        raise ValueError(f"The image at byte {begin} of {file.name}: {error}") from error
 
 
 def _decode(encoded: np.ndarray, image: np.ndarray) -> None:

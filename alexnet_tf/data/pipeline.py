@@ -24,21 +24,25 @@ from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.evaluation_data import stored_picture
 from alexnet_tf.data.located_records import LocatedRecords
 
+SPLIT = "train"  # that is trained on
 _INTERLEAVED_SHARDS = 16
 _MOST_DECODED = 4 << 30  # bytes of images that are decoded at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Which pictures of a run are wanted, and where the run stands.
+    """Which images of a run are wanted, in which order, and from where on.
 
     Attributes:
-      batch_size: pictures in a global batch.
+      batch_size: images in a global batch.
       epochs: epochs of the whole run, counted from 0.
       seed: of order, crops, mirrors and noise.
       first_step: step at which to go on: batches that are already done.
       replicas: over how many replicas a global batch is split, in order.
       workers: over how many input pipelines; `worker` is this one's number.
+      shuffle_buffer: encoded images that are held to shuffle them (at 256 pixels about 36 KB each
+        as JPEG, 197 KB raw; on a local disk only their numbers); the records themselves were
+        shuffled when they were written.
     """
 
     batch_size: int
@@ -48,6 +52,7 @@ class Schedule:
     replicas: int = 1
     workers: int = 1
     worker: int = 0
+    shuffle_buffer: int = 4096
 
     def __post_init__(self):
         if self.batch_size < 1 or self.batch_size % self.replicas:
@@ -57,46 +62,33 @@ class Schedule:
             )
 
 
-def steps_per_epoch(dataset: records.PreparedDataset, batch_size: int, split: str = "train") -> int:
+def steps_per_epoch(dataset: records.PreparedDataset, batch_size: int) -> int:
     """Full batches in one epoch; the last, short batch of an epoch is not trained on.
 
     Raises:
-      ValueError: the split has fewer pictures than a batch.
+      ValueError: there are fewer training images than a batch has, or none.
     """
-    dataset.require_split(split)
-    steps = dataset.counts[split] // batch_size
+    dataset.require_split(SPLIT)
+    steps = dataset.counts[SPLIT] // batch_size
     if not steps:
         raise ValueError(
-            f"{dataset.path} has {dataset.counts[split]} {split} pictures, fewer than the batch "
+            f"{dataset.path} has {dataset.counts[SPLIT]} {SPLIT} images, fewer than the batch "
             f"size {batch_size}: use a smaller --batch_size."
         )
     return steps
 
 
 def training_batches(
-    dataset: records.PreparedDataset,
-    augmentation: Augmentation,
-    schedule: Schedule,
-    split: str = "train",
-    shuffle_buffer: int = 4096,
+    dataset: records.PreparedDataset, augmentation: Augmentation, schedule: Schedule
 ) -> tf.data.Dataset:
     """Augmented batches of a whole run, from `schedule.first_step` to its end, for `model.fit`.
-
-    Args:
-      dataset: a prepared data set.
-      augmentation: what happens to an image.
-      schedule: which images, in which order, from where.
-      split: the split to train on.
-      shuffle_buffer: encoded images that are held to shuffle them (at 256 pixels about 36 KB each
-        as JPEG, 197 KB raw; on a local disk only their numbers); the records themselves were
-        shuffled when they were written.
 
     Returns:
       A dataset of (images: float32 (b, crop, crop, channels) in RGB 0..255 (colour noise may leave
       the range), labels: int64 (b,)), with b = batch_size / replicas: `replicas` consecutive
       elements are one global batch.
     """
-    return training_stages(dataset, augmentation, schedule, split, shuffle_buffer)["augment"]
+    return training_stages(dataset, augmentation, schedule)["augment"]
 
 
 def training_inputs(
@@ -113,34 +105,32 @@ def training_inputs(
 
 
 def training_stages(
-    dataset: records.PreparedDataset,
-    augmentation: Augmentation,
-    schedule: Schedule,
-    split: str = "train",
-    shuffle_buffer: int = 4096,
+    dataset: records.PreparedDataset, augmentation: Augmentation, schedule: Schedule
 ) -> dict[str, tf.data.Dataset]:
-    """`training_batches`, cut off after each of its stages, to see where the time goes.
+    """The pipeline, cut off after each of its stages, to see where the time goes.
 
     Returns:
       Name -> dataset of batches: "read" (records, or numbers of local ones; draws), "decode" (what
       `training_inputs` gives) and "augment" (what `training_batches` gives).
     """
-    located = _located(dataset, split)
-    rows_of = epoch_rows(dataset, augmentation, schedule, split, shuffle_buffer, located)
-    first_epoch = schedule.first_step // steps_per_epoch(dataset, schedule.batch_size, split)
+    located = _located(dataset)
+    rows_of = epoch_rows(dataset, augmentation, schedule, located)
+    first_epoch = schedule.first_step // steps_per_epoch(dataset, schedule.batch_size)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     size = schedule.batch_size // schedule.replicas
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
-    read = rows.batch(size, drop_remainder=True)
     decoded = decoded_batches(rows, dataset, size, located)
 
     def finish(images, labels, draws):
         return augmentation.compiled(images, draws), labels
 
-    augmented = decoded.map(finish, num_parallel_calls=1).prefetch(2)
-    stages = {"read": read, "decode": decoded, "augment": augmented}
+    stages = {
+        "read": rows.batch(size, drop_remainder=True),
+        "decode": decoded,
+        "augment": decoded.map(finish, num_parallel_calls=1).prefetch(2),
+    }
     return {name: stage.with_options(options) for name, stage in stages.items()}
 
 
@@ -148,32 +138,30 @@ def epoch_rows(
     dataset: records.PreparedDataset,
     augmentation: Augmentation,
     schedule: Schedule,
-    split: str = "train",
-    shuffle_buffer: int = 4096,
     located: LocatedRecords | None = None,
 ):
     """A function of an epoch (int64 tensor) that gives its images, still encoded, and draws.
 
     Its dataset holds (record, row of draws) in the epoch's order: whole batches, or the worker's
     share of each; of schedule.first_step's epoch only what is not done. With `located` a record
-    is its number there. Arguments as in `training_batches`.
+    is its number there.
+
+    Raises:
+      ValueError: a crop that is larger than the stored images.
     """
-    steps = steps_per_epoch(dataset, schedule.batch_size, split)
-    augmentation.require_fit(dataset)
+    steps = steps_per_epoch(dataset, schedule.batch_size)
+    if augmentation.crop_size > dataset.format.image_size:
+        raise ValueError(
+            f"The network takes {augmentation.crop_size} pixels, but {dataset.path} stores "
+            f"{dataset.format.image_size}: prepare it with a larger --image_size."
+        )
     first_epoch, first_step = divmod(schedule.first_step, steps)
 
     def rows_of(epoch):
-        rows = tf.data.Dataset.zip(
-            _shuffled_records(
-                dataset.shards[split],
-                schedule.seed,
-                epoch,
-                shuffle_buffer,
-                located and located.of_shard,
-            ),
-            augmentation.draws(dataset, schedule.seed, epoch, steps * schedule.batch_size),
-        )
+        encoded = _shuffled_records(dataset.shards[SPLIT], schedule, epoch, located)
+        draws = augmentation.draws(dataset, schedule.seed, epoch, steps * schedule.batch_size)
         done = tf.where(epoch == first_epoch, first_step, 0)
+        rows = tf.data.Dataset.zip(encoded, draws)
         rows = rows.skip(tf.cast(done, tf.int64) * schedule.batch_size)
         if schedule.workers == 1:
             return rows
@@ -187,33 +175,32 @@ def epoch_rows(
     return rows_of
 
 
-def _located(dataset, split) -> LocatedRecords | None:
-    """Records whose pictures can be read from where they stand; None for all others."""
-    files, counts = dataset.shards[split], dataset.shard_counts.get(split, ())
+def _located(dataset) -> LocatedRecords | None:
+    """Records whose images can be read by position; None for all others."""
+    files, counts = dataset.shards[SPLIT], dataset.shard_counts.get(SPLIT, ())
     local = "://" not in dataset.path and len(files) == len(counts)
     if not local or dataset.format.encoding == "any":
         return None
     return LocatedRecords(files, counts, dataset.format, dataset.keys)
 
 
-def _shuffled_records(shards, seed, epoch, buffer, of_shard=None) -> tf.data.Dataset:
-    """Records of one epoch in its order: serialised, or what `of_shard` makes of shard numbers."""
+def _shuffled_records(shards, schedule, epoch, located) -> tf.data.Dataset:
+    """Records of one epoch in its order: serialised, or their numbers."""
     files = tf.constant(shards)
-    order = tf.argsort(
-        tf.random.stateless_uniform([len(shards)], randomness.stream(seed, randomness.ORDER, epoch))
-    )
+    seed = randomness.stream(schedule.seed, randomness.ORDER, epoch)
+    order = tf.argsort(tf.random.stateless_uniform([len(shards)], seed))
     cycle = min(_INTERLEAVED_SHARDS, len(shards))
     elements = tf.data.Dataset.from_tensor_slices(order).interleave(
-        of_shard or (lambda shard: tf.data.TFRecordDataset(files[shard])),
+        located.of_shard if located else lambda shard: tf.data.TFRecordDataset(files[shard]),
         cycle_length=cycle,
         num_parallel_calls=min(cycle, 4),
     )
-    mixed = tf.constant(seed, tf.int64) * 1_000_003 + tf.cast(epoch, tf.int64)
+    mixed = tf.constant(schedule.seed, tf.int64) * 1_000_003 + tf.cast(epoch, tf.int64)
     # `elements.shuffle` mixes the global seed into its own, and makes an operation with a state:
     # where operations must be deterministic, tf.data would then run nothing in parallel or ahead.
     shuffled = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(elements),
-        buffer_size=tf.constant(buffer, tf.int64),
+        buffer_size=tf.constant(schedule.shuffle_buffer, tf.int64),
         seed=tf.constant(1, tf.int64),
         seed2=mixed % (2**31 - 1),
         output_types=[elements.element_spec.dtype],

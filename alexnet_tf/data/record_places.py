@@ -35,12 +35,10 @@ def places(
     """`locate` for an open file, remembered until the file changes."""
     now = os.fstat(file.fileno())
     which = (count, keys, size, now.st_ino, now.st_size, now.st_mtime_ns)
-    known = _found.get(file.name)
-    if known is None or known[0] != which:
-        with _finding:  # one thread does it for all: it keeps Python busy
-            known = _found.get(file.name)
-            if known is None or known[0] != which:
-                known = _found[file.name] = (which, locate(file.name, count, keys, size))
+    with _finding:  # one thread does it for all: parsing holds the interpreter's lock
+        known = _found.get(file.name)
+        if known is None or known[0] != which:
+            known = _found[file.name] = (which, locate(file.name, count, keys, size))
     return known[1]
 
 

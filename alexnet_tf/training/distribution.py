@@ -77,7 +77,7 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
         return tf.distribute.MirroredStrategy(
             cpus, cross_device_ops=tf.distribute.ReductionToOneDevice()
         )
-    if len(gpus) == 1 and (devices or 1) > 1:
+    if len(gpus) == 1 and devices is not None and devices > 1:
         # NVIDIA's collectives want a card for each replica.
         return tf.distribute.MirroredStrategy(
             _logical_devices("GPU", devices),

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from alexnet_tf import atomic
 from alexnet_tf.data import identity
 from alexnet_tf.data.augmentation import Augmentation
-from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_stages
+from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_inputs
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
 from alexnet_tf.models import compilation
@@ -225,9 +225,10 @@ class _Trainer:
 
     def _first_images(self, count: int):
         """Some augmented images of the run, to look at."""
-        schedule = Schedule(min(count, self.run.recipe.batch_size), epochs=1, seed=self.run.seed)
-        stages = training_stages(self.dataset, self.augmentation, schedule, shuffle_buffer=count)
-        images, _, draws = next(iter(stages["decode"]))
+        size = min(count, self.run.recipe.batch_size)
+        schedule = Schedule(size, epochs=1, seed=self.run.seed, shuffle_buffer=size)
+        batches = training_inputs(self.dataset, self.augmentation, schedule)
+        images, _, draws = next(iter(batches))
         return self._augment()(images, draws)
 
     def _augmentation(self) -> Augmentation:

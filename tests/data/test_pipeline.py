@@ -290,12 +290,13 @@ def test_records_resume_and_split_to_the_same_bits(dataset, tmp_path, changes, e
 def test_bad_requests_are_refused_in_a_sentence(dataset):
     with pytest.raises(ValueError, match=r"31 cannot be split over 2 replicas"):
         Schedule(batch_size=31, epochs=1, replicas=2)
-    with pytest.raises(ValueError, match=r"96 train pictures, fewer than the batch size 128"):
+    with pytest.raises(ValueError, match=r"96 train images, fewer than the batch size 128"):
         steps_per_epoch(dataset, 128)
     with pytest.raises(ValueError, match=r"takes 300 pixels.*stores 256"):
         training_batches(dataset, Augmentation(crop_size=300), Schedule(32, 1))
-    with pytest.raises(ValueError, match=r"no split 'test'.*train \(96\)"):
-        steps_per_epoch(dataset, 32, split="test")
+    untrained = dataclasses.replace(dataset, counts={"test": 5})
+    with pytest.raises(ValueError, match=r"no split 'train'.*test \(5\)"):
+        steps_per_epoch(untrained, 32)
     with pytest.raises(ValueError, match="'paper' or 'source', not 'strong'"):
         _noise(dataset, "strong")
 

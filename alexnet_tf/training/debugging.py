@@ -1,22 +1,23 @@
-"""Callbacks for a run that is wrong or slow: checked numerics, and TensorFlow's profiler."""
+"""For a run that is wrong or slow: checked numerics, and TensorFlow's profiler."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
 
-class CheckNumerics(keras.callbacks.Callback):
-    """Stops at the first operation of a step that gives NaN or infinity, and names it.
+@contextlib.contextmanager
+def numerics_checked() -> Iterator[None]:
+    """Inside, the first operation that gives NaN or infinity stops the program, and is named.
 
-    From the first step on and not before: the input pipeline is an XLA program, which cannot be
-    checked from inside.
+    Functions that were traced before are not checked, and what XLA compiles cannot be.
     """
-
-    def on_train_begin(self, logs=None):
-        tf.debugging.enable_check_numerics()
-
-    def on_train_end(self, logs=None):
+    tf.debugging.enable_check_numerics()
+    try:
+        yield
+    finally:
         tf.debugging.disable_check_numerics()
 
 

@@ -33,7 +33,7 @@ from alexnet_tf.training import (
 )
 from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
-from alexnet_tf.training.debugging import CheckNumerics
+from alexnet_tf.training.debugging import numerics_checked
 from alexnet_tf.training.distribution import TwoTowers
 from alexnet_tf.training.failures import Diverged, explained, results_written
 from alexnet_tf.training.interruption import Interrupted, StopRequest, stop_requests
@@ -137,7 +137,8 @@ def _train(run: Run, strategy, callbacks) -> dict:
         if trainer.is_chief:
             with results_written(run.workdir):
                 trainer.write_config()
-        with stop_requests() as stop:
+        checked = numerics_checked() if run.debug_numerics else contextlib.nullcontext()
+        with checked, stop_requests() as stop:
             trainer.run_epochs(progress, stop)
         return trainer.finish(progress)
 
@@ -196,13 +197,12 @@ class _Trainer:
             self.jit_compile = False
         self.run = dataclasses.replace(self.run, jit_compile=str(self.jit_compile).lower())
         self.train_steps = self._train_steps()
-        asked = [CheckNumerics(), *callbacks] if run.debug_numerics else list(callbacks)
         log = TensorBoardLog(
             os.path.join(run.workdir, "tensorboard"), self.optimizer, self._first_images
         )
-        of_chief = [*asked, log] if self.is_chief else []
+        of_chief = [*callbacks, log] if self.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(of_chief, model=self.model)
-        self.pace = Pace(strategy, one_by_one=bool(asked))
+        self.pace = Pace(strategy, one_by_one=bool(callbacks) or run.debug_numerics)
         self.validation = Validation(self.model, dataset, recipe, strategy, self.jit_compile)
 
     def _train_steps(self) -> Steps:

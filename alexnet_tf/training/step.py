@@ -165,7 +165,7 @@ class ReplicaSteps(Steps):
         images = self.augment(images, draws)
         with tf.GradientTape() as tape, layers.drawn_for(calls, first):
             logits = tf.cast(self.network(images, training=True), tf.float32)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            losses = cross_entropy(labels, logits)
             # Divided by the global batch: the optimiser adds the replicas' gradients.
             loss = tf.reduce_sum(weighted(losses, labels, self.class_weights)) / self.batch_size
             scaled = self.optimizer.scale_loss(loss)
@@ -178,6 +178,17 @@ def weighted(losses: tf.Tensor, labels: tf.Tensor, class_weights) -> tf.Tensor:
     if class_weights is None:
         return losses
     return losses * tf.gather(tf.constant(class_weights, losses.dtype), labels)
+
+
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """-log of the softmax of float32 logits (b, classes) at each label (b,), in nats: (b,).
+
+    NaN for a label that is no class. TensorFlow's sparse form picks a logit; where operations must
+    be deterministic the gradient of that is a scatter, which XLA runs image after image on a GPU.
+    """
+    classes = logits.shape[-1]
+    losses = tf.nn.softmax_cross_entropy_with_logits(tf.one_hot(labels, classes), logits)
+    return tf.where((labels >= 0) & (labels < classes), losses, float("nan"))
 
 
 def wrong_counts(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

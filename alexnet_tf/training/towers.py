@@ -19,7 +19,7 @@ from alexnet_tf.models.spec import Variant
 from alexnet_tf.models.towers import build_section, stages
 from alexnet_tf.training.distribution import TwoTowers
 from alexnet_tf.training.optimizers import PaperSGD
-from alexnet_tf.training.step import Steps, weighted, wrong_counts
+from alexnet_tf.training.step import Steps, cross_entropy, weighted, wrong_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Towers(Steps):
                 tape.watch(logits)
                 # Under a mixed policy too: the loss needs float32.
                 scores = tf.cast(logits, tf.float32)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+                losses = cross_entropy(labels, scores)
                 loss = tf.reduce_mean(weighted(losses, labels, self.class_weights))
             gradient = tape.gradient(loss, logits)
             sums = tf.stack([tf.reduce_sum(losses), *wrong_counts(labels, scores), stop])

@@ -17,7 +17,7 @@ from alexnet_tf.training import distribution, feeding, loop
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.pace import Pace
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.step import ReplicaSteps, wrong_counts
+from alexnet_tf.training.step import ReplicaSteps, cross_entropy, wrong_counts
 
 BATCH, STEPS = 8, 4
 NOTHING = tf.constant(0.0)
@@ -204,6 +204,23 @@ def test_a_call_lasts_a_fifth_of_a_second():
     one_by_one = Pace(tf.distribute.get_strategy(), one_by_one=True)
     one_by_one.measured(100, 0.1)
     assert one_by_one.steps() == 1
+
+
+def test_the_loss_is_that_of_the_published_formula():
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(0, 20, (50, 7)), rng.integers(0, 7, 50)
+    with tf.GradientTape() as tape:
+        given = tf.constant(logits, tf.float32)
+        tape.watch(given)
+        losses = cross_entropy(tf.constant(labels), given)
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax = shifted / shifted.sum(axis=1, keepdims=True)
+    rows = np.arange(50)
+    np.testing.assert_allclose(losses, -np.log(softmax[rows, labels]), rtol=1e-5, atol=1e-5)
+    softmax[rows, labels] -= 1
+    np.testing.assert_allclose(tape.gradient(losses, given), softmax, atol=1e-6)
+    no_class = cross_entropy(tf.constant([-1, 7, 0]), tf.zeros((3, 7))).numpy()
+    assert np.isnan(no_class[:2]).all() and no_class[2] == pytest.approx(np.log(7))
 
 
 def test_wrong_counts_are_those_of_a_sort():

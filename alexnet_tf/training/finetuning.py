@@ -5,15 +5,13 @@ import dataclasses
 import keras
 import numpy as np
 
+from alexnet_tf.data.evaluation_data import MOST_CROPS_A_SIDE
 from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import Dropout, crop_size, preprocessing_layer
 from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.models.trained import TrainedModel, open_model
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import training_mean
-
-# How many times a crop goes into an image's side; the published recipes have 1.3 at most.
-_LARGEST_SHRINKING = 3
 
 
 def open_source(recipe: Recipe) -> TrainedModel | None:
@@ -43,7 +41,7 @@ def with_crop_size(
         return recipe
     stored = dataset.format.image_size
     size = source.crop_size if source else crop_size(recipe.model, stored)
-    if stored > _LARGEST_SHRINKING * size:
+    if stored > MOST_CROPS_A_SIDE * size:
         share = (size / stored) ** 2
         better = size if find_variant(recipe.model).enlarges else round(size * 4 / 3)
         raise ValueError(

@@ -103,7 +103,7 @@ def evaluate(
         raise ValueError(f"outputs is {outputs!r}: expected one of {', '.join(OUTPUTS)}.")
     total: Any = None  # float64 (pictures, classes), as soon as one network has answered
     labels: Any = None
-    files = []
+    files: list[str] = []
     others: tuple[str, ...] = ()  # classes of the networks that the data set does not have
     for path in models:
         with strategy.scope():

@@ -164,7 +164,8 @@ def _scales_at_test(model: keras.Model) -> dict[str, float]:
     ReLU, pools and whatever else is between them hand a positive factor on. The paper's dropout
     multiplies by 1 - rate; all others by 1.
     """
-    found, behind = {}, {}
+    found: dict[str, float] = {}
+    behind: dict[str, float] = {}
     for layer in model.layers:
         before = [tensor._keras_history.operation for tensor in keras.tree.flatten(layer.input)]
         scale = min((behind[parent.name] for parent in before if parent is not layer), default=1.0)

@@ -29,11 +29,13 @@ class View:
       split: a split of the data set.
       crops: 1 or 10.
       batch_size: views in one step over all replicas: ten crops take a tenth of the pictures.
+      image_size: the square to which images are brought before the crop; None for the stored one.
     """
 
     split: str = "validation"
     crops: int = 1
     batch_size: int = 128
+    image_size: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,7 @@ def evaluate(
         raise ValueError(f"outputs is {outputs!r}: expected one of {', '.join(OUTPUTS)}.")
     total: Any = None  # float64 (pictures, classes), as soon as one network has answered
     labels: Any = None
-    files = []
+    files: list[str] = []
     others: tuple[str, ...] = ()  # classes of the networks that the data set does not have
     for path in models:
         with strategy.scope():
@@ -112,18 +114,20 @@ def evaluate(
         own = class_names.outputs_of(network.path, network.classes, names, dataset)
         order = own.order(dataset)
         if outputs == "all":
-            rest = own.others(order, others if files else None)
-            order, others = [*order, *rest], tuple(own.names[place] for place in rest)
+            order += own.others(order, others if files else None)
+            others = tuple(own.names[place] for place in order[dataset.classes :])
         seen = dataset.viewed(network.image_size, network.channels)
         views = dataset.counts[view.split] * view.crops
         compiled = compilation.is_worthwhile(jit_compile, strategy, views)
         step = forward_step(network.model, view.crops, strategy, compiled)
-        probabilities, labels = split_probabilities(network.model, seen, view, strategy, step=step)
+        # Of much larger images than it was made for the middle would show next to nothing.
+        large = seen.format.image_size > evaluation_data.MOST_CROPS_A_SIDE * network.crop_size
+        look = dataclasses.replace(view, image_size=network.image_size if large else None)
+        probabilities, labels = split_probabilities(network.model, seen, look, strategy, step=step)
         probabilities = probabilities[:, order]
         if network.classes > len(order):
-            # One that is 0 for all of the data set's classes says nothing about them.
-            sums = np.maximum(probabilities.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-            probabilities = probabilities / sums
+            sums = probabilities.sum(axis=1, keepdims=True)
+            probabilities = probabilities / np.maximum(sums, np.finfo(float).tiny)
         total = probabilities if total is None else total + probabilities
         files.append(network.path)
     result = score(total / len(files), labels)
@@ -167,7 +171,7 @@ def split_probabilities(
     count, classes = dataset.counts[view.split], model.output_shape[-1]
     batch_size = _pictures_per_step(view, count, strategy)
     batches = evaluation_data.evaluation_batches(
-        dataset, view.split, batch_size, crop_size, view.crops
+        dataset, view.split, batch_size, crop_size, view.crops, view.image_size
     )
 
     step = step or forward_step(model, view.crops, strategy)

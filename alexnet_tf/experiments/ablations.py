@@ -1,5 +1,7 @@
 """What each of the network's features is worth: the authors' network with one of them changed."""
 
+import dataclasses
+
 from alexnet_tf.experiments import comparison, networks, published
 from alexnet_tf.experiments.findings import Finding, Setting
 from alexnet_tf.models import catalog
@@ -12,6 +14,7 @@ _VARIANTS = {
     "alexnet_145_no_cross": published.NO_CROSSING,
 }
 _REMOVED = {"conv3": published.NO_CONV3, "conv4": published.NO_CONV4}
+_NOTES = {published.NO_CONV3: "conv4 reads both halves in place of conv3"}
 
 
 def run(setting: Setting) -> Finding:
@@ -24,5 +27,5 @@ def run(setting: Setting) -> Finding:
     for variant, claim in changed:
         workdirs = networks.networks(setting, variant)
         row, numbers[variant.name] = comparison.difference(setting, claim, baseline, workdirs)
-        rows.append(row)
+        rows.append(dataclasses.replace(row, note=_NOTES.get(claim, row.note)))
     return Finding(tuple(rows), numbers)

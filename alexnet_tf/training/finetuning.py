@@ -5,15 +5,13 @@ import dataclasses
 import keras
 import numpy as np
 
+from alexnet_tf.data.evaluation_data import MOST_CROPS_A_SIDE
 from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import Dropout, crop_size, preprocessing_layer
 from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.models.trained import TrainedModel, open_model
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import training_mean
-
-# How many times a crop goes into an image's side; the published recipes have 1.3 at most.
-_LARGEST_SHRINKING = 3
 
 
 def open_source(recipe: Recipe) -> TrainedModel | None:
@@ -43,7 +41,7 @@ def with_crop_size(
         return recipe
     stored = dataset.format.image_size
     size = source.crop_size if source else crop_size(recipe.model, stored)
-    if stored > _LARGEST_SHRINKING * size:
+    if stored > MOST_CROPS_A_SIDE * size:
         share = (size / stored) ** 2
         better = size if find_variant(recipe.model).enlarges else round(size * 4 / 3)
         raise ValueError(
@@ -166,7 +164,8 @@ def _scales_at_test(model: keras.Model) -> dict[str, float]:
     ReLU, pools and whatever else is between them hand a positive factor on. The paper's dropout
     multiplies by 1 - rate; all others by 1.
     """
-    found, behind = {}, {}
+    found: dict[str, float] = {}
+    behind: dict[str, float] = {}
     for layer in model.layers:
         before = [tensor._keras_history.operation for tensor in keras.tree.flatten(layer.input)]
         scale = min((behind[parent.name] for parent in before if parent is not layer), default=1.0)

@@ -254,6 +254,7 @@ class _Trainer:
         # As JSON gives it back: tuples become lists.
         settings = reports.as_json({**recipe, "seed": self.run.seed})
         data = identity.fingerprint(self.dataset)
+        arithmetic = resuming.arithmetic(self.jit_compile)
         progress = self.checkpoints.restore(self.run.recipe.model)
         cluster.require_same_step(self.strategy, progress.step if progress else 0)
         if progress is None:
@@ -264,9 +265,9 @@ class _Trainer:
                 model=self.run.recipe.model,
                 recipe=settings,
                 data=data,
-                arithmetic=resuming.arithmetic(),
+                arithmetic=arithmetic,
             )
-        resuming.go_on(progress, settings, data, self.run.workdir)
+        resuming.go_on(progress, settings, data, arithmetic, self.run.workdir)
         # A run that was killed right after the best checkpoint's write had no time to say so.
         if self.is_chief and (best := _best_step(progress)) is not None:
             self.checkpoints.mark_best(best)

@@ -11,8 +11,12 @@ from alexnet_tf.training.checkpoints import Progress
 _OPEN_ENDED = ("constant", "steps", "plateau")
 
 
-def arithmetic() -> dict:
-    """What the last bits of a run depend on besides its settings and its strategy."""
+def arithmetic(jit_compile: bool = False) -> dict:
+    """What the last bits of a run depend on besides its settings and its strategy.
+
+    Args:
+      jit_compile: whether XLA compiles the training step.
+    """
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     if not threads:  # TensorFlow takes the processors that this process may use
         affinity = getattr(os, "sched_getaffinity", None)
@@ -21,10 +25,20 @@ def arithmetic() -> dict:
         "threads": threads,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
         "tensorflow": tf.__version__,
+        "XLA": jit_compile,
+        "GPU": _gpu(),
     }
 
 
-def go_on(progress: Progress, settings: dict, data: str, workdir: str) -> None:
+def _gpu() -> str | None:
+    """The first GPU's name, or None without one."""
+    for device in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        return details.get("device_name", device.name)
+    return None
+
+
+def go_on(progress: Progress, settings: dict, data: str, now: dict, workdir: str) -> None:
     """Brings a checkpoint's progress to this run's settings, or refuses.
 
     What does not stop the run but should be known is said on standard error.
@@ -33,6 +47,7 @@ def go_on(progress: Progress, settings: dict, data: str, workdir: str) -> None:
       progress: of the checkpoint; its settings become the run's.
       settings: the run's, as JSON gives them back.
       data: the fingerprint of the run's data set.
+      now: the run's `arithmetic`.
       workdir: for the sentences.
 
     Raises:
@@ -67,7 +82,6 @@ def go_on(progress: Progress, settings: dict, data: str, workdir: str) -> None:
             f"The run in {workdir} was started on other data (fingerprint {progress.data}, found "
             f"{data}): use the same --data_dir to go on, or another --workdir to start anew."
         )
-    now = arithmetic()
     changes = ", ".join(
         f"{name} was {value} and is {now.get(name)}"
         for name, value in progress.arithmetic.items()

@@ -167,8 +167,8 @@ def make_optimizer(
     if recipe.conv1_rate_steps:
         first = _first_layer(model)
         share = layers.get(first, 1.0)
-        steps_of_it = [(epoch, share * rate) for epoch, rate in recipe.conv1_rate_steps]
-        own = step_rates(share * recipe.learning_rate, steps_of_it, steps_per_epoch)
+        its_rates = tuple((epoch, share * value) for epoch, value in recipe.conv1_rate_steps)
+        own = step_rates(share * recipe.learning_rate, its_rates, steps_per_epoch)
         layers[first] = RatioSchedule(own, rate)
     decays = dict(recipe.layer_weight_decay)
     if model is not None:

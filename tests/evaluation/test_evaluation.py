@@ -296,6 +296,19 @@ def test_ten_classes_of_imagenet_are_found_among_a_thousand(make_dataset, tmp_pa
     assert code == 0 and "over the outputs of these classes only" in "".join(out)
 
 
+def test_a_network_of_small_images_sees_large_ones_whole(make_dataset, tmp_path):
+    """Its 24 pixels are cut out of 32, to which images of 128 are brought, as in serving."""
+    path, pictures, labels = make_dataset(7, 128)
+    network = colour_network(crop=24)
+    network.save(tmp_path / "model.keras")
+    names = [f"n{n:08d}" for n in range(CLASSES)]
+    (tmp_path / "config.json").write_text(json.dumps({"class_names": names, "image_size": 32}))
+    shrunk = pictures.astype(np.float64).reshape(7, 32, 4, 32, 4, 3).mean((2, 4))
+    probabilities = by_hand(network, shrunk[:, 4:28, 4:28])
+    found = evaluation.evaluate([str(tmp_path)], path, evaluation.View())
+    assert found["loss"] == pytest.approx(-np.log(probabilities[np.arange(7), labels]).mean())
+
+
 def test_words_that_mean_two_classes_are_not_guessed():
     synsets = imagenet.class_synsets()
     assert class_names.positions(["tench", "Cassette player", "crane"], synsets) == [0, 482, None]

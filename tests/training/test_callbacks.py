@@ -14,6 +14,7 @@ from PIL import Image
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 from alexnet_tf.data.records import open_dataset
 from alexnet_tf.training import callbacks, distribution, loop
+from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import RECIPES, Recipe
 from alexnet_tf.training.schedules import make_optimizer
 from alexnet_tf.training.step import make_network, training_mean
@@ -190,6 +191,24 @@ def test_fit_goes_on_inside_an_epoch_with_dropout(photo_records, tmp_path):
     for one, two in zip(straight.weights, model.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(two), err_msg=one.path)
     assert int(model.get_layer("drop6").step) == 4
+
+
+def test_the_place_in_the_data_is_counted_in_batches(tmp_path):
+    """Keras' own loss scaling skips the first updates, and counts them nowhere."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name="small")
+    scaled = keras.optimizers.LossScaleOptimizer(PaperSGD(0.01), initial_scale=2.0**127)
+    model.compile(scaled, "mse", jit_compile=False)
+    resume = callbacks.ExactResume(tmp_path, every_steps=2)
+    assert resume.restore(model) == 0
+    x, y = np.full((40, 3), 1e3, np.float32), np.zeros((40, 2), np.float32)
+    model.fit(x, y, batch_size=8, epochs=2, callbacks=[resume], verbose=0)
+    assert int(scaled.inner_optimizer.iterations) < 10
+    assert resume.progress.step == 10
+    # Every second step and the ends of both epochs; the newest two are kept.
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == [
+        "step-000000008",
+        "step-000000010",
+    ]
 
 
 @pytest.mark.parametrize("strategy", ["none", "mirrored"])

@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_model_is_refused(straight, photo_records):
 
 def test_divergence_keeps_the_last_good_checkpoint(photo_records, tmp_path):
     wild = dataclasses.replace(RECIPE, learning_rate=1e18, epochs=3)
-    with pytest.raises(loop.Diverged, match=r"diverged.*learning_rate"):
+    with pytest.raises(loop.Diverged, match=r"diverged\. No checkpoint had been.*learning_rate"):
         loop.train(loop.Run(wild, photo_records, str(tmp_path)))
     assert not (tmp_path / "model.keras").exists()
     assert not list((tmp_path / "checkpoints").glob(".writing*"))

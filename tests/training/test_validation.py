@@ -1,0 +1,69 @@
+"""Training with a validation split, without one, and with one that has no labels."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from alexnet_tf import evaluation
+from alexnet_tf.data import identity
+from alexnet_tf.data.records import PreparedDataset, open_dataset
+from alexnet_tf.training import loop
+
+
+@pytest.fixture
+def without_validation(small_photo_records, monkeypatch):
+    """The windows of photographs, as if nothing had been held out."""
+
+    def training_only(path, first_label=None):
+        found = open_dataset(path, first_label)
+        kept = {name: {"train": getattr(found, name)["train"]} for name in ("shards", "counts")}
+        return dataclasses.replace(found, **kept)
+
+    monkeypatch.setattr(loop, "open_dataset", training_only)
+    return small_photo_records
+
+
+def test_a_plateau_without_validation_watches_the_training_error(
+    without_validation, tiny_run, capsys
+):
+    run = tiny_run(schedule="plateau", patience=1, learning_rate=1e-9)
+    results = loop.train(run)
+    said = capsys.readouterr().err
+    assert f"{without_validation} has no validation split, so the plateau schedule watches" in said
+    assert "--validation_share" in said and "source_145" in said
+    assert results["validation_top1_error"] is None and 0 <= results["top1_error"] <= 1
+    assert loop.train(run) == results  # and again, at its end
+
+
+def test_the_plateau_lowers_the_rate_on_training_errors(without_validation, tiny_run):
+    """At a rate of nearly nothing the error of the whole epoch changes by chance only."""
+    results = loop.train(
+        tiny_run(schedule="plateau", patience=1, learning_rate=1e-12, epochs=4, colour_noise="none")
+    )
+    assert results["learning_rate"] < 1e-12
+
+
+def test_a_split_without_labels_is_no_validation(
+    make_dataset, small_photo_records, tiny_run, capsys, monkeypatch
+):
+    unlabelled = open_dataset(make_dataset(4, 32, classes=6, labels=[-1] * 4)[0])
+    assert not identity.has_labels(unlabelled, "validation")
+    assert identity.has_labels(open_dataset(small_photo_records), "validation")
+    dataset = open_dataset(small_photo_records)
+    shards = {**dataset.shards, "validation": unlabelled.shards["validation"]}
+    counts = {**dataset.counts, "validation": 4}
+
+    def opened(path, first_label=None) -> PreparedDataset:
+        return dataclasses.replace(dataset, shards=shards, counts=counts)
+
+    monkeypatch.setattr(loop, "open_dataset", opened)
+    assert loop.train(tiny_run(epochs=1))["validation_loss"] is None
+    assert "the validation split of" in capsys.readouterr().err
+
+
+def test_a_loss_of_zero_has_no_sign():
+    certain = evaluation.score(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
+    assert certain.loss == 0 and math.copysign(1, certain.loss) == 1
+    assert f"{certain.loss:.4f}" == "0.0000"

@@ -114,18 +114,17 @@ def read(path: str | os.PathLike) -> Any:
       ValueError: see `state_dict`.
     """
     try:
-        if zipfile.is_zipfile(path):
-            return _read_zip(path)
-        return _read_stream(path)
+        with open(path, "rb") as file:
+            zipped = file.read(4) == b"PK\x03\x04"
+        return _read_zip(path) if zipped else _read_stream(path)
     except pickles.ForbiddenName as error:
         raise ValueError(
             f"{path} holds more than tensors, dictionaries and numbers ({error}), and other "
             "objects are not unpickled because they can run code: expected a state dictionary, "
             "torch.save(model.state_dict(), path)."
         ) from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise
+    # What a damaged or encrypted archive, or a pickle of something else, leads to.
+    except (ValueError, TypeError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read as a file of PyTorch ({error}): it is truncated, damaged or of "
             "another kind; expected a state dictionary saved by torch.save."

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -336,6 +337,24 @@ def test_a_hostile_graph_is_one_sentence(graph, small_owt, tmp_path, how, words)
     path.write_bytes(changed(graph, how))
     with pytest.raises(ValueError, match=words):
         conversion.convert(path, small_owt, tmp_path / "a.keras")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x3a\x80\xad\xe2\x04" + b"\x0a\x00" * 5_000_000,  # a graph of five million empty nodes
+        b"\x42\x00" * 5_000_000,  # as many sets of operators
+        b"\x3a\xff\xff\xff\xff\x7f",  # a graph of 32 GB
+        b"\xff" * 100,
+    ],
+)
+def test_a_graph_of_empty_parts_takes_no_memory(tmp_path, content):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"more than 4,194,304 bytes|longer than|no end"):
+        weights.open_source(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])

@@ -5,6 +5,7 @@ import io
 import pickle
 import re
 import struct
+import tarfile
 import tracemalloc
 import zipfile
 
@@ -256,6 +257,15 @@ def test_a_compressed_archive_is_refused(tmp_path):
     members = {"data.pkl": _view(), "data/0": bytes(16)}
     path = _archive(tmp_path / "a.pth", members, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="compressed"):
+        torch_files.read(path)
+
+
+def test_a_tar_archive_is_named(tmp_path):
+    """PyTorch's first container; `.pth.tar` files of today are none."""
+    path = tmp_path / "a.pth.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("sys_info"), io.BytesIO(b""))
+    with pytest.raises(ValueError, match="tar archive, as PyTorch wrote them until 2017"):
         torch_files.read(path)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ import numpy as np
 from alexnet_tf.models.weights.stored import CODES, StoredTensor, file_part
 
 CONVOLUTIONS, DENSE = 5, 3
+# Fields of onnx.proto: a model's graph, a graph's initialisers, the values of one of these.
+_GRAPH, _INITIALIZER, _VALUES = 7, 5, (4, 5, 7, 9, 10)
+# An exported AlexNet says some 10 kB beside its values; notes on its layers can be longer.
+_MAX_STRUCTURE = 4 * 2**20
 # Number of a type in TensorProto.DataType -> (our name, the field of values that are no raw bytes).
 _TYPES = {
     1: ("float32", "float_data"),
@@ -82,16 +87,66 @@ def _graph(path):
         ) from error
     from google.protobuf.message import DecodeError
 
+    with open(path, "rb") as file:
+        content = file.read()
     try:
-        # Not the values outside: a hostile graph could name any file of this machine.
-        graph = onnx.load(path, load_external_data=False).graph
-    except (DecodeError, OSError, ValueError) as error:
+        _require_mostly_values(memoryview(content))
+        # This leaves values outside of the graph alone: it could name any file of this machine.
+        graph = onnx.load_model_from_string(content).graph
+    except (DecodeError, ValueError) as error:
         raise ValueError(
             f"{path} cannot be read as ONNX: it is truncated or of another kind ({error})."
         ) from error
     if not graph.node:
         raise ValueError(f"{path} holds no ONNX graph: it is empty, truncated or of another kind.")
     return graph
+
+
+def _require_mostly_values(content: memoryview) -> None:
+    """Refuses a graph that says more than AlexNet's beside its values.
+
+    Parsed, an empty node of two bytes takes 150: a file of 100 MB could ask for 8 GB.
+    """
+    left = _MAX_STRUCTURE
+    for number, part in _fields(content):
+        for inner, inside in _fields(part) if number == _GRAPH else [(0, part)]:
+            for field, value in _fields(inside) if inner == _INITIALIZER else [(0, inside)]:
+                left -= 2 + (0 if inner == _INITIALIZER and field in _VALUES else len(value))
+                if left < 0:
+                    raise ValueError(f"it describes more than {_MAX_STRUCTURE:,} bytes of layers")
+
+
+def _fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """(number, bytes) of each field of a message in the wire format of protocol buffers."""
+    at = 0
+    while at < len(content):
+        tag, at = _varint(content, at)
+        kind, start = tag & 7, at
+        if kind == 0:
+            _, at = _varint(content, at)
+        elif kind == 2:
+            length, start = _varint(content, at)
+            at = start + length
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ValueError("a field of it is of no kind")
+        if at > len(content):
+            raise ValueError("a field of it is longer than the file")
+        yield tag >> 3, content[start:at]
+
+
+def _varint(content: memoryview, at: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(content):
+            break
+        byte = content[at]
+        value, at = value | (byte & 127) << shift, at + 1
+        if byte < 128:
+            return value, at
+    raise ValueError("a number of it has no end")
 
 
 def _layers(graph, path):

@@ -23,7 +23,7 @@ import keras
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {_CONFIG, _WEIGHTS, "metadata.json"}
-_MAX_CONFIG = 64 * 2**20  # bytes; a mean image of 227 x 227 is 0.8 MB
+_MAX_CONFIG = 16 * 2**20  # bytes; a mean image of 227 x 227 is 0.8 MB
 _MAX_DEPTH = 100
 # Counters and states of random numbers, which a network has besides its weights.
 _SLACK = 100_000

@@ -17,7 +17,7 @@ CONFIG_FILE = "config.json"
 # A SavedModel is known by this file; it is no model that Keras can evaluate or export again.
 SAVED_MODEL_FILE = "saved_model.pb"
 _DEFAULT_IMAGE_SIZE = 256
-_MAX_CONFIG = 64 * 2**20  # bytes; 20,000 class names are 0.3 MB
+_MAX_CONFIG = 16 * 2**20  # bytes; 20,000 class names are 0.3 MB
 _MAX_SIDE = 10_000  # pixels: a square of it has as many as an image from a stranger may have
 
 

@@ -142,6 +142,23 @@ def test_a_damaged_program_is_a_sentence(content, words):
         load(content)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02c" + b"x" * 100_000 + b"\ny\n.",
+        b"\x80\x04X\xa0\x86\x01\x00" + b"x" * 100_000 + b"\x8c\x01y\x93.",
+        b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b"\x8c\x01y\x93.",  # a list as a module
+        b"\x80\x02cnumpy\ndtype\nX\xa0\x86\x01\x00" + b"x" * 100_000 + b"\x85R.",
+        b"\x80\x02cnumpy\ndtype\n" + b"]" * 100_000 + b"a" * 99_999 + b"\x85R.",
+    ],
+)
+def test_a_refusal_is_short(content):
+    """Whatever the program says in the place that is quoted."""
+    with pytest.raises(ValueError) as error:
+        load(content)
+    assert 10 < len(str(error.value)) < 400
+
+
 def test_nested_tuples_are_no_keys():
     """Python hashes them by a recursion without a limit, which ends the process."""
     depth = 500_000

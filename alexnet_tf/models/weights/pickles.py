@@ -32,6 +32,10 @@ _PLAIN = {
     "SHORT_BINUNICODE",
 }
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_DAMAGE = (
+    *(IndexError, KeyError, TypeError, AttributeError),
+    *(OverflowError, MemoryError, RecursionError),
+)
 _KEYS = (str, int, float, bool, bytes, type(None))
 
 
@@ -69,9 +73,15 @@ def load(
     """
     try:
         return _run(stream, names, persistent)
+    except ForbiddenName:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{error!s:.300}") from error  # it may quote what the pickle says
     # What a damaged program does: pops from an empty stack, calls with wrong arguments, and so on.
-    except (IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-        raise ValueError(f"its pickle is damaged ({type(error).__name__}: {error})") from error
+    except _DAMAGE as error:
+        raise ValueError(
+            f"its pickle is damaged ({type(error).__name__}: {error!s:.300})"
+        ) from error
 
 
 def _run(stream, names, persistent):
@@ -81,9 +91,11 @@ def _run(stream, names, persistent):
     memo: dict[int, Any] = {}
 
     def name(module, attribute):
+        if not type(module) is type(attribute) is str:
+            raise TypeError("a name that is no text")
         found = f"{module}.{attribute}"
         if found not in names:
-            raise ForbiddenName(found)
+            raise ForbiddenName(f"{found:.100}")
         return names[found]
 
     def call(function, arguments):

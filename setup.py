@@ -10,14 +10,19 @@ VERSION = re.search(
     r'__version__ = "([^"]+)"', (ROOT / "alexnet_tf" / "__init__.py").read_text(encoding="utf-8")
 ).group(1)
 
+# A floor is the oldest version that works and has no known hole that this package's use of it
+# opens; tests/test_floors.py has the holes.
 PLOTS = ["matplotlib>=3.8"]
-DEMO = [*PLOTS, "scikit-learn>=1.4"]
+DEMO = [*PLOTS, "scikit-learn>=1.5"]  # CVE-2024-5206: data kept in a fitted model
 # Parquet files as sources of pictures.
-DATA = ["pyarrow>=15"]
+DATA = ["pyarrow>=15"]  # CVE-2023-47248: code in Parquet files, before 14.0.1
 # Serving itself needs nothing more; these are the protocol's own messages, to build on.
 SERVING = ["tensorflow-serving-api>=2.20"]
-ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "tf2onnx>=1.17"]
-TORCH = ["torch>=2.3", "safetensors>=0.4"]
+# CVE-2026-27489, -34446, -34447: graphs that read other files, before onnx 1.21.
+ONNX = ["onnx>=1.21", "onnxruntime>=1.18", "tf2onnx>=1.17"]
+# Files of PyTorch and safetensors are read without these: they are the tests' oracles and the
+# benchmarks' peers. CVE-2025-32434 and CVE-2026-24747: code in weights, before torch 2.10.
+TORCH = ["torch>=2.10", "safetensors>=0.5", "onnxscript>=0.5"]
 # Pins an older protobuf than TensorFlow takes: give it an environment of its own.
 BEAM = ["apache-beam>=2.60"]
 # Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
@@ -61,8 +66,11 @@ setup(
         # export passed. TensorFlow 2.18 and 2.19 take no protobuf 6, which tensorflow-metadata,
         # and so TFDS, imports.
         "tensorflow>=2.20",
+        # Holes in how Keras loads files (CVE-2025-8747, -9906, CVE-2026-1669, -0897) are no reason
+        # for a newer one: alexnet_tf/models/keras_files.py looks at a file before Keras does.
         "keras>=3.10",
-        "tensorflow-datasets>=4.9.7",
+        "h5py>=3.11",
+        "tensorflow-datasets>=4.9.10",  # 4.9.7 to 4.9.9 fail in training beside protobuf 7
         "importlib-resources>=6",  # TFDS imports it to build a data set and does not ask for it
         "numpy>=1.26",
         "absl-py>=2.1",
@@ -71,9 +79,9 @@ setup(
         # The offline preparation: photographs that ship in a wheel, and the resize.
         "scikit-image>=0.22",
         "scipy>=1.11",
-        "opencv-python-headless>=4.9",
-        "pillow>=10",
-        "tqdm>=4.66",
+        "opencv-python-headless>=4.12",  # CVE-2025-53644: writes outside of memory, JPEG
+        "pillow>=12.3",  # CVE-2026-59199, CVE-2026-59204: writes outside of memory, JPEG 2000
+        "tqdm>=4.66.3",  # CVE-2024-34062: code in its command's arguments
     ],
     extras_require={
         "plots": PLOTS,

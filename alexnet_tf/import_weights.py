@@ -3,8 +3,10 @@
     python -m alexnet_tf.import_weights --source=alexnet-owt-7be5be79.pth --model=alexnet_owt \\
         --output=alexnet_owt.keras
 
-Sources: .pth (torchvision's AlexNet), .safetensors (with torchvision's tensor names), .onnx (the
-model zoo's bvlcalexnet). The model file holds its preprocessing, so it takes RGB pixels of 0..255.
+Sources: .pth and .pth.tar (torchvision's AlexNet, also in a checkpoint; PyTorch is not needed),
+.safetensors (with torchvision's tensor names), .onnx (the model zoo's bvlcalexnet, or torchvision's
+as torch.onnx.export writes it). The number of classes is the file's. The model file holds its
+preprocessing, so it takes RGB pixels of 0..255.
 Where the source's network differs from the model's is printed, and written to OUTPUT.json.
 """
 
@@ -25,6 +27,14 @@ def _define(flags):
         "model", None, "Variant to fill, as alexnet_tf.list_models() names it.", flag_values=flags
     )
     absl_flags.DEFINE_string("output", None, "The .keras file to write.", flag_values=flags)
+    absl_flags.DEFINE_integer(
+        "classes",
+        None,
+        "Number of classes. Default: the file's. For another number the last layer begins anew, to "
+        "be trained.",
+        lower_bound=1,
+        flag_values=flags,
+    )
 
 
 def _main(flags, args):
@@ -43,7 +53,7 @@ def _main(flags, args):
         raise door.UsageError(
             f"--model is {flags.model!r}: expected one of {', '.join(list_models())}."
         )
-    report = conversion.convert(flags.source, flags.model, flags.output)
+    report = conversion.convert(flags.source, flags.model, flags.output, flags.classes)
     print(conversion.text(report, flags.source, flags.output))
 
 

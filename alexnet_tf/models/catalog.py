@@ -1,13 +1,12 @@
 """All variants by name."""
 
 import os
-import zipfile
 from typing import Any
 
 import keras
 import numpy.typing as npt
 
-from alexnet_tf.models import alexnet, builder, cifarnet, lenet, original
+from alexnet_tf.models import alexnet, builder, cifarnet, keras_files, lenet, original
 from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.spec import Variant
 
@@ -123,7 +122,9 @@ def build_model(variant: str, **keywords: Any) -> keras.Model:
 def load_model(path: str | os.PathLike, compile: bool = False) -> keras.Model:
     """Loads a `.keras` file of this package, without its optimiser unless `compile`.
 
-    `keras.models.load_model` does the same once `alexnet_tf.models` is imported, as it is here.
+    `keras.models.load_model` does the same once `alexnet_tf.models` is imported, as it is here, but
+    does not look at the file first, see `keras_files`. A file from a stranger cannot run code, read
+    other files or take more memory than its length.
 
     Raises:
       FileNotFoundError: no such file. ValueError: the file is damaged, or no Keras model.
@@ -132,12 +133,16 @@ def load_model(path: str | os.PathLike, compile: bool = False) -> keras.Model:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no model file {path}: expected a .keras file.")
     try:
-        return keras.models.load_model(path, compile=compile)
-    # What Keras, zipfile, json and h5py raise on a damaged or foreign file is not documented; these
-    # are the kinds that were seen. Each means that the file is not what it should be.
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().split("\n")[0]
+        elements = keras_files.require_harmless(path, compile)
+        with keras_files.no_more_variables_than(elements):
+            return keras.models.load_model(path, compile=compile)
+    # What Keras, json and h5py raise on a damaged or hostile file is not documented and changes
+    # with their versions; every kind means that the file is not what it should be.
+    except Exception as error:
+        if isinstance(error, PermissionError):
+            raise
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{path} cannot be read as a Keras model ({reason}): expected a .keras file that was "
-            "saved by this package; export or train it again."
+            f"{path} cannot be read as a Keras model ({reason:.300}): expected a .keras file that "
+            "was saved by this package; export or train it again."
         ) from error

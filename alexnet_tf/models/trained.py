@@ -7,7 +7,7 @@ before the crop. A run's workdir does: `config.json` stands beside `model.keras`
 import dataclasses
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
@@ -17,6 +17,8 @@ CONFIG_FILE = "config.json"
 # A SavedModel is known by this file; it is no model that Keras can evaluate or export again.
 SAVED_MODEL_FILE = "saved_model.pb"
 _DEFAULT_IMAGE_SIZE = 256
+_MAX_CONFIG = 16 * 2**20  # bytes; 20,000 class names are 0.3 MB
+_MAX_SIDE = 10_000  # pixels: a square of it has as many as an image from a stranger may have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,33 +81,55 @@ def open_model(path: str) -> TrainedModel:
     """Loads a model file or a workdir's, with what its `config.json` says.
 
     Raises:
-      FileNotFoundError, ValueError: see `find_model_file`; or the file is damaged, or is a network
-        that does not take pictures to one vector of class scores.
+      FileNotFoundError, ValueError: see `find_model_file`; or the file is damaged, has weights that
+        are not finite, or is a network that does not take images to one vector of class scores; or
+        `config.json` is of another network, or damaged.
     """
     from alexnet_tf.models import load_model
 
     file = find_model_file(path)
+    config = run_config(file)
+    beside = os.path.join(os.path.dirname(file), CONFIG_FILE)
     model = load_model(file)
-    in_shape, out_shape = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    pictures = isinstance(in_shape, tuple) and len(in_shape) == 4 and None not in in_shape[1:]
-    if not pictures or not isinstance(out_shape, tuple) or len(out_shape) != 2:
+    in_shape: Any = getattr(model, "input_shape", None)
+    out_shape: Any = getattr(model, "output_shape", None)
+    images = isinstance(in_shape, tuple) and len(in_shape) == 4 and None not in in_shape[1:]
+    if not images or not isinstance(out_shape, tuple) or len(out_shape) != 2:
         raise ValueError(
-            f"{file} takes {in_shape} and gives {out_shape}: expected pictures (batch, height, "
+            f"{file} takes {in_shape} and gives {out_shape}: expected images (batch, height, "
             "width, channels) and one score per class (batch, classes). Save the whole classifier."
         )
-    config = run_config(file)
+    _require_finite(model, file)
     names = config.get("class_names")
     if names is not None and len(names) != out_shape[-1]:
         raise ValueError(
-            f"{os.path.join(os.path.dirname(file), CONFIG_FILE)} names {len(names)} classes, but "
-            f"{file} has {out_shape[-1]} outputs: the two are not of the same run."
+            f"{beside} names {len(names)} classes, but {file} has {out_shape[-1]} outputs: the two "
+            "are not of the same run."
+        )
+    image_size = config.get("image_size") or default_image_size(in_shape[1])
+    if image_size < max(in_shape[1:3]):
+        raise ValueError(
+            f"{beside} has an image_size of {image_size}, but {file} takes images of "
+            f"{in_shape[1]}x{in_shape[2]}: the two are not of the same run."
         )
     return TrainedModel(
         path=file,
         model=model,
         class_names=None if names is None else tuple(names),
-        image_size=int(config.get("image_size") or default_image_size(model.input_shape[1])),
+        image_size=image_size,
     )
+
+
+def _require_finite(model: "keras.Model", file: str) -> None:
+    import numpy as np
+
+    for weight, value in zip(model.weights, model.get_weights(), strict=True):
+        bad = int(np.count_nonzero(~np.isfinite(value)))
+        if bad:
+            raise ValueError(
+                f"{file} holds {bad} numbers in {weight.path} that are not finite (NaN or "
+                "infinity): its training diverged; use a model or a checkpoint from before that."
+            )
 
 
 def default_image_size(crop_size: int) -> int:
@@ -117,19 +141,45 @@ def run_config(model_file: str) -> dict:
     """The run's `config.json` beside `model_file`; empty when there is none.
 
     Raises:
-      ValueError: the file is no JSON object.
+      ValueError: the file is no JSON object, or its `class_names` or `image_size` cannot be meant.
     """
     path = os.path.join(os.path.dirname(model_file), CONFIG_FILE)
     if not os.path.exists(path):
         return {}
-    with open(path, encoding="utf-8") as file:
+    if not os.path.isfile(path) or os.path.getsize(path) > _MAX_CONFIG:
+        raise ValueError(f"{path} is no file of a run, or longer than {_MAX_CONFIG:,} bytes.")
+    with open(path, "rb") as file:
         try:
-            config = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path} is no JSON ({error}); restore it or remove it.") from error
+            config = json.loads(file.read().decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is no JSON ({_first_line(error)}); restore it or remove it."
+            ) from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no JSON object; restore it or remove it.")
+    names, size = config.get("class_names"), config.get("image_size")
+    if names is not None and not (
+        isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(
+            f"{path} has {_shortened(names)} as class_names: expected a list of names; restore it "
+            "or remove it."
+        )
+    if size is not None and not (type(size) is int and 1 <= size <= _MAX_SIDE):
+        raise ValueError(
+            f"{path} has {_shortened(size)} as image_size: expected a whole number of 1 to "
+            f"{_MAX_SIDE:,}; restore it or remove it."
+        )
     return config
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]
+
+
+def _shortened(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def read_labels(path: str, classes: int) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ def export_saved_model(
 
     Raises:
       FileExistsError: the version is there already. OSError: it cannot be written.
-      ValueError: the version is no positive number, or the graph holds what a server refuses.
+      ValueError: the version is no positive number, the network's answers are not finite, or the
+        graph holds what a server refuses.
     """
     if version is not None and not 0 < version <= _LAST_VERSION:
         raise ValueError(
@@ -48,6 +49,7 @@ def export_saved_model(
         )
     if version is not None and version in versions(output):
         raise _taken(output, version)
+    _require_finite_answer(network)
     try:
         # No number, so no version for a server that polls the directory meanwhile.
         with atomic.aside(output) as aside:
@@ -110,6 +112,16 @@ def _write(network, class_names, path: str, name: str) -> None:
     with tf.io.TFRecordWriter(warmup) as writer:
         for request in warmup_requests(network, name):
             writer.write(messages.prediction_log(request))
+
+
+def _require_finite_answer(network: trained.TrainedModel) -> None:
+    window = (1, network.crop_size, network.crop_size, network.channels)
+    answer = np.asarray(network.model(np.full(window, 128, np.float32), training=False))
+    if not np.isfinite(answer).all():
+        raise ValueError(
+            f"{network.path} gives NaN or infinity for a grey image, so nothing is exported: its "
+            "training diverged, or its arithmetic overflows."
+        )
 
 
 def warmup_requests(network: trained.TrainedModel, name: str):

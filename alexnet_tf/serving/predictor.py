@@ -14,6 +14,11 @@ from alexnet_tf import files
 STANDARD_INPUT = "-"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _BATCH = 32
+# JSON has no such numbers, and no class is the most probable one among them.
+_NOT_FINITE = (
+    "The network gives NaN or infinity for this image: its training diverged, or its arithmetic "
+    "overflows; use another model."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +171,8 @@ def _predict_batch(classifier, batch) -> Iterator[Prediction]:
 def _rows(arrays: dict[str, np.ndarray]) -> list[Prediction]:
     return [
         Prediction("", tuple(map(_text, classes)), tuple(scores), probabilities=probabilities)
+        if np.isfinite(probabilities).all() and np.isfinite(scores).all()
+        else Prediction("", error=_NOT_FINITE)
         for classes, scores, probabilities in zip(
             arrays["classes"], arrays["scores"], arrays["probabilities"], strict=True
         )

@@ -3,7 +3,8 @@
     model = alexnet_tf.build_model("alexnet_owt")
     report = weights.load_torch(model, "alexnet-owt-7be5be79.pth")
 
-Every tensor of the file is used once and every weight of the model is set once, or nothing is set.
+Files are read without PyTorch, and names and shapes are compared before any value is read. Every
+tensor of the file is used once and every weight of the model is set once, or nothing is set.
 On the way:
 
 | in the file                     | in the model                     | what is done              |
@@ -24,13 +25,21 @@ import os
 
 import keras
 
-from alexnet_tf.models.weights import readers
+from alexnet_tf.models import keras_files
+from alexnet_tf.models.weights import sources
 from alexnet_tf.models.weights.assignment import ImportReport, assign
-from alexnet_tf.models.weights.graphs import differences, graph_steps, model_steps, torch_steps
+from alexnet_tf.models.weights.sources import Source, open_source
 
-__all__ = ["ImportReport", "load", "load_onnx", "load_safetensors", "load_torch"]
-
-TORCH_SUFFIXES = (".pth", ".pt")
+__all__ = [
+    "ImportReport",
+    "Source",
+    "assign",
+    "load",
+    "load_onnx",
+    "load_safetensors",
+    "load_torch",
+    "open_source",
+]
 
 
 def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
@@ -38,8 +47,8 @@ def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
 
     Args:
       model: a network of this package with its top.
-      path: `.onnx`, `.pth`, `.pt`, `.safetensors`; or `.keras` or `.weights.h5` of the same
-        network.
+      path: `.onnx`, `.pth`, `.pt`, `.pth.tar`, `.safetensors`; or `.keras` or `.weights.h5` of the
+        same network.
 
     Returns:
       The report of the import; None for Keras' own files, which need no conversion.
@@ -47,68 +56,60 @@ def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
     Raises:
       FileNotFoundError: no such file. ValueError: another suffix, or a file that does not fit.
     """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no file of weights {path}.")
-    if path.endswith(".onnx"):
-        return load_onnx(model, path)
-    if path.endswith(TORCH_SUFFIXES):
-        return load_torch(model, path)
-    if path.endswith(".safetensors"):
-        return load_safetensors(model, path)
-    if path.endswith((".keras", ".weights.h5")):
-        try:
-            # Keras reads the weights of a whole model file here too, and checks their shapes.
-            model.load_weights(path)
-        except (ValueError, KeyError, OSError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise ValueError(
-                f"{path} does not fit the model {model.name!r} ({reason}): expected weights that "
-                "the same network saved."
-            ) from error
-        return None
-    raise ValueError(
-        f"{path} has no known suffix: expected .onnx, .pth, .pt, .safetensors, .keras or "
-        ".weights.h5."
-    )
+    path = _existing(path)
+    if not path.endswith((".keras", ".weights.h5")):
+        return assign(model, open_source(path))
+    try:
+        keras_files.require_harmless(path)
+        # Keras reads the weights of a whole model file here too, and checks their shapes.
+        model.load_weights(path)
+    except Exception as error:  # of Keras and h5py, for a damaged file: any
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} does not fit the model {model.name!r} ({reason}): expected weights that "
+            "the same network saved."
+        ) from error
+    return None
 
 
 def load_onnx(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     """Sets the weights from an ONNX graph, such as the model zoo's `bvlcalexnet`.
 
     The graph's convolutions and dense layers (Gemm) are taken in order, whatever their tensors are
-    called. Its first layer is taken to read BGR pixels of 0..255, as the networks of Caffe do.
+    called. A graph with response normalisation is taken to read BGR pixels of 0..255, as the
+    networks of Caffe do; one without, as `torch.onnx.export` writes for torchvision's, RGB pixels
+    that were scaled as torchvision does.
 
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`; also when `onnx` is not installed.
     """
-    graph = readers.read_onnx(path)
-    found = differences(graph_steps(graph.proto, path), model_steps(model))
-    return assign(model, graph.tensors, "caffe", path, found)
+    return assign(model, sources.open_onnx(_existing(path)))
 
 
 def load_torch(model: keras.Model, path: str | os.PathLike) -> ImportReport:
-    """Sets the weights from a state dictionary of torchvision's AlexNet, saved by PyTorch.
+    """Sets the weights from a file that PyTorch saved of torchvision's AlexNet.
 
-    Only tensors are unpickled (`weights_only`): a file from a stranger cannot run code.
+    That is a state dictionary, alone or beside other things in a checkpoint, of any of PyTorch's
+    versions since 2017. PyTorch is not needed. Only tensors, dictionaries, lists, numbers and text
+    are unpickled: a file from a stranger cannot run code.
 
     Raises:
-      FileNotFoundError: no such file. ValueError: see `load`; also when `torch` is not installed.
+      FileNotFoundError: no such file. ValueError: see `load`.
     """
-    tensors = readers.by_torchvision_layers(readers.read_torch(path), path)
-    return assign(
-        model, tensors, "torchvision", path, differences(torch_steps(), model_steps(model))
-    )
+    return assign(model, sources.open_torch(_existing(path)))
 
 
 def load_safetensors(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     """Sets the weights from a `.safetensors` file with the tensor names of torchvision's AlexNet.
 
     Raises:
-      FileNotFoundError: no such file. ValueError: see `load`; also when `safetensors` is not
-        installed.
+      FileNotFoundError: no such file. ValueError: see `load`.
     """
-    tensors = readers.by_torchvision_layers(readers.read_safetensors(path), path)
-    return assign(
-        model, tensors, "torchvision", path, differences(torch_steps(), model_steps(model))
-    )
+    return assign(model, sources.open_safetensors(_existing(path)))
+
+
+def _existing(path: str | os.PathLike) -> str:
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no file of weights {path}.")
+    return path

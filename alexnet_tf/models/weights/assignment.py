@@ -1,14 +1,16 @@
 """Named arrays into a Keras model: conversion, checks, and only then assignment."""
 
 import dataclasses
-from typing import Any
+import zipfile
 
 import keras
 import numpy as np
 
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import Dropout, GroupedDense, PixelNormalization
-from alexnet_tf.models.weights.readers import SourceTensor
+from alexnet_tf.models.weights import sources
+from alexnet_tf.models.weights.graphs import differences, model_steps
+from alexnet_tf.models.weights.sources import Source, SourceTensor
 
 # What the networks of a source do to RGB pixels p of 0..255 before their first layer.
 _SOURCES = {
@@ -21,6 +23,7 @@ _SOURCES = {
 class ImportReport:
     """What an import did.
 
+    convention: "caffe" or "torchvision", what the file's network was taken to do to pixels.
     tensors: (name in the file, layer of the model, shape in the file) of every tensor.
     conversions: what was done to values beyond reordering, in words.
     modelling: where the source's network and the model compute different things, in words; empty
@@ -29,68 +32,74 @@ class ImportReport:
       account.
     """
 
+    convention: str
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
     conversions: tuple[str, ...]
     modelling: tuple[str, ...]
     preprocessing: tuple[str, ...]
 
 
-def assign(
-    model: keras.Model,
-    tensors: list[SourceTensor],
-    source: str,
-    path,
-    modelling: list[str],
-) -> ImportReport:
+def assign(model: keras.Model, source: Source, new_head: bool = False) -> ImportReport:
     """Sets every weight of the model, or raises and sets none.
 
     Args:
       model: a network of the AlexNet family with its top.
-      tensors: kernels (O, I / groups, kh, kw) or (O, I), and biases (O,).
-      source: "caffe" or "torchvision", the conventions of the file's first layer.
-      path: of the file, for messages.
-      modelling: known differences, for the report.
+      source: the file.
+      new_head: whether the last layer keeps the model's weights, and the file's are left out.
 
     Raises:
       ValueError: a tensor that is missing, extra, of another shape, or not finite.
     """
+    path = source.path
     layers = {layer.name: layer for layer in model.layers if layer.weights}
-    places: dict[tuple[str, str], Any] = {
-        (name, role): None for name in layers for role in ("kernel", "bias")
-    }
-    conversions: list[str] = []
-    for tensor in tensors:
-        where = (tensor.layer, tensor.role)
-        if where not in places:
+    kept = {sources.HEAD} if new_head else set()
+    tensors = {(t.layer, t.role): t for t in source.tensors if t.layer not in kept}
+    for tensor in tensors.values():
+        if tensor.layer not in layers:
             raise ValueError(
                 f"{tensor.name} in {path} belongs to the layer {tensor.layer}, which the model "
                 f"{model.name!r} does not have: expected a file of the same network."
             )
-        places[where] = _convert(model, layers[tensor.layer], tensor, path)
-    for (name, role), value in places.items():
-        if value is None:
+        _require_fit(model, layers[tensor.layer], tensor, path)
+    wanted = [(name, role) for name in layers if name not in kept for role in ("kernel", "bias")]
+    for name, role in wanted:
+        if (name, role) not in tensors:
             raise ValueError(
                 f"{path} has no {role} for the layer {name} of the model {model.name!r}: expected "
                 "a file of the same network."
             )
+    # Only now, when every name and shape is right, is memory taken.
+    places = {(n, r): _convert(model, layers[n], tensors[n, r], path) for n, r in wanted}
+    conversions: list[str] = []
     first = next(iter(layers))
-    places[first, "kernel"] = _fit_first_layer(model, places[first, "kernel"], source, conversions)
+    places[first, "kernel"] = _fit_first_layer(
+        model, places[first, "kernel"], source.convention, conversions
+    )
     for name, factor in _kernels_after_paper_dropout(model):
+        if name in kept:
+            continue
         places[name, "kernel"] = places[name, "kernel"] * np.float32(factor)
         conversions.append(f"the kernel of {name} times {factor:g}, for a dropout scaled at test")
     for (name, role), value in places.items():
         getattr(layers[name], role).assign(value)
+    steps, file_steps = model_steps(model), source.steps
+    if new_head:
+        steps, file_steps = steps[:-1], file_steps[:-1]
+        conversions.append(
+            f"{sources.HEAD} begins anew with {model.output_shape[-1]} classes; the file's "
+            f"{source.classes} are left out"
+        )
     return ImportReport(
-        tensors=tuple((t.name, t.layer, tuple(t.value.shape)) for t in tensors),
+        convention=source.convention,
+        tensors=tuple((t.name, t.layer, t.stored.shape) for t in tensors.values()),
         conversions=tuple(conversions),
-        modelling=tuple(modelling),
-        preprocessing=tuple(_preprocessing_differences(model, source)),
+        modelling=tuple(differences(file_steps, steps)),
+        preprocessing=tuple(_preprocessing_differences(model, source.convention)),
     )
 
 
-def _convert(model, layer, tensor, path) -> np.ndarray:
-    """A tensor in the model's layout, checked."""
-    value = tensor.value
+def _require_fit(model, layer, tensor: SourceTensor, path) -> None:
+    """Compares a tensor's shape and type with what its layer takes."""
     target = tuple(getattr(layer, tensor.role).shape)
     if tensor.role == "bias":
         expected = target
@@ -103,16 +112,23 @@ def _convert(model, layer, tensor, path) -> np.ndarray:
         )
     else:
         expected = target[::-1]
-    if tuple(value.shape) != expected:
+    if tensor.stored.shape != expected:
         raise ValueError(
-            f"{tensor.name} in {path} has shape {tuple(value.shape)}, but the {tensor.role} of "
+            f"{tensor.name} in {path} has shape {tensor.stored.shape}, but the {tensor.role} of "
             f"{layer.name} in the model {model.name!r} takes {expected}: expected a file of the "
             "same network."
         )
-    if value.dtype.kind != "f":
+    sources.require_floats(tensor, path)
+
+
+def _convert(model, layer, tensor: SourceTensor, path) -> np.ndarray:
+    """A tensor's values in the model's layout, checked."""
+    try:
+        value = tensor.stored.read()
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{tensor.name} in {path} holds {value.dtype}: expected floating-point numbers."
-        )
+            f"The tensor {tensor.name} in {path} cannot be read ({error}): the file is damaged."
+        ) from error
     with np.errstate(over="ignore"):
         value = value.astype(np.float32)
     if not np.isfinite(value).all():

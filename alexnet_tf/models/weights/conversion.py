@@ -3,15 +3,22 @@
 import dataclasses
 import json
 import os
-import tempfile
 
+from alexnet_tf import atomic
 from alexnet_tf.models import catalog, weights
 
 
-def convert(source, variant: str, output) -> weights.ImportReport:
+def convert(source, variant: str, output, classes: int | None = None) -> weights.ImportReport:
     """Writes the variant with the weights of `source` to `output`, and the report beside it.
 
     The report goes to `output` + ".json". Both files appear whole or not at all.
+
+    Args:
+      source: a file of another program, see `weights.load`.
+      variant: a name of `alexnet_tf.list_models()`.
+      output: the `.keras` file.
+      classes: of the network that is written. None takes the file's; for another number the last
+        layer begins anew.
 
     Raises:
       FileNotFoundError: no such source, or no such directory for the output. ValueError: the source
@@ -28,11 +35,14 @@ def convert(source, variant: str, output) -> weights.ImportReport:
             f"{source} is a file of Keras and needs no conversion: expected .pth, .safetensors or "
             ".onnx."
         )
-    model = catalog.build_model(variant)
-    report = weights.load(model, source)
-    assert report is not None  # Keras' own files, which give none, were refused above
+    if not os.path.isfile(source):
+        raise FileNotFoundError(f"There is no file of weights {source}.")
+    opened = weights.open_source(source)
+    wanted = opened.classes if classes is None else classes
+    model = catalog.build_model(variant, classes=wanted)
+    report = weights.assign(model, opened, new_head=wanted != opened.classes)
     # Written in a directory aside on the same disk, so that the renaming cannot be half done.
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=directory) as aside:
+    with atomic.aside(directory) as aside:
         network = os.path.join(aside, "model.keras")
         model.save(network)
         text = os.path.join(aside, "report.json")
@@ -45,9 +55,18 @@ def convert(source, variant: str, output) -> weights.ImportReport:
     return report
 
 
+_CONVENTIONS = {
+    "caffe": "Caffe's network: BGR pixels of 0..255, minus a mean",
+    "torchvision": "torchvision's network: RGB pixels, standardised",
+}
+
+
 def text(report: weights.ImportReport, source, output) -> str:
     """The report in words."""
-    lines = [f"{len(report.tensors)} tensors of {source} are now in {output}."]
+    lines = [
+        f"{len(report.tensors)} tensors of {source} are now in {output}.",
+        f"Read as {_CONVENTIONS[report.convention]}.",
+    ]
     for title, items, nothing in (
         ("Converted", report.conversions, "only the order of the numbers"),
         ("Differences in the network", report.modelling, "none: the same function"),

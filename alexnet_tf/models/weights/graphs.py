@@ -6,13 +6,16 @@ Dropout is the identity at test and is left out.
 """
 
 import difflib
+from collections.abc import Sequence
 
 import keras
 
 from alexnet_tf.models import layers
+from alexnet_tf.models.weights.onnx_files import attribute
 
 _UP, _DOWN = ", rounded up", ", rounded down"
 _NO_PADDING = ((0, 0), (0, 0))
+_NORM = "response normalisation"
 
 
 def model_steps(model: keras.Model) -> list[str]:
@@ -44,8 +47,12 @@ def model_steps(model: keras.Model) -> list[str]:
     return steps
 
 
-def torch_steps() -> list[str]:
-    """The steps of torchvision's AlexNet on pictures of 224."""
+def torch_steps(dense: Sequence[tuple[int, ...]]) -> list[str]:
+    """The steps of torchvision's AlexNet on images of 224.
+
+    Args:
+      dense: (inputs, outputs) of each of its dense layers.
+    """
     convolutions = (
         _conv((11, 11), (4, 4), (2, 2, 2, 2), 1),
         _conv((5, 5), (1, 1), (2, 2, 2, 2), 1),
@@ -55,14 +62,9 @@ def torch_steps() -> list[str]:
     steps = [_pictures((224, 224))]
     for index, convolution in enumerate(convolutions):
         steps += [convolution, "ReLU", *([pool] if index in (0, 1, 4) else [])]
-    return [
-        *steps,
-        _dense((9216, 4096)),
-        "ReLU",
-        _dense((4096, 4096)),
-        "ReLU",
-        _dense((4096, 1000)),
-    ]
+    for number, shape in enumerate(dense):
+        steps += ["ReLU", _dense(shape)] if number else [_dense(shape)]
+    return steps
 
 
 def graph_steps(graph, path) -> list[str]:
@@ -72,32 +74,35 @@ def graph_steps(graph, path) -> list[str]:
       ValueError: an operation that no AlexNet has.
     """
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    pictures = next(i for i in graph.input if i.name not in shapes)
-    steps = [_pictures([d.dim_value for d in pictures.type.tensor_type.shape.dim][2:])]
+    images = next((i for i in graph.input if i.name not in shapes), None)
+    if images is None:
+        raise ValueError(f"The graph in {path} has no input: expected an AlexNet, of images.")
+    steps = [_pictures([d.dim_value for d in images.type.tensor_type.shape.dim][2:])]
     for node in graph.node:
-        given = {a.name: _value(a) for a in node.attribute}
         if node.op_type == "Conv":
             shape = shapes.get(node.input[1], (0, 0, 0, 0))
-            kernel = given.get("kernel_shape", shape[2:])
-            strides, pads = given.get("strides", (1, 1)), given.get("pads", (0, 0, 0, 0))
-            steps.append(_conv(kernel, strides, pads, given.get("group", 1)))
+            kernel = attribute(node, "kernel_shape", shape[2:])
+            strides = attribute(node, "strides", (1, 1))
+            pads = attribute(node, "pads", (0, 0, 0, 0))
+            steps.append(_conv(kernel, strides, pads, attribute(node, "group", 1)))
         elif node.op_type == "LRN":
-            size = given["size"]
-            alpha, beta = given.get("alpha", 1e-4), given.get("beta", 0.75)
+            size = _required(node, "size", path)
+            alpha, beta = attribute(node, "alpha", 1e-4), attribute(node, "beta", 0.75)
             # ONNX divides alpha by the size.
-            steps.append(_norm(size, alpha / size, beta, given.get("bias", 1.0), 1))
+            steps.append(_norm(size, alpha / size, beta, attribute(node, "bias", 1.0), 1))
         elif node.op_type == "MaxPool":
-            pads = given.get("pads", (0, 0, 0, 0))
-            step = _pool(given["kernel_shape"], given.get("strides", (1, 1)))
+            pads = attribute(node, "pads", (0, 0, 0, 0))
+            kernel = _required(node, "kernel_shape", path)
+            step = _pool(kernel, attribute(node, "strides", (1, 1)))
             # A pad at the end is how this format's older versions say "rounded up".
-            up = given.get("ceil_mode", 0) or (pads[:2] == (0, 0) and any(pads[2:]))
+            up = attribute(node, "ceil_mode", 0) or (pads[:2] == (0, 0) and any(pads[2:]))
             steps.append(step + (_UP if up else _DOWN))
         elif node.op_type == "Relu":
             steps.append("ReLU")
         elif node.op_type == "Gemm":
             shape = shapes.get(node.input[1], (0, 0))
-            steps.append(_dense(shape[::-1] if given.get("transB", 0) else shape))
-        elif node.op_type not in _SILENT:
+            steps.append(_dense(shape[::-1] if attribute(node, "transB", 0) else shape))
+        elif node.op_type not in _SILENT and not _is_identity(node):
             raise ValueError(
                 f"The graph in {path} has an operation {node.op_type}: expected an AlexNet, of "
                 "Conv, Relu, LRN, MaxPool and Gemm."
@@ -105,12 +110,34 @@ def graph_steps(graph, path) -> list[str]:
     return steps
 
 
+def is_norm(step: str) -> bool:
+    """Whether a step is a response normalisation."""
+    return step.startswith(_NORM)
+
+
+def _required(node, name, path):
+    value = attribute(node, name)
+    if not value:
+        raise ValueError(f"A {node.op_type} in {path} has no {name}: the file is damaged.")
+    return value
+
+
+def _is_identity(node) -> bool:
+    """Whether it is a mean over windows of one: torchvision's adaptive pool on 6x6 maps."""
+    sizes = (*attribute(node, "kernel_shape", (0,)), *attribute(node, "strides", (1, 1)))
+    pads = attribute(node, "pads", (0, 0, 0, 0))
+    return node.op_type == "AveragePool" and set(sizes) == {1} and not any(pads)
+
+
 # Operations that are the identity at test, change only the shape, or end the network.
 _SILENT = ("Dropout", "Reshape", "Flatten", "Softmax", "Constant", "ConstantOfShape", "Identity")
 
 
-def differences(source: list[str], model: list[str]) -> list[str]:
+def differences(source: Sequence[str], model: Sequence[str]) -> list[str]:
     """Where two lists of steps differ, one sentence per place."""
+    source, model = list(source), list(model)
+    if source[:1] == [_pictures((0, 0))]:
+        source[0] = model[0]  # a graph for images of any size
     if len(source) == len(model):
         # Where the model's pools fit exactly, how the source rounds makes no difference.
         exact = [a.startswith(b + ", rounded") for a, b in zip(source, model, strict=True)]
@@ -140,7 +167,7 @@ def _pictures(size) -> str:
 def _norm(size, coefficient, beta, k, groups) -> str:
     # Six digits: ONNX stores its constants as float32.
     constants = f"coefficient {coefficient:.6g}, beta {beta:.6g}, k {k:.6g}"
-    return f"response normalisation over {size} channels, {constants}, groups {groups}"
+    return f"{_NORM} over {size} channels, {constants}, groups {groups}"
 
 
 def _dense(shape, groups=1) -> str:
@@ -153,9 +180,3 @@ def _by(size) -> str:
 
 def _list(numbers) -> str:
     return " ".join(str(n) for n in numbers)
-
-
-def _value(attribute):
-    if attribute.type == attribute.INTS:
-        return tuple(attribute.ints)
-    return attribute.f if attribute.type == attribute.FLOAT else attribute.i

@@ -1,0 +1,203 @@
+"""Files of other programs as sources of weights: which tensor belongs to which layer.
+
+Nothing here knows about Keras, and nothing reads a tensor's values: names and shapes come first.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from alexnet_tf.models.weights import graphs, onnx_files, safetensors_files, torch_files
+from alexnet_tf.models.weights.stored import FLOATS, StoredTensor
+
+# torchvision's AlexNet numbers the modules of its two Sequentials; the others have no weights.
+TORCHVISION_LAYERS = {
+    "features.0": "conv1",
+    "features.3": "conv2",
+    "features.6": "conv3",
+    "features.8": "conv4",
+    "features.10": "conv5",
+    "classifier.1": "fc6",
+    "classifier.4": "fc7",
+    "classifier.6": "fc8",
+}
+HEAD = "fc8"
+_ROLES = {"weight": "kernel", "bias": "bias"}
+# What DataParallel and torch.compile put into names, around the network or around a part of it.
+_WRAPPERS = ("module", "_orig_mod")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceTensor:
+    """One tensor of a file. name: as the file calls it. layer, role: where it belongs."""
+
+    name: str
+    layer: str
+    role: str  # "kernel" or "bias"
+    stored: StoredTensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An AlexNet in a file.
+
+    Attributes:
+      path: of the file.
+      tensors: kernels (O, I / groups, kh, kw) or (O, I), and biases (O,).
+      convention: "caffe" or "torchvision", what the file's network does to pixels.
+      steps: what it computes, see `graphs`.
+    """
+
+    path: str
+    tensors: tuple[SourceTensor, ...]
+    convention: str
+    steps: tuple[str, ...]
+
+    @property
+    def classes(self) -> int:
+        """The number of the last layer's outputs.
+
+        Raises:
+          ValueError: the file is too short for a last layer of so many.
+        """
+        for tensor in self.tensors:
+            if (tensor.layer, tensor.role) == (HEAD, "kernel") and len(tensor.stored.shape) == 2:
+                require_floats(tensor, self.path)
+                if tensor.stored.span < tensor.stored.size:
+                    raise ValueError(
+                        f"{tensor.name} in {self.path} has the shape {tensor.stored.shape}, but "
+                        f"only {tensor.stored.span} numbers: expected a tensor that holds its "
+                        "values."
+                    )
+                return tensor.stored.shape[0]
+        raise ValueError(f"{self.path} has no last layer, {HEAD}: expected an AlexNet.")
+
+
+def open_source(path: str | os.PathLike) -> Source:
+    """A file of another program, recognised by its name.
+
+    Args:
+      path: `.onnx`, `.safetensors`, or one of PyTorch's: `.pth`, `.pt`, `.pth.tar`, `.tar`.
+
+    Raises:
+      ValueError: another suffix, a damaged file, or no AlexNet.
+    """
+    path = os.fspath(path)
+    if path.endswith(".onnx"):
+        return open_onnx(path)
+    if path.endswith(".safetensors"):
+        return open_safetensors(path)
+    if path.endswith((".pth", ".pt", ".tar")):
+        return open_torch(path)
+    raise ValueError(
+        f"{path} has no known suffix: expected .onnx, .pth, .pt, .pth.tar, .safetensors, .keras or "
+        ".weights.h5."
+    )
+
+
+def open_torch(path: str) -> Source:
+    """See `open_source`."""
+    return _torchvision(torch_files.state_dict(path), path)
+
+
+def open_safetensors(path: str) -> Source:
+    """See `open_source`."""
+    return _torchvision(safetensors_files.read(path), path)
+
+
+def open_onnx(path: str) -> Source:
+    """See `open_source`. A network with response normalisation is Caffe's, others torchvision's."""
+    graph, layers = onnx_files.read(path)
+    try:
+        steps = graphs.graph_steps(graph, path)
+    # Attributes of another kind or length than their operation has.
+    except (TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
+        raise ValueError(f"The graph in {path} is damaged ({error}).") from error
+    tensors = [
+        SourceTensor(name, layer, role, stored)
+        for layer, parts in layers
+        for role, (name, stored) in parts.items()
+    ]
+    convention = "caffe" if any(graphs.is_norm(step) for step in steps) else "torchvision"
+    return Source(path, tuple(tensors), convention, tuple(steps))
+
+
+def _torchvision(content: Mapping[Any, Any], path: str) -> Source:
+    places = {
+        f"{module}.{suffix}": (layer, role)
+        for module, layer in TORCHVISION_LAYERS.items()
+        for suffix, role in _ROLES.items()
+    }
+    names = _unwrapped(content, path)
+    for name, plain in names.items():
+        value = content[name]
+        if isinstance(value, torch_files.UnreadableTensor):
+            raise ValueError(
+                f"{name} in {path} is a {value.kind} tensor, which holds no plain array of numbers:"
+                " save the weights as dense floating-point tensors."
+            )
+        if not isinstance(value, StoredTensor):
+            raise ValueError(
+                f"{name} in {path} is a {type(value).__name__}: expected a tensor, in a state "
+                "dictionary of tensors only."
+            )
+        if plain not in places:
+            raise ValueError(
+                f"{path} has an extra tensor {name} of shape {value.shape}: expected only the "
+                f"{len(places)} tensors of torchvision's AlexNet, features.0.weight to "
+                "classifier.6.bias."
+            )
+    lacking = [name for name in places if name not in names.values()]
+    if lacking:
+        raise ValueError(
+            f"{path} lacks the tensor {lacking[0]}: expected the {len(places)} tensors of "
+            "torchvision's AlexNet."
+        )
+    tensors = tuple(SourceTensor(n, *places[plain], content[n]) for n, plain in names.items())
+    dense = []
+    for tensor in sorted(tensors, key=lambda tensor: tensor.layer):
+        if tensor.layer.startswith("fc") and tensor.role == "kernel":
+            if len(tensor.stored.shape) != 2:
+                raise ValueError(
+                    f"{tensor.name} in {path} has shape {tensor.stored.shape}: expected (outputs, "
+                    "inputs)."
+                )
+            dense.append(tensor.stored.shape[::-1])
+    return Source(path, tensors, "torchvision", tuple(graphs.torch_steps(dense)))
+
+
+def _unwrapped(content: Mapping[Any, Any], path) -> dict[str, str]:
+    """Name in the file -> name in the network, without what programs put around it."""
+    strange = [name for name in content if not isinstance(name, str)]
+    if strange:
+        raise ValueError(
+            f"{path} has the key {strange[0]!r:.40}, a {type(strange[0]).__name__}: expected the "
+            "names of tensors, in a state dictionary."
+        )
+    parts = {n: [part for part in n.split(".") if part not in _WRAPPERS] for n in content}
+    known = {name.split(".")[0] for name in TORCHVISION_LAYERS}
+    # A network inside another one, "model.features.0.weight": all names begin in the same way.
+    while len(first := {p[0] for p in parts.values() if p}) == 1 and not first & known:
+        parts = {name: p[1:] for name, p in parts.items()}
+    names = {name: ".".join(p) for name, p in parts.items()}
+    for name, plain in names.items():
+        twice = next((n for n, p in names.items() if p == plain and n != name), None)
+        if twice is not None:
+            raise ValueError(
+                f"{path} has two tensors for {plain}, {name} and {twice}: expected one network."
+            )
+    return names
+
+
+def require_floats(tensor: SourceTensor, path) -> None:
+    """Refuses numbers that are no weights: integers, complex numbers, 8-bit floats.
+
+    Raises:
+      ValueError: such numbers.
+    """
+    if tensor.stored.dtype not in FLOATS:
+        raise ValueError(
+            f"{tensor.name} in {path} holds {tensor.stored.dtype}: expected floating-point numbers "
+            "of 16, 32 or 64 bits."
+        )

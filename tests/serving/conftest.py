@@ -1,4 +1,4 @@
-"""An AlexNet of 14 classes, a quarter as wide, its export, and photographs in the shapes that users send.
+"""An AlexNet a quarter as wide, its export, and photographs in the shapes that users send.
 
 tests/test_end_to_end.py exports the whole network.
 """

@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 DEMO := demo
 READY := $(VENV)/.ready
 TESTING := $(VENV)/.testing
+# `make test PACKAGE=data` runs the tests of one package.
+TESTS := $(if $(PACKAGE),tests/$(PACKAGE),tests)
+# Two processes: most tests keep one core busy, and whole networks take up to 6 GB. A file's tests share
+# fixtures and so a process.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: demo test test-slow lint format types docs bench buildifier clean
 
@@ -28,10 +33,10 @@ demo: $(READY)
 	@echo "To look at          $(DEMO)/page.png"
 
 test: $(TESTING)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow" $(TESTS)
 
 test-slow: $(TESTING)
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow $(TESTS)
 
 lint: $(TESTING)
 	$(BIN)/ruff check .

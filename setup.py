@@ -26,7 +26,8 @@ TORCH = ["torch>=2.10", "safetensors>=0.5", "onnxscript>=0.5"]
 # Pins an older protobuf than TensorFlow takes: give it an environment of its own.
 BEAM = ["apache-beam>=2.60"]
 # Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
-TEST = [*DEMO, *DATA, *SERVING, *ONNX, "openvino>=2024.4", "pytest>=8", "psutil>=5.9", "pyyaml>=6"]
+TEST = [*DEMO, *DATA, *SERVING, *ONNX, "openvino>=2024.4", "pytest>=8", "pytest-xdist>=3.6"]
+TEST += ["psutil>=5.9", "pyyaml>=6"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29", *PLOTS]
 DEV = [*TEST, *DOCS, *NOTEBOOK, "ruff>=0.6", "mypy>=1.11", "build>=1.2", "pre-commit>=3.8"]

@@ -1,6 +1,7 @@
 """The rooms and the flow between them: imports run one way, doors live together, names resolve."""
 
 import ast
+import graphlib
 import importlib
 import pathlib
 import subprocess
@@ -85,8 +86,43 @@ def _room(module: str) -> str | None:
     return max(inside, key=len) if inside else None
 
 
-def _existing_doors() -> list[str]:
-    return sorted(name for name, _ in _modules() if name in DOORS)
+def _imported_modules(path: pathlib.Path, modules: set[str]) -> set[str]:
+    """Modules of ours that a file imports, anywhere in it: of `from a import b` a.b or else a."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    beginnings = [[name, name.rpartition(".")[0]] for name in names]
+    return {next(m for m in pair if m in modules) for pair in beginnings if modules & set(pair)}
+
+
+def _circle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle in order, the first again at the end; empty if there is none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_the_search_finds_a_circle():
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})[0] in "abc"
+    assert not _circle({"a": {"b", "c"}, "b": {"c"}})
+
+
+@pytest.mark.xfail(reason="weights.assignment imports alexnet for its constants", strict=True)
+def test_no_modules_import_each_other_in_a_circle():
+    """Inside a package too, and in functions, where Python would not mind."""
+    modules = dict(_modules())
+    circle = _circle(
+        {
+            module: _imported_modules(path, set(modules)) - {module}
+            for module, path in modules.items()
+        }
+    )
+    assert not circle, " imports ".join(reversed(circle))
 
 
 @pytest.mark.parametrize(
@@ -111,13 +147,12 @@ def test_imports_follow_the_flow(module, path):
 
 def test_all_doors_can_be_imported_in_one_process():
     """absl refuses to define a flag twice in one table: each door has a table of its own."""
-    doors = [importlib.import_module(name) for name in _existing_doors()]
-    assert len(doors) >= 6
+    doors = [importlib.import_module(name) for name in sorted(DOORS)]
     for door in doors:
         assert door.main(["--help"]) == 0
 
 
-@pytest.mark.parametrize("name", _existing_doors())
+@pytest.mark.parametrize("name", sorted(DOORS))
 def test_a_wrong_flag_is_one_sentence_and_code_2(name, capsys):
     assert importlib.import_module(name).main(["--no_such_flag=1"]) == 2
     error = capsys.readouterr().err
@@ -125,7 +160,7 @@ def test_a_wrong_flag_is_one_sentence_and_code_2(name, capsys):
     assert len(error.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", _existing_doors())
+@pytest.mark.parametrize("name", sorted(DOORS))
 def test_help_does_not_wait_for_tensorflow(name):
     code = (
         f"import sys; from {name} import main; code = main(['--help']); "

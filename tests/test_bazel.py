@@ -93,6 +93,15 @@ def targets():
     return Targets()
 
 
+@pytest.fixture
+def packaging(monkeypatch):
+    """What setup.py hands to setuptools."""
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **keywords: given.update(keywords))
+    runpy.run_path(str(ROOT / "setup.py"))
+    return given
+
+
 def test_every_source_is_in_a_target(targets):
     listed = {source for rule in targets.rules.values() for source in rule.get("srcs", [])}
     tree = {
@@ -107,16 +116,14 @@ def test_every_source_is_in_a_target(targets):
     assert all((ROOT / name).is_file() for name in data | listed)
 
 
-def test_a_binary_per_front_door_and_a_test_per_room(targets):
-    doors = {
-        f"{package}/{path.name}"
-        for package in PACKAGES
-        for path in (ROOT / package).glob("*.py")
-        if "door.run(" in path.read_text(encoding="utf-8")
+def test_a_binary_per_command_and_a_test_per_room(targets, packaging):
+    commands = {
+        line.split(" = ")[1].removesuffix(":main").replace(".", "/") + ".py"
+        for line in packaging["entry_points"]["console_scripts"]
     }
     binaries = targets.of_kind("py_binary")
-    assert {rule["main"] for rule in binaries.values()} == doors
-    assert all(rule["main"] == rule["srcs"][0] for rule in binaries.values())
+    assert {rule["main"] for rule in binaries.values()} == commands
+    assert all(rule["srcs"] == [rule["main"]] for rule in binaries.values())
     rooms = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert {f"{room}_test" for room in rooms} | {"whole_test"} == set(targets.of_kind("py_test"))
     for rule in targets.of_kind("py_test").values():
@@ -159,7 +166,7 @@ def test_libraries_form_no_circle(targets):
         assert ":" + name not in targets.closure(name)
 
 
-def test_the_lock_has_every_package_at_a_version_that_setup_py_allows(targets, monkeypatch):
+def test_the_lock_has_every_package_at_a_version_that_setup_py_allows(targets, packaging):
     lines = (ROOT / "requirements_lock.txt").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split("==") for line in lines if not line.startswith("#"))
     labels = {
@@ -169,10 +176,7 @@ def test_the_lock_has_every_package_at_a_version_that_setup_py_allows(targets, m
         if label.startswith("@pypi//")
     }
     assert {canonicalize_name(label) for label in labels} <= set(locked)
-    given = {}
-    monkeypatch.setattr(setuptools, "setup", lambda **keywords: given.update(keywords))
-    runpy.run_path(str(ROOT / "setup.py"))
-    for line in given["install_requires"] + given["extras_require"]["dev"]:
+    for line in packaging["install_requires"] + packaging["extras_require"]["dev"]:
         requirement = Requirement(line)
         version = locked[canonicalize_name(requirement.name)]
         assert version in requirement.specifier, f"{line}, locked at {version}"

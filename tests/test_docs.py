@@ -180,8 +180,13 @@ def _problem(command: str, monkeypatch, capsys) -> str | None:
     if words[0] == "python":
         return _problem_of_script(words[1], words[2:])
     if words[0] == "make":
-        targets = re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-        return None if set(words[1:]) <= set(targets) else f"the Makefile has {targets}"
+        makefile = (ROOT / "Makefile").read_text("utf-8")
+        known = re.findall(r"^([\w./-]+):", makefile, re.MULTILINE)
+        variables = re.findall(r"\$\((?:if \$\()?([A-Z]+)\)", makefile)
+        given = {word.split("=")[0] for word in words[1:] if "=" in word}
+        targets = {word for word in words[1:] if "=" not in word}
+        fits = targets <= set(known) and given <= set(variables)
+        return None if fits else f"the Makefile has {known} and {variables}"
     if words[:2] == ["pip", "install"] and words[2].startswith("alexnet-tf["):
         extra = words[2].split("[")[1].rstrip("]")
         return None if extra in given["extras_require"] else f"setup.py has no extra {extra}"

@@ -44,7 +44,7 @@ def test_signatures_have_the_names_types_and_shapes_of_the_contract(exported):
     assert found == {
         "serving_default": (files, answers),
         "image_tensor": ({"images": (uint8, [-1, -1, -1, 3])}, answers),
-        "features": (files, {"fc7": (float32, [-1, 4096])}),
+        "features": (files, {"fc7": (float32, [-1, 1024])}),
         "crops": (
             {"crops": (float32, [-1, 224, 224, 3])},
             {"probabilities": (float32, [-1, 14])},

@@ -96,7 +96,7 @@ def test_probabilities_equal_those_that_evaluation_counts(exported, network, mak
 
 
 def _hidden(network, path):
-    """fc7 (1, 4096) after its ReLU, by the Keras model."""
+    """fc7 (1, 1024) after its ReLU, by the Keras model."""
     import keras
     import tensorflow as tf
 

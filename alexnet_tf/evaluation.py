@@ -102,10 +102,12 @@ def evaluate(
     total: Any = None  # float64 (pictures, classes), as soon as one network has answered
     labels: Any = None
     files = []
+    notes = []
     others: tuple[str, ...] = ()  # classes of the networks that the data set does not have
     for path in models:
         with strategy.scope():
             network = trained.open_model(path)
+        notes += _exif_notes(network, dataset)
         names = network.class_names
         if label_order is not None:
             names = trained.read_labels(label_order, network.classes)
@@ -114,7 +116,7 @@ def evaluate(
         if outputs == "all":
             rest = own.others(order, others if files else None)
             order, others = [*order, *rest], tuple(own.names[place] for place in rest)
-        seen = dataset.viewed(network.image_size, network.channels)
+        seen = dataset.viewed(network.image_size, network.channels, network.apply_exif)
         views = dataset.counts[view.split] * view.crops
         compiled = compilation.is_worthwhile(jit_compile, strategy, views)
         step = forward_step(network.model, view.crops, strategy, compiled)
@@ -128,7 +130,21 @@ def evaluate(
         files.append(network.path)
     result = score(total / len(files), labels)
     found = report(result, (*dataset.synsets, *others), dataset, view, files)
-    return {**found, "outputs": outputs, "output_classes": dataset.classes + len(others)}
+    counted = {"outputs": outputs, "output_classes": dataset.classes + len(others)}
+    return {**found, **counted, "notes": notes}
+
+
+def _exif_notes(network: trained.TrainedModel, dataset: records.PreparedDataset) -> list[str]:
+    """A sentence where network and data set disagree about turned pictures."""
+    trained_so = network.known.get("apply_exif")
+    if trained_so is None or dataset.turned is None or trained_so == dataset.turned:
+        return []
+    how = {True: "turned as their EXIF orientation says", False: "not turned by EXIF"}
+    return [
+        f"{network.path} was trained on pictures that were {how[trained_so]}, but those of "
+        f"{dataset.path} were {how[dataset.turned]}: those with an orientation look other than "
+        f"what it learned from. Prepare the data with --{'' if trained_so else 'no'}apply_exif."
+    ]
 
 
 def split_probabilities(

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 
-from alexnet_tf.models import catalog, weights
+from alexnet_tf.models import catalog, knowledge, weights
 
 
 def convert(source, variant: str, output) -> weights.ImportReport:
@@ -31,6 +31,14 @@ def convert(source, variant: str, output) -> weights.ImportReport:
     model = catalog.build_model(variant)
     report = weights.load(model, source)
     assert report is not None  # Keras' own files, which give none, were refused above
+    knowledge.write(
+        model,
+        {
+            "crop_size": model.input_shape[1],
+            "apply_exif": False,  # as none of the programs whose files are read
+            "lineage": {"weights": os.path.basename(os.fspath(source))},
+        },
+    )
     # Written in a directory aside on the same disk, so that the renaming cannot be half done.
     with tempfile.TemporaryDirectory(prefix=".import-", dir=directory) as aside:
         network = os.path.join(aside, "model.keras")

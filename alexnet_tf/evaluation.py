@@ -101,13 +101,14 @@ def evaluate(
         raise ValueError(f"outputs is {outputs!r}: expected one of {', '.join(OUTPUTS)}.")
     total: Any = None  # float64 (pictures, classes), as soon as one network has answered
     labels: Any = None
-    files = []
-    notes = []
+    files: list[str] = []
+    notes: list[str] = []
     others: tuple[str, ...] = ()  # classes of the networks that the data set does not have
     for path in models:
         with strategy.scope():
             network = trained.open_model(path)
-        notes += _exif_notes(network, dataset)
+        if note := dataset.exif_note(network.known.get("apply_exif")):
+            notes.append(f"{network.path}: {note}")
         names = network.class_names
         if label_order is not None:
             names = trained.read_labels(label_order, network.classes)
@@ -132,19 +133,6 @@ def evaluate(
     found = report(result, (*dataset.synsets, *others), dataset, view, files)
     counted = {"outputs": outputs, "output_classes": dataset.classes + len(others)}
     return {**found, **counted, "notes": notes}
-
-
-def _exif_notes(network: trained.TrainedModel, dataset: records.PreparedDataset) -> list[str]:
-    """A sentence where network and data set disagree about turned pictures."""
-    trained_so = network.known.get("apply_exif")
-    if trained_so is None or dataset.turned is None or trained_so == dataset.turned:
-        return []
-    how = {True: "turned as their EXIF orientation says", False: "not turned by EXIF"}
-    return [
-        f"{network.path} was trained on pictures that were {how[trained_so]}, but those of "
-        f"{dataset.path} were {how[dataset.turned]}: those with an orientation look other than "
-        f"what it learned from. Prepare the data with --{'' if trained_so else 'no'}apply_exif."
-    ]
 
 
 def split_probabilities(

@@ -152,6 +152,21 @@ class PreparedDataset:
         size = self.format.image_size if self.one_size else image_size
         return dataclasses.replace(self, format=RecordFormat(size, channels, "any", apply_exif))
 
+    def exif_note(self, trained_so: bool | None) -> str | None:
+        """A sentence where a network was trained on pictures that were turned otherwise.
+
+        Args:
+          trained_so: whether its pictures were turned by EXIF; None if that is not known.
+        """
+        if trained_so is None or self.turned is None or trained_so == self.turned:
+            return None
+        how = {True: "turned as their EXIF orientation says", False: "not turned by EXIF"}
+        return (
+            f"it was trained on pictures that were {how[trained_so]}, but those of {self.path} "
+            f"were {how[self.turned]}, so those with an orientation look other than what it "
+            f"learned from; prepare the data with --{'' if trained_so else 'no'}apply_exif."
+        )
+
     def require_split(self, split: str) -> None:
         """Raises ValueError unless the data set has pictures in `split`."""
         if not self.counts.get(split):

@@ -132,4 +132,4 @@ def test_converted_records_are_never_turned_again(of_model, of_data, prepared, t
     assert (result["top1_error"] == 0) == of_data
     disagree = of_model is not None and of_model != of_data
     assert len(result["notes"]) == disagree
-    assert ("Prepare the data with --" in capsys.readouterr().out) == disagree
+    assert ("prepare the data with --" in capsys.readouterr().out) == disagree

@@ -179,6 +179,7 @@ def pictures(
         for table in tables(listing, root, root)
     ]
     found: list[tuple[File, str, str]] = []
+    unlisted: list[File] = []
     times: collections.Counter = collections.Counter()
     for file in listing.below(root):
         if not accounting.looks_like_image(listing, file):
@@ -192,10 +193,11 @@ def pictures(
         if named:
             found.append((file, *named[0][1:]))
             times[named[0][2], file.name] += 1
-        elif os.path.dirname(file.path) in (
-            root,
-            *{os.path.dirname(f.path) for f, *_ in found[-1:]},
-        ):
+        else:
+            unlisted.append(file)
+    folders = {os.path.dirname(file.path) for file, _, _ in found}
+    for file in unlisted:
+        if os.path.dirname(file.path) in folders:
             yield LeftOut(file.path, "no list has a label for it", IMAGE)
     for file, split, label in found:
         name = (

@@ -133,8 +133,9 @@ def _neighbours(flags) -> dict:
     from alexnet_tf.data import records
     from alexnet_tf.models import trained
 
-    dataset = records.open_dataset(flags.data_dir)
     network = trained.open_model(flags.workdir)
+    dataset = records.open_dataset(flags.data_dir)
+    dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
     found = features.draw_neighbours(network, flags.layer, dataset, flags.split, flags.output)
     print(f"{found['same_class']:.1%} of the neighbours are of the same class")
     return found
@@ -145,8 +146,9 @@ def _features(flags) -> None:
     from alexnet_tf.data import records
     from alexnet_tf.models import trained
 
-    dataset = records.open_dataset(flags.data_dir)
     network = trained.open_model(flags.workdir)
+    dataset = records.open_dataset(flags.data_dir)
+    dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
     outputs, labels = features.layer_features(network, flags.layer, dataset, flags.split)
     features.save_features(outputs, labels, flags.output)
     print(f"{flags.layer}: {' x '.join(map(str, outputs.shape))}")
@@ -161,7 +163,8 @@ def _augmentation(flags) -> dict:
         picture, _ = pictures.of_split(dataset, flags.split, flags.number)
     else:
         stored = dataset.format
-        picture = pictures.of_file(flags.image, stored.image_size, stored.channels)
+        turned = bool(dataset.turned)
+        picture = pictures.of_file(flags.image, stored.image_size, stored.channels, turned)
     return augmentation.draw_augmentation(
         picture, dataset, flags.crop_size, flags.output, flags.seed
     )
@@ -178,12 +181,15 @@ def _saliency(flags) -> dict:
     names, truth = network.class_names, None
     if flags.image is None:
         dataset = records.open_dataset(flags.data_dir)
+        dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
         stored, truth = pictures.of_split(dataset, flags.split, flags.number)
         # The data's names are the outputs' only where there are as many.
         if names is None and dataset.classes == network.classes:
             names = dataset.synsets
     else:
-        stored = pictures.of_file(flags.image, network.image_size, network.channels)
+        stored = pictures.of_file(
+            flags.image, network.image_size, network.channels, network.apply_exif
+        )
     size = max(network.image_size, network.crop_size)
     view = preprocessing.evaluation_crop(tf.constant(stored), network.crop_size, size)
     measured = saliency.measure(network.model, view.numpy())

@@ -143,6 +143,7 @@ def _text(results: dict) -> str:
             f"   (95 % interval {low:.2%} to {high:.2%})"
         )
     lines.append(f"  loss        {results['loss']:8.4f}")
+    lines += [f"  note: {note}" for note in results["notes"]]
     worst = sorted(results["per_class"], key=lambda row: -row["top1_error"])[:5]
     lines.append("  hardest classes (top-1 error, pictures):")
     lines += [f"    {row['top1_error']:7.1%} {row['count']:6}  {row['class']}" for row in worst]

@@ -104,10 +104,13 @@ def evaluate(
     total: Any = None  # float64 (pictures, classes), as soon as one network has answered
     labels: Any = None
     files: list[str] = []
+    notes: list[str] = []
     others: tuple[str, ...] = ()  # classes of the networks that the data set does not have
     for path in models:
         with strategy.scope():
             network = trained.open_model(path)
+        if note := dataset.exif_note(network.known.get("apply_exif")):
+            notes.append(f"{network.path}: {note}")
         names = network.class_names
         if label_order is not None:
             names = trained.read_labels(label_order, network.classes)
@@ -116,7 +119,7 @@ def evaluate(
         if outputs == "all":
             order += own.others(order, others if files else None)
             others = tuple(own.names[place] for place in order[dataset.classes :])
-        seen = dataset.viewed(network.image_size, network.channels)
+        seen = dataset.viewed(network.image_size, network.channels, network.apply_exif)
         views = dataset.counts[view.split] * view.crops
         compiled = compilation.is_worthwhile(jit_compile, strategy, views)
         step = forward_step(network.model, view.crops, strategy, compiled)
@@ -132,7 +135,8 @@ def evaluate(
         files.append(network.path)
     result = score(total / len(files), labels)
     found = report(result, (*dataset.synsets, *others), dataset, view, files)
-    return {**found, "outputs": outputs, "output_classes": dataset.classes + len(others)}
+    counted = {"outputs": outputs, "output_classes": dataset.classes + len(others)}
+    return {**found, **counted, "notes": notes}
 
 
 def split_probabilities(

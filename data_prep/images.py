@@ -18,7 +18,8 @@ from data_prep import area
 
 # Of the arithmetic here and in `area`. It is raised when the same picture becomes other bytes, so
 # that what an older version left unfinished is not carried on with.
-REVISION = 3
+REVISION = 4
+_ORIENTATION = 0x0112  # EXIF 2.32
 NOT_TURNED = "not turned, though it has the EXIF orientation"
 JPEG_QUALITY = 95  # cuda-convnet2, make-data
 CHROMA = "420"
@@ -164,7 +165,7 @@ def decode(encoded: bytes, conversion: Conversion):
         pixels, repairs = _decode_jpeg(encoded, conversion)
     else:
         pixels, repairs = _decode_other(encoded, kind, conversion)
-    if _has_exif(encoded, kind) and (turn := _orientation(encoded)) != 1:
+    if _has_exif(encoded, kind) and (turn := _orientation(encoded, kind)) != 1:
         if conversion.apply_exif:
             pixels = _oriented(pixels, turn)
             repairs = (*repairs, f"turned as EXIF orientation {turn} says")
@@ -240,6 +241,8 @@ def _decode_other(encoded, kind, conversion):
             width, height = picture.size
             _check_size(height, width, conversion.max_pixels)
             mode = picture.mode
+            if kind == "TIFF":
+                picture.getexif().pop(_ORIENTATION, None)  # else Pillow turns it, asked or not
             picture.load()
             pixels, repairs = _eight_bits(picture, encoded, conversion.channels)
     except BadPicture:
@@ -305,12 +308,18 @@ def _has_exif(encoded, kind) -> bool:
     return False
 
 
-def _orientation(encoded) -> int:
+def _orientation(encoded, kind) -> int:
+    """EXIF's alone: Pillow would also ask XMP, which no other reader here does."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            turn = picture.getexif().get(0x0112, 1)
+        with Image.open(io.BytesIO(encoded), formats=[kind]) as picture:
+            exif = Image.Exif()
+            if kind == "TIFF":
+                exif = picture.getexif()
+            elif content := picture.info.get("exif"):
+                exif.load(content)
+            turn = exif.get(_ORIENTATION, 1)
     except Exception:  # as above: a damaged EXIF block turns nothing
         return 1
     return turn if turn in range(1, 9) else 1

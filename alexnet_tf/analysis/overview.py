@@ -32,6 +32,7 @@ def draw_run(workdir: str, data_dir: str, output: str, pictures: int = 8) -> Non
             f"{workdir} was trained on other classes than {data_dir} has: name the data set that "
             f"{os.path.join(workdir, trained.CONFIG_FILE)} names."
         )
+    dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
     shown = []
     for picture, label in _one_of_each_class(dataset, pictures):
         view = evaluation_data.evaluation_views(picture, network.crop_size, 1, network.image_size)

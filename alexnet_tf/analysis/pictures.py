@@ -42,13 +42,14 @@ def of_split(
     )
 
 
-def of_file(path: str, size: int, channels: int = 3) -> np.ndarray:
+def of_file(path: str, size: int, channels: int = 3, apply_exif: bool = False) -> np.ndarray:
     """A picture file of any size as the square that a data set would store.
 
     Args:
       path: a JPEG or PNG.
       size: side of the square in pixels.
       channels: 3 or 1.
+      apply_exif: turn it as its EXIF orientation says.
 
     Returns:
       uint8 (size, size, channels).
@@ -60,7 +61,7 @@ def of_file(path: str, size: int, channels: int = 3) -> np.ndarray:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no picture {path}: name a JPEG or PNG file.")
     try:
-        picture = untrusted.decode_untrusted(tf.io.read_file(path), channels)
+        picture = untrusted.decode_untrusted(tf.io.read_file(path), channels, apply_exif)
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"{path} cannot be used as a picture ({_reason(error)}): expected a whole JPEG or PNG "

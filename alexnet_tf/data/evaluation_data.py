@@ -81,7 +81,7 @@ def stored_picture(encoded: tf.Tensor, record_format: records.RecordFormat) -> t
     """
     if record_format.encoding == "raw":
         return tf.reshape(tf.io.decode_raw(encoded, tf.uint8), record_format.shape)
-    picture = preprocessing.decode(encoded, record_format.channels)
+    picture = preprocessing.decode(encoded, record_format.channels, record_format.apply_exif)
     if record_format.encoding == "any":
         return preprocessing.central_square(picture, record_format.image_size)
     return picture

@@ -10,17 +10,20 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data import exif
+
 # A picture with more pixels than this is refused before it is decoded: a few kilobytes of PNG or
 # JPEG can otherwise ask for gigabytes. The largest picture of ILSVRC has about 40 million.
 MAX_PIXELS = 100_000_000
 
 
-def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
+def decode(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = False) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame) or BMP.
 
     Args:
       encoded: string scalar.
       channels: 3 (RGB; grey is repeated) or 1 (grey).
+      apply_exif: turn it as its EXIF orientation says.
 
     Returns:
       uint8 (height, width, channels). JPEGs are decoded with the accurate integer transform.
@@ -35,7 +38,7 @@ def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
     # decode_image has no choice of transform: its fast one is off by up to 12 grey levels.
     image = tf.cond(tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff", jpeg, other)
     image.set_shape((None, None, channels))
-    return image
+    return exif.turned(image, exif.orientation(encoded)) if apply_exif else image
 
 
 def central_square(image: tf.Tensor, size: int) -> tf.Tensor:

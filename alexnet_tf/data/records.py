@@ -36,11 +36,14 @@ class RecordFormat:
       channels: 3 (RGB) or 1 (grey).
       encoding: "jpeg" or "raw" (uint8, height x width x channels, C order); in data sets that
         others wrote also "any": JPEG, PNG, GIF or BMP of any size.
+      apply_exif: with "any", whether pictures are turned as their EXIF orientation says when they
+        are read. Ours were turned when they were written, or are not turned at all.
     """
 
     image_size: int = 256
     channels: int = 3
     encoding: str = "jpeg"
+    apply_exif: bool = False
 
     def __post_init__(self):
         if self.encoding not in ENCODINGS:
@@ -115,6 +118,8 @@ class PreparedDataset:
       counts: split name -> number of pictures.
       keys: where a record's picture and label are.
       shard_counts: split name -> number of pictures in each shard, where the metadata says it.
+      turned: whether `data_prep` turned the pictures as their EXIF orientation says; None for a
+        data set that others wrote.
       one_size: whether format.image_size is the size of the pictures; if not, it is only what they
         are brought to, and `viewed` chooses it.
     """
@@ -127,22 +132,40 @@ class PreparedDataset:
     keys: RecordKeys = _OWN_KEYS
     shard_counts: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     one_size: bool = True
+    turned: bool | None = None
 
     @property
     def classes(self) -> int:
         return len(self.synsets)
 
-    def viewed(self, image_size: int, channels: int) -> "PreparedDataset":
+    def viewed(self, image_size: int, channels: int, apply_exif: bool = False) -> "PreparedDataset":
         """The data set as a network wants to see it: what is stored in one way stays so.
 
         Args:
           image_size: side to which pictures of any size are brought.
           channels: 1 or 3, to which pictures are decoded that stand in encoded files.
+          apply_exif: whether others' pictures are turned as their EXIF orientation says.
         """
-        if self.format.encoding != "any":
+        turns = apply_exif and self.turned is None and self.format.encoding == "jpeg"
+        if self.format.encoding != "any" and not turns:
             return self
         size = self.format.image_size if self.one_size else image_size
-        return dataclasses.replace(self, format=RecordFormat(size, channels, "any"))
+        return dataclasses.replace(self, format=RecordFormat(size, channels, "any", apply_exif))
+
+    def exif_note(self, trained_so: bool | None) -> str | None:
+        """A sentence where a network was trained on pictures that were turned otherwise.
+
+        Args:
+          trained_so: whether its pictures were turned by EXIF; None if that is not known.
+        """
+        if trained_so is None or self.turned is None or trained_so == self.turned:
+            return None
+        how = {True: "turned as their EXIF orientation says", False: "not turned by EXIF"}
+        return (
+            f"it was trained on pictures that were {how[trained_so]}, but those of {self.path} "
+            f"were {how[self.turned]}, so those with an orientation look other than what it "
+            f"learned from; prepare the data with --{'' if trained_so else 'no'}apply_exif."
+        )
 
     def require_split(self, split: str) -> None:
         """Raises ValueError unless the data set has pictures in `split`."""
@@ -281,7 +304,16 @@ def _with_metadata(path: str) -> PreparedDataset:
         counts=counts if own else _test_as_validation(counts),
         shard_counts=each if own else _test_as_validation(each),
         one_size=one_size,
+        turned=_was_turned(path) if own else None,
     )
+
+
+def _was_turned(path: str) -> bool | None:
+    """What the manifest says of --apply_exif; an old or damaged one does not."""
+    try:
+        return bool(read_manifest(path)["settings"]["apply_exif"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_own(path: str) -> bool:

@@ -12,12 +12,13 @@ from alexnet_tf.data import preprocessing
 MAX_ASPECT_RATIO = 100
 
 
-def decode_untrusted(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
+def decode_untrusted(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = False) -> tf.Tensor:
     """Decodes one JPEG or PNG whose header asks for a reasonable size.
 
     Args:
       encoded: string scalar, a whole file.
       channels: 3 (RGB; grey is repeated, transparency dropped) or 1 (grey).
+      apply_exif: turn it as its EXIF orientation says.
 
     Returns:
       uint8 (height, width, channels), as `preprocessing.decode` gives it.
@@ -27,7 +28,7 @@ def decode_untrusted(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
         `preprocessing.MAX_PIXELS` pixels, or more than 100 times as long as wide.
     """
     with tf.control_dependencies([require_size(encoded_size(encoded))]):
-        return preprocessing.decode(tf.identity(encoded), channels)
+        return preprocessing.decode(tf.identity(encoded), channels, apply_exif)
 
 
 def encoded_size(encoded: tf.Tensor) -> tf.Tensor:

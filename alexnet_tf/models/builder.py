@@ -99,7 +99,8 @@ def _preprocessing(variant: Variant, include_preprocessing):
     if isinstance(include_preprocessing, layers.PixelNormalization):
         # A copy under the contract's name: a Keras layer must not be part of two models by
         # accident.
-        config = {**include_preprocessing.get_config(), "name": "preprocessing"}
+        # What another network knows is not said of this one.
+        config = {**include_preprocessing.get_config(), "name": "preprocessing", "knowledge": None}
         return layers.PixelNormalization.from_config(config)
     if not isinstance(include_preprocessing, bool):
         raise ValueError(

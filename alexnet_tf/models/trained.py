@@ -1,13 +1,16 @@
 """A trained network as it lies on disk: the model file, and what the run beside it knows.
 
-A model file knows neither the names of its classes nor the size to which its pictures were resized
-before the crop. A run's workdir does: `config.json` stands beside `model.keras`.
+A model file says in its own configuration what it knows (`knowledge.py`). In files of older
+versions that is nothing; there a run's `config.json` beside `model.keras` tells the names of the
+classes and the size to which pictures were resized before the crop.
 """
 
 import dataclasses
 import json
 import os
 from typing import TYPE_CHECKING, Any
+
+from alexnet_tf.models import knowledge
 
 if TYPE_CHECKING:
     import keras
@@ -28,14 +31,21 @@ class TrainedModel:
     Attributes:
       path: the model file.
       model: the Keras model: (b, crop, crop, channels) pixels 0..255 -> (b, classes).
-      class_names: names in output order, or None when nothing beside the file tells them.
+      class_names: names in output order, or None when nothing tells them.
       image_size: the square (pixels) to which pictures are brought before the crop.
+      known: what the file itself says, see `knowledge`.
     """
 
     path: str
     model: "keras.Model"
     class_names: tuple[str, ...] | None
     image_size: int
+    known: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def apply_exif(self) -> bool:
+        """Whether pictures are turned as their EXIF orientation says. Not known means not."""
+        return bool(self.known.get("apply_exif"))
 
     @property
     def crop_size(self) -> int:
@@ -100,6 +110,8 @@ def open_model(path: str) -> TrainedModel:
             "width, channels) and one score per class (batch, classes). Save the whole classifier."
         )
     _require_finite(model, file)
+    known = knowledge.of(model)
+    config = {**config, **known}
     names = config.get("class_names")
     if names is not None and len(names) != out_shape[-1]:
         raise ValueError(
@@ -117,6 +129,7 @@ def open_model(path: str) -> TrainedModel:
         model=model,
         class_names=None if names is None else tuple(names),
         image_size=image_size,
+        known=known,
     )
 
 

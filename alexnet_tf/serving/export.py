@@ -6,6 +6,7 @@ and renamed, so the server sees all of it or nothing.
 
 import contextlib
 import errno
+import json
 import os
 import re
 
@@ -17,6 +18,7 @@ from alexnet_tf.models import trained
 from alexnet_tf.serving import messages, signatures
 
 LABELS_FILE = "assets/labels.txt"
+KNOWLEDGE_FILE = "assets/knowledge.json"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 # Ops that call back into a Python process, which a server does not have.
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction"}
@@ -107,6 +109,8 @@ def _write(network, class_names, path: str, name: str) -> None:
     os.makedirs(os.path.dirname(labels), exist_ok=True)
     with open(labels, "w", encoding="utf-8") as file:
         file.writelines(f"{label}\n" for label in class_names)
+    with open(os.path.join(path, KNOWLEDGE_FILE), "w", encoding="utf-8") as file:
+        json.dump(network.known, file, indent=1)
     warmup = os.path.join(path, WARMUP_FILE)
     os.makedirs(os.path.dirname(warmup), exist_ok=True)
     with tf.io.TFRecordWriter(warmup) as writer:

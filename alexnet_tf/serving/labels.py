@@ -8,8 +8,9 @@ _IMAGENET_CLASSES = 1000
 def class_names(network: trained.TrainedModel, labels: str | None = None) -> tuple[str, ...]:
     """Names in the order of the outputs.
 
-    Taken from the file `labels` if one is given, else from the run's `config.json` beside the
-    model, else ImageNet's names when there are 1000 classes, else "class 0", "class 1" and so on.
+    Taken from the file `labels` if one is given, else from the model's file or, for older ones, the
+    run's `config.json` beside it, else ImageNet's names when there are 1000 classes, else "class
+    0", "class 1" and so on.
 
     Raises:
       FileNotFoundError: no such file. ValueError: a wrong number of names.

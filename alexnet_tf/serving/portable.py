@@ -53,6 +53,7 @@ def sample_crops(
     """
     if data_dir is not None:
         dataset = records.open_dataset(data_dir)
+        dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
         batch = min(count, dataset.counts.get(split, 0) or count)
         batches = evaluation_data.evaluation_batches(dataset, split, batch, network.crop_size)
         if dataset.format.channels != network.channels:
@@ -112,6 +113,7 @@ def export_onnx(
         for key, value in (
             ("class_names", json.dumps(list(class_names))),
             ("image_size", str(network.image_size)),
+            ("knowledge", json.dumps(network.known)),
         ):
             model.metadata_props.add(key=key, value=value)
         onnx.checker.check_model(model)

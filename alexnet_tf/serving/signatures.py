@@ -9,8 +9,9 @@
                                                          -> {"probabilities"}: the bare network,
                                                             for runtimes without image decoders
 
-The preprocessing is `preprocessing.evaluation_crop`, the very function that evaluation calls, and
-the functions that are exported are the ones that `predict` calls on a Keras model.
+Where the network's pictures were turned as their EXIF orientation says, so are the files of a
+request. The preprocessing is `preprocessing.evaluation_crop`, the very function that evaluation
+calls, and the functions that are exported are the ones that `predict` calls on a Keras model.
 """
 
 import tensorflow as tf
@@ -55,7 +56,7 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
 
     def crops_of_files(image_bytes):
         def decoded_crop(encoded):
-            return crop(untrusted.decode_untrusted(encoded, channels))
+            return crop(untrusted.decode_untrusted(encoded, channels, network.apply_exif))
 
         with tf.control_dependencies([_require_pictures(image_bytes)]):
             image_bytes = tf.identity(image_bytes)

@@ -453,7 +453,7 @@ class _Trainer:
         if self.is_chief:
             with results_written(self.run.workdir):
                 reports.write_metrics(self.run.workdir, progress.history)
-                reports.write_model(self.run.workdir, self.model)
+                reports.write_model(self.run, self.dataset, self.model)
                 self.write_config()  # again: the workdir may have been removed since the start
                 atomic.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results

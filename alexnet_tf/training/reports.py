@@ -15,6 +15,9 @@ import tensorflow as tf
 
 import alexnet_tf
 from alexnet_tf import atomic
+from alexnet_tf.data import identity
+from alexnet_tf.models import knowledge
+from alexnet_tf.training.step import input_size
 
 METRICS = (
     "epoch",
@@ -54,9 +57,10 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def write_model(workdir: str, model: keras.Model) -> None:
-    """model.keras: the whole network, preprocessing included."""
-    with atomic.replacing(pathlib.Path(workdir) / "model.keras") as aside:
+def write_model(run, dataset, model: keras.Model) -> None:
+    """model.keras: the whole network, preprocessing and what it knows included."""
+    knowledge.write(model, _known(run, dataset))
+    with atomic.replacing(pathlib.Path(run.workdir) / "model.keras") as aside:
         model.save(aside)
 
 
@@ -71,6 +75,7 @@ def write_config(run, dataset, strategy, class_weights=None) -> None:
         "data_dir": os.path.abspath(dataset.path) if os.path.exists(dataset.path) else dataset.path,
         "class_names": list(dataset.synsets),
         "image_size": dataset.format.image_size,
+        "knowledge": _known(run, dataset),
         "counts": dataset.counts,
         "class_weights": weights,
         "strategy": type(strategy).__name__,
@@ -87,6 +92,24 @@ def write_config(run, dataset, strategy, class_weights=None) -> None:
         "git_commit": _git_commit(),
     }
     atomic.write_json(pathlib.Path(run.workdir) / "config.json", content)
+
+
+def _known(run, dataset) -> dict:
+    """What the network knows besides its weights: see `models.knowledge`."""
+    return as_json(
+        {
+            "class_names": dataset.synsets,
+            "image_size": dataset.format.image_size,
+            "crop_size": input_size(run.recipe),
+            # Others' pictures are trained on as they are.
+            "apply_exif": bool(dataset.turned),
+            "lineage": {
+                "recipe": dataclasses.asdict(run.recipe),
+                "data": identity.fingerprint(dataset),
+                "weights": run.recipe.weights,
+            },
+        }
+    )
 
 
 def _git_commit() -> str | None:

@@ -125,9 +125,17 @@ def find(listing: Listing, name: str = "auto") -> Layout:
         )
     if name != "auto":
         return by_name[name]
-    fitting = [layout for layout in LAYOUTS if layout.fits(listing)]
+    fitting, refusals = [], []
+    for layout in LAYOUTS:
+        try:
+            if layout.fits(listing):
+                fitting.append(layout)
+        except ValueError as refusal:  # may be about folders that only lie beside another layout
+            refusals.append(refusal)
     if len(fitting) == 1:
         return fitting[0]
+    if not fitting and refusals:
+        raise refusals[0]
     if fitting:
         could_be = " and ".join(f"{layout.name} ({layout.shape})" for layout in fitting)
         raise ValueError(

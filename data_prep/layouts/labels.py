@@ -43,7 +43,7 @@ class Table:
 
     Attributes:
       path: of the list, below the source.
-      first_labels: those of its first lines.
+      first_labels: those of its first lines; empty where it is not clear which column has them.
     """
 
     def __init__(self, listing: Listing, path: str, first_labels: list[str]):
@@ -64,7 +64,8 @@ class Table:
         """
         place = self._listing.use(self.path, "list of labels")
         found: dict[str, str] = {}
-        for name, label in _parse(_text(_read(place), self.path), self.path, complete=True):
+        text = _text(_read(place), self.path)
+        for name, label in _parse(self._listing, self.path, text, complete=True):
             if found.setdefault(name, label) != label:
                 raise ValueError(f"{place} gives {name} two labels, {found[name]} and {label}.")
         return found
@@ -123,7 +124,7 @@ def _tables(listing, root, folder):
             if ending not in _ENDINGS or "submission" in file.name.lower():
                 continue  # a sample submission gives every image the same made-up label
             first = _first_labels(listing, file, root, folder)
-            if first:
+            if first is not None:
                 found.append(Table(listing, file.path, first))
     return sorted(
         found, key=lambda table: not os.path.basename(table.path).startswith(_stem(folder))
@@ -135,19 +136,19 @@ def _stem(folder):
 
 
 def _first_labels(listing, file, root, folder):
-    """The labels of the first lines, if these name images of `folder`; else nothing."""
+    """The labels of the first lines, if these name images of `folder`; else None."""
     with storage.open_binary(listing.place(file.path)) as opened:
         head = opened.read(_HEAD)
     try:
         text = _text(head[: head.rfind(b"\n") + 1] or head, file.path)
-        rows = list(itertools.islice(_parse(text, file.path, complete=False), _LOOKED_AT))
+        rows = list(itertools.islice(_parse(listing, file.path, text, False), _LOOKED_AT))
     except ValueError:
-        return []
+        return None
     places = [os.path.dirname(file.path), root, folder, ""]
     if folder == root:  # all images of the source: they may lie one folder further down
         places += [os.path.join(root, name) for name in listing.visible_folders(root)]
     found = [label for name, label in rows if _is_there(listing, places, name)]
-    return [unicodedata.normalize("NFC", label) for label in found]
+    return list(filter(None, found)) if found else None
 
 
 def _is_there(listing, places, name):
@@ -179,6 +180,7 @@ def pictures(
         for table in tables(listing, root, root)
     ]
     found: list[tuple[File, str, str]] = []
+    unlisted: list[File] = []
     times: collections.Counter = collections.Counter()
     for file in listing.below(root):
         if not accounting.looks_like_image(listing, file):
@@ -192,10 +194,11 @@ def pictures(
         if named:
             found.append((file, *named[0][1:]))
             times[named[0][2], file.name] += 1
-        elif os.path.dirname(file.path) in (
-            root,
-            *{os.path.dirname(f.path) for f, *_ in found[-1:]},
-        ):
+        else:
+            unlisted.append(file)
+    folders = {os.path.dirname(file.path) for file, _, _ in found}
+    for file in unlisted:
+        if os.path.dirname(file.path) in folders:
             yield LeftOut(file.path, "no list has a label for it", IMAGE)
     for file, split, label in found:
         name = (
@@ -237,14 +240,18 @@ def _text(content, path):
         raise ValueError(f"{path} is no UTF-8 text ({error}): write it as UTF-8.") from None
 
 
-def _parse(text: str, path: str, complete: bool) -> Iterator[tuple[str, str]]:
+def _parse(listing: Listing, path: str, text: str, complete: bool) -> Iterator[tuple[str, str]]:
     """(image, label) of each line.
 
     Args:
-      complete: whether a line that has none is an error; else it ends the list.
+      listing: of the source, with the columns that the user named.
+      path: of the list.
+      text: its content, or the beginning.
+      complete: whether a line that has none is an error; else it ends the list, and the labels are
+        "" where it is not clear which column has them.
 
     Raises:
-      ValueError: no columns for image and label.
+      ValueError: no columns for image and label, or several.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
@@ -255,7 +262,15 @@ def _parse(text: str, path: str, complete: bool) -> Iterator[tuple[str, str]]:
         rows = [line.split("\t") for line in lines]
     else:  # a path may hold spaces, a label here does not
         rows = [line.rsplit(None, 1) for line in lines]
-    image, label, header = _columns(rows[0], path)
+    image, label, header = _columns(listing, rows[0], path)
+    if label is None:
+        if complete:
+            raise ValueError(
+                f"{listing.place(path)} has the columns {', '.join(rows[0])}: name the one with "
+                "the labels with --label_column=NAME."
+            )
+        yield from ((_image_name(listing, row[image]), "") for row in rows[1:] if len(row) > image)
+        return
     for row in rows[header:]:
         if len(row) <= max(image, label) or not row[label].strip() or not row[image].strip():
             if complete:
@@ -263,21 +278,39 @@ def _parse(text: str, path: str, complete: bool) -> Iterator[tuple[str, str]]:
                     f"{path} has a line {','.join(row)!r}: expected an image and a label."
                 )
             return
-        name = os.path.normpath(row[image].strip())
+        name = _image_name(listing, row[image])
         # Kaggle's PredictionString: a synset and its boxes.
         words = row[label].split()
         yield name, words[0] if devkit.SYNSET.match(words[0]) else row[label].strip()
 
 
-def _columns(row, path):
-    """(number of the image's column, of the label's, number of header lines)."""
+def _image_name(listing, text):
+    """A path as a list gives it: with backslashes, or from the root of the file system."""
+    text = text.strip()
+    if "/" not in text:
+        text = text.replace("\\", "/")
+    return os.path.normpath(text.removeprefix(f"{os.path.abspath(listing.source)}/"))
+
+
+def _columns(listing, row, path):
+    """(number of the image's column, of the label's, number of header lines).
+
+    The label's is None where several could be meant.
+    """
     names = [name.strip().lower().lstrip("#") for name in row]
-    image = [n for n, name in enumerate(names) if name in _PATH_COLUMNS]
-    label = [n for n, name in enumerate(names) if name in _LABEL_COLUMNS]
-    if not image or (not label and len(names) != 2):
-        if len(names) < 2:
-            raise ValueError(f"{path} has one column: expected an image and a label.")
-        return 0, 1, 0
-    if not label:
+    image, label = (
+        [names.index(wanted.lower())]
+        if wanted is not None and wanted.lower() in names
+        else [n for n, name in enumerate(names) if name in usual]
+        for wanted, usual in (
+            (listing.image_column, _PATH_COLUMNS),
+            (listing.label_column, _LABEL_COLUMNS),
+        )
+    )
+    if len(names) < 2:
+        raise ValueError(f"{path} has one column: expected an image and a label.")
+    if not image:
+        return 0, 1, 0  # no header
+    if not label and len(names) == 2:
         label = [1 - image[0]]
-    return image[0], label[0], 1
+    return image[0], label[0] if len(label) == 1 else None, 1

@@ -178,3 +178,40 @@ def test_an_image_added_after_the_conversion(photo_folders, tmp_path, real):
     found = checks.verify(str(tmp_path / "out"), 1, source=str(source))["problems"]
     assert any(problem.startswith("train/coins/new.jpg (train, coins) is in") for problem in found)
     assert any("is not as it was converted" in problem for problem in found)
+
+
+def test_tfds_is_recounted_too(photo_folders, tmp_path):
+    settings = preparation.Settings(image_size=32)
+    preparation.prepare(photo_folders, str(tmp_path / "first"), settings, 1)
+    source = f"tfds:{tmp_path}/first"
+    preparation.prepare(source, str(tmp_path / "second"), settings, 1)
+    assert checks.verify(str(tmp_path / "second"), 1, source=source)["problems"] == []
+    lost = take_a_record_away(tmp_path / "second")
+    found = checks.verify(str(tmp_path / "second"), 1, source=source)["problems"]
+    assert any("1 do not add up" in problem for problem in found)
+    assert any(lost in problem and "neither stored nor listed" in problem for problem in found)
+
+
+def test_folders_that_are_refused_do_not_hide_another_layout(
+    sources, pictures, real, tmp_path, capsys
+):
+    source = tmp_path / "source"
+    sources.tars_2012(source, pictures, real)
+    for path in ("samples/1.jpg", "samples/more/2.jpg"):  # no class folders, by themselves refused
+        real.write(source / path, pictures[0][0][2])
+    flags = [f"--source={source}", f"--output={tmp_path}/out", "--workers=1"]
+    assert convert.main(flags) == 1
+    assert "samples/ (2 images)" in capsys.readouterr().err
+    assert convert.main([*flags, "--allow_unused"]) == 0
+
+
+@pytest.mark.parametrize("layout", ["tars_2012", "parquet", "mnist", "kaggle", "csv_beside_images"])
+def test_a_dry_run_counts_what_the_conversion_takes(
+    layout, sources, pictures, real, tmp_path, capsys
+):
+    getattr(sources, layout)(tmp_path / "source", pictures, real)
+    before = files_of(tmp_path)
+    assert convert.main([f"--source={tmp_path}/source", "--dry_run"]) == 0
+    text = capsys.readouterr().out
+    assert "9 train, 6 validation pictures of" in text and "would stop" not in text
+    assert files_of(tmp_path) == before

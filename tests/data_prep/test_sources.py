@@ -384,6 +384,23 @@ def test_training_images_with_a_table(plant, converted, real):
     assert counts(manifest)["train"] == 4 and ("train", "pug", "p2.jpg") in stored
 
 
+def test_a_table_with_several_columns_asks_for_the_labels(plant, converted, refused, real):
+    source = plant(train=2)
+    real.write(source / "labels.csv", b"id,age,diagnosis\np0,7,ill\np1,8,well\n")
+    error = refused(source)
+    assert "the columns id, age, diagnosis" in error and "--label_column=NAME" in error
+    _, stored, _ = converted(source, "--label_column=diagnosis")
+    assert {synset for _, synset, _ in stored} == {"ill", "well"}
+
+
+def test_paths_from_another_system_and_from_the_root(plant, converted, real):
+    source = plant(images=2)
+    text = f"path,label\nimages\\p0.jpg,a\n{source}/images/p1.jpg,b\n"
+    real.write(source / "labels.csv", text.encode())
+    _, stored, _ = converted(source)
+    assert {row[1:] for row in stored} == {("a", "p0.jpg"), ("b", "p1.jpg")}
+
+
 def test_images_that_no_table_speaks_of(plant, refused, real):
     source = plant(images=3)
     real.write(source / "labels.csv", b"path,label\nimages/p0.jpg,a\nimages/p1.jpg,b\n")

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import pathlib
 import resource
+import shutil
 import signal
 
 import keras
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf.data import identity, records
+from alexnet_tf.models import trained
 from alexnet_tf.training import distribution, loop
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.recipes import RECIPES, Recipe
@@ -81,6 +84,18 @@ def test_a_run_leaves_what_it_should(straight, photo_records):
         float(rows[-1]["validation_top1_error"])
     )
     assert not list(straight.rglob(".writing*"))
+
+
+def test_the_network_knows_what_it_was_trained_on(straight, photo_records, tmp_path):
+    shutil.copy(straight / "model.keras", tmp_path / "alone.keras")  # without config.json
+    network = trained.open_model(str(tmp_path / "alone.keras"))
+    dataset = records.open_dataset(photo_records)
+    assert network.class_names == dataset.synsets and network.image_size == 256
+    assert network.known["apply_exif"] is False and network.known["crop_size"] == 67
+    assert network.known["lineage"]["data"] == identity.fingerprint(dataset)
+    assert network.known["lineage"]["recipe"]["model"] == RECIPE.model
+    config = json.loads((straight / "config.json").read_text())
+    assert config["knowledge"] == network.known
 
 
 def test_two_replicas_give_the_losses_and_weights_of_one(straight, photo_records, tmp_path):

@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from alexnet_tf.models.knowledge import Knowing
+
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
-class GroupedConv2D(keras.layers.Conv2D):
+class GroupedConv2D(Knowing, keras.layers.Conv2D):
     """`keras.layers.Conv2D` whose groups are fast on CPU, and with explicit zero padding.
 
     Output channels [i * filters / groups, (i + 1) * filters / groups) read only the input channels
@@ -21,6 +23,7 @@ class GroupedConv2D(keras.layers.Conv2D):
       filters, kernel_size, strides, groups, ...: as `keras.layers.Conv2D`, channels last.
       padding: "valid", "same", or ((top, bottom), (left, right)) rows and columns of zeros. The
         original program lets windows hang over the bottom and right edge, which no name expresses.
+      knowledge: see `models.knowledge`.
 
     Input: (b, h, w, c). Output: (b, h', w', filters), h' = (top + h + bottom - kh) // stride + 1.
 

@@ -6,11 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from alexnet_tf.models.knowledge import Knowing
+
 _CHANNEL_ORDERS = ("rgb", "bgr")
 
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
-class PixelNormalization(keras.layers.Layer):
+class PixelNormalization(Knowing, keras.layers.Layer):
     """Subtracts a mean, multiplies by a scale and puts the channels in order.
 
     output = (input - mean) * scale, then the channels are reversed when `channel_order` is "bgr".
@@ -27,6 +29,7 @@ class PixelNormalization(keras.layers.Layer):
       scale: one number or c numbers, in the channel order of the input.
       channel_order: "rgb" keeps the channels, "bgr" reverses them, for networks that come from
         Caffe.
+      knowledge: see `models.knowledge`.
 
     Input: (b, h, w, c), real pixels, 0..255. Output: (b, h, w, c) in the layer's compute dtype.
 

@@ -5,7 +5,7 @@ import json
 import os
 
 from alexnet_tf import atomic
-from alexnet_tf.models import catalog, weights
+from alexnet_tf.models import catalog, knowledge, weights
 
 
 def convert(source, variant: str, output, classes: int | None = None) -> weights.ImportReport:
@@ -41,6 +41,14 @@ def convert(source, variant: str, output, classes: int | None = None) -> weights
     wanted = opened.classes if classes is None else classes
     model = catalog.build_model(variant, classes=wanted)
     report = weights.assign(model, opened, new_head=wanted != opened.classes)
+    knowledge.write(
+        model,
+        {
+            "crop_size": model.input_shape[1],
+            "apply_exif": False,  # as none of the programs whose files are read
+            "lineage": {"weights": os.path.basename(os.fspath(source))},
+        },
+    )
     # Written in a directory aside on the same disk, so that the renaming cannot be half done.
     with atomic.aside(directory) as aside:
         network = os.path.join(aside, "model.keras")

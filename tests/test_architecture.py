@@ -112,7 +112,6 @@ def test_the_search_finds_a_circle():
     assert not _circle({"a": {"b", "c"}, "b": {"c"}})
 
 
-@pytest.mark.xfail(reason="weights.assignment imports alexnet for its constants", strict=True)
 def test_no_modules_import_each_other_in_a_circle():
     """Inside a package too, and in functions, where Python would not mind."""
     modules = dict(_modules())

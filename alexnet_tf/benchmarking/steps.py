@@ -1,6 +1,5 @@
 """Images per second of the training step, without any input pipeline."""
 
-import contextlib
 import dataclasses
 import time
 
@@ -162,7 +161,7 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
     )
     size, channels = training_step.input_size(recipe), find_variant(model).channels
     mean = np.full((size, size, channels), 120.0, np.float32)
-    with _default_policy(), strategy.scope():
+    with strategy.scope():
         network = training_step.make_network(recipe, classes, channels, mean, seed=0)
         optimizer = make_optimizer(recipe, steps_per_epoch=1)
         if precision == "mixed_float16":
@@ -177,18 +176,6 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
         jit_compile=compilation.is_worthwhile(jit_compile, strategy, _LONG),
     )
     return run, network
-
-
-@contextlib.contextmanager
-def _default_policy():
-    """Puts Keras' dtype policy, which building a network sets, back as it was."""
-    import keras
-
-    before = keras.config.dtype_policy()
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def training_operations(network) -> int:

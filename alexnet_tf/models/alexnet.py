@@ -16,17 +16,23 @@ import keras
 
 from alexnet_tf.models.builder import build
 from alexnet_tf.models.layers import PixelNormalization
-from alexnet_tf.models.spec import Conv, Dense, Drop, Flatten, Init, Norm, Pool, Relu, Variant
+from alexnet_tf.models.spec import (
+    CAFFE,
+    TORCHVISION,
+    Conv,
+    Dense,
+    Drop,
+    Flatten,
+    Init,
+    Norm,
+    Pool,
+    Relu,
+    Variant,
+)
 
 # The RGB mean of ILSVRC-2012's training set in common use (the VGG networks' "mean pixel"). The
 # authors subtracted a mean per pixel, which training takes from its own data set.
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
-# Caffe's ilsvrc_2012_mean.npy averaged over its pixels, as its classification example prints it,
-# here in RGB.
-CAFFE_MEAN = (122.6789, 116.6688, 104.0070)
-# torchvision's mean and standard deviation of pixels in 0..1, on the scale of 0..255.
-TORCHVISION_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-TORCHVISION_SCALE = (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
 
 # The paper's 224 pixels and its 55x55 maps fit together only as the authors' program did it: the
 # last windows of conv1 hang 3 pixels over the bottom and right edge, where it read zeros, that is
@@ -91,8 +97,8 @@ ALEXNET_CAFFE = Variant(
     name="alexnet_caffe",
     summary="Caffe's bvlc_alexnet",
     crop_size=227,
-    mean=CAFFE_MEAN,
-    channel_order="bgr",
+    mean=CAFFE.mean,
+    channel_order=CAFFE.channel_order,
     features=(
         Conv("conv1", 96, 11, 4, init=FIRST),
         Relu("relu1"),
@@ -125,8 +131,8 @@ CAFFENET = Variant(
     name="caffenet",
     summary="Caffe's bvlc_reference_caffenet: pooling before normalisation",
     crop_size=227,
-    mean=CAFFE_MEAN,
-    channel_order="bgr",
+    mean=CAFFE.mean,
+    channel_order=CAFFE.channel_order,
     features=(
         Conv("conv1", 96, 11, 4, init=FIRST),
         Relu("relu1"),
@@ -149,8 +155,8 @@ ALEXNET_OWT = Variant(
     name="alexnet_owt",
     summary="torchvision's AlexNet: one tower, no normalisation",
     crop_size=224,
-    mean=TORCHVISION_MEAN,
-    scale=TORCHVISION_SCALE,
+    mean=TORCHVISION.mean,
+    scale=TORCHVISION.scale,
     features=(
         Conv("conv1", 64, 11, 4, ((2, 2), (2, 2)), init=_FRAMEWORK_END),  # (b, 55, 55, 64)
         Relu("relu1"),

@@ -43,6 +43,7 @@ def build(
     name: str | None = None,
     initializer: str = "published",
     dropout_seed: int = 0,
+    dropout: float | None = None,
 ) -> keras.Model:
     """Builds a variant; `alexnet_tf.models.build_model` documents the keywords."""
     classes = variant.classes if classes is None else classes
@@ -52,7 +53,7 @@ def build(
         raise ValueError(f"pooling is {pooling!r}: expected None, 'avg' or 'max'.")
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
         raise ValueError(f"classes is {classes!r}: expected a positive number of classes.")
-    options = Options(classes, initializer, dropout_seed)
+    options = Options(classes, initializer, dropout_seed, dropout)
 
     shape = _input_shape(variant, input_shape, include_top)
     # The pixels stay float32 under a mixed policy: the preprocessing layer rounds, after the mean.

@@ -108,6 +108,7 @@ def build_model(variant: str, **keywords: Any) -> keras.Model:
         zero biases and kernels from N(0, 2 / fan-in) in all layers but the first and the last,
         which keep the published 0.01: it begins to learn much sooner.
       dropout_seed: int, chooses the stream of dropout masks.
+      dropout: the rate of all dropout layers; None for the published ones.
 
     Returns:
       A functional `keras.Model`: float32 (b, height, width, channels) in, float32 (b, classes) out

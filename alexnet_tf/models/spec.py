@@ -16,15 +16,36 @@ INITIALIZERS = ("published", "he")
 
 
 @dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What a network does to RGB pixels of 0..255: (pixel - mean) * scale, then the channel order."""
+
+    mean: tuple[float, float, float]
+    scale: float | tuple[float, float, float] = 1.0
+    channel_order: str = "rgb"
+
+
+# Caffe's ilsvrc_2012_mean.npy averaged over its pixels, as its classification example prints it,
+# here in RGB.
+CAFFE = Preprocessing((122.6789, 116.6688, 104.0070), channel_order="bgr")
+# torchvision's mean and standard deviation of pixels in 0..1, on the scale of 0..255.
+TORCHVISION = Preprocessing(
+    (0.485 * 255, 0.456 * 255, 0.406 * 255),
+    (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
 class Options:
     """What the caller of a builder chooses and an entry needs to know.
 
-    classes: the number of outputs. initializer: "published" or "he". dropout_seed: int.
+    classes: the number of outputs. initializer: "published" or "he". dropout_seed: int. dropout:
+    the rate of all dropouts; None for the published ones.
     """
 
     classes: int
     initializer: str = "published"
     dropout_seed: int = 0
+    dropout: float | None = None
 
 
 class Start(Protocol):
@@ -208,7 +229,8 @@ class Drop:
     def apply(self, x, options: Options):
         # Two dropouts at most in any network here, so 2 * seed + index never meets another's.
         seed = 2 * options.dropout_seed + self.index
-        return layers.Dropout(self.rate, seed, self.scaling, name=self.name)(x)
+        rate = self.rate if options.dropout is None else options.dropout
+        return layers.Dropout(rate, seed, self.scaling, name=self.name)(x)
 
 
 @dataclasses.dataclass(frozen=True)

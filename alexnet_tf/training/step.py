@@ -1,5 +1,8 @@
 """The training step: images as stored in, sums of losses and errors out."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,7 +10,6 @@ import tensorflow as tf
 from alexnet_tf.data.preprocessing import central_crop
 from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import (
-    Dropout,
     build_model,
     crop_size,
     layers,
@@ -48,21 +50,29 @@ def make_network(
 
     Call it inside the strategy's scope. The same seed gives the same weights under any strategy.
     """
-    keras.config.set_dtype_policy(recipe.precision)
     keras.utils.set_random_seed(seed)
     size = input_size(recipe)
-    model = build_model(
-        recipe.model,
-        classes=classes,
-        input_shape=(size, size, channels),
-        include_preprocessing=preprocessing_layer(recipe.model, mean),
-        initializer=recipe.initializer,
-        dropout_seed=seed,
-    )
-    for layer in model.layers:
-        if isinstance(layer, Dropout):
-            layer.rate = recipe.dropout
-    return model
+    with dtype_policy(recipe.precision):
+        return build_model(
+            recipe.model,
+            classes=classes,
+            input_shape=(size, size, channels),
+            include_preprocessing=preprocessing_layer(recipe.model, mean),
+            initializer=recipe.initializer,
+            dropout_seed=seed,
+            dropout=recipe.dropout,
+        )
+
+
+@contextlib.contextmanager
+def dtype_policy(policy) -> Iterator[None]:
+    """Inside, Keras makes layers of this policy; afterwards, of the one before."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 class Steps:

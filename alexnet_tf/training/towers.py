@@ -19,7 +19,7 @@ from alexnet_tf.models.spec import Variant
 from alexnet_tf.models.towers import build_section, stages
 from alexnet_tf.training.distribution import TwoTowers
 from alexnet_tf.training.optimizers import PaperSGD
-from alexnet_tf.training.step import Steps, cross_entropy, weighted, wrong_counts
+from alexnet_tf.training.step import Steps, cross_entropy, dtype_policy, weighted, wrong_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Towers(Steps):
         for stage in stages(variant):
             built = []
             for half, device in enumerate(self.devices[: stage.devices]):
-                with tf.device(device):
+                with tf.device(device), dtype_policy(self.model.dtype_policy):
                     built.append(
                         build_section(stage, half, inputs or self.model.inputs, self.model)
                     )

@@ -85,7 +85,6 @@ def tiny_networks():
     yield
     catalog._VARIANTS.clear()
     catalog._VARIANTS.update(before)
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +186,6 @@ def test_a_combination(row, data, tmp_path):
     source, before = None, None
     if row["start"] == "finetuned":
         # Trained without dropout, as another run might have left it, for the same six classes.
-        keras.config.set_dtype_policy("float32")
         keras.utils.set_random_seed(7)
         model = build_model(
             _recipe(row, None).model,

@@ -1,6 +1,5 @@
 """Mixed precision learns as float32 does, with float32 weights, and float16 survives overflow."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,10 +13,7 @@ from alexnet_tf.training.step import ReplicaSteps, make_network
 BATCH = 16
 
 
-@pytest.fixture(autouse=True)
-def float32_again(tiny_network):
-    yield
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 @pytest.fixture(scope="module")

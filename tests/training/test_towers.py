@@ -24,7 +24,7 @@ from alexnet_tf.training import distribution, feeding, loop
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.placement import placement
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.step import ReplicaSteps
+from alexnet_tf.training.step import ReplicaSteps, dtype_policy
 from alexnet_tf.training.towers import Towers
 
 KIND = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
@@ -281,14 +281,10 @@ def test_a_run_goes_on_exactly_and_under_any_strategy(records, tmp_path):
 
 @pytest.mark.slow
 def test_under_a_mixed_policy_half_of_the_bytes_cross():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        variant = narrow("alexnet_145")
+    variant, strategy = narrow("alexnet_145"), distribution.make_strategy("towers", 2)
+    with dtype_policy("mixed_bfloat16"):
         model, optimizer = whole(variant)
-        strategy = distribution.make_strategy("towers", 2)
-        towers = Towers(strategy, variant, model, optimizer, cast)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    towers = Towers(strategy, variant, model, optimizer, cast)
     first, second = dealt(strategy, batch(model, seed=0), batch(model, seed=1))
     placed = placement(towers.step, first, NOTHING)
     moved = sum(transfer.size for transfer in placed.transfers)
@@ -311,8 +307,6 @@ def test_the_doors_take_a_network_that_two_towers_trained(photo_records, tmp_pat
     assert train.main([*flags, "--devices=3"]) == 2
     assert train.main([*flags, "--precision=mixed_float16"]) == 1
     assert "use --precision=float32 or mixed_bfloat16" in capsys.readouterr().err
-    keras.config.set_dtype_policy("float32")
-
     assert train.main(flags) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["recipe"]["model"] == "alexnet_145" and config["strategy"] == "TwoTowers"

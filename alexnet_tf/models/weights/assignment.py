@@ -6,7 +6,7 @@ import zipfile
 import keras
 import numpy as np
 
-from alexnet_tf.models import alexnet
+from alexnet_tf.models import spec
 from alexnet_tf.models.layers import Dropout, GroupedDense, PixelNormalization
 from alexnet_tf.models.weights import sources
 from alexnet_tf.models.weights.graphs import differences, model_steps
@@ -14,8 +14,8 @@ from alexnet_tf.models.weights.sources import Source, SourceTensor
 
 # What the networks of a source do to RGB pixels p of 0..255 before their first layer.
 _SOURCES = {
-    "caffe": alexnet.ALEXNET_CAFFE,
-    "torchvision": alexnet.ALEXNET_OWT,
+    "caffe": spec.CAFFE,
+    "torchvision": spec.TORCHVISION,
 }
 
 

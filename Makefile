@@ -38,6 +38,12 @@ test: $(TESTING)
 test-slow: $(TESTING)
 	$(PYTEST) -m slow $(TESTS)
 
+# Beam, also on a Dask cluster of three processes, in an environment of its own: it takes an older protobuf.
+test-beam:
+	$(PYTHON) -m venv build/beam
+	build/beam/bin/python -m pip install --quiet --editable ".[beam]" "apache-beam[dask]" pytest
+	build/beam/bin/python -m pytest -q tests/data_prep/test_runners.py tests/data_prep/test_cluster.py
+
 lint: $(TESTING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

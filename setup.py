@@ -27,6 +27,7 @@ TORCH = ["torch>=2.10", "safetensors>=0.5", "onnxscript>=0.5"]
 BEAM = ["apache-beam>=2.60"]
 # Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
 TEST = [*DEMO, *DATA, *SERVING, *ONNX, "openvino>=2024.4", "pytest>=8", "pytest-xdist>=3.6"]
+TEST += ["hypothesis>=6.100"]
 TEST += ["psutil>=5.9", "pyyaml>=6"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29", *PLOTS]

@@ -100,6 +100,7 @@ def _main(flags, args):
     local = flags.runner == "local"
     if local and flags.workers != 1 and not flags.dry_run:
         runner.warm_up()  # imports TensorFlow for the workers while we import it here
+    runner.import_tensorflow()
 
     from data_prep import layouts, preparation
 

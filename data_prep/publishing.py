@@ -79,8 +79,8 @@ def publish(folder: str, output: str) -> None:
     """
     if not storage.is_remote(output):
         for name in os.listdir(folder):  # on the disk before it gets its name
-            if os.path.isfile(path := os.path.join(folder, name)):
-                storage.sync(path)
+            if not _is_work(name):
+                storage.sync(os.path.join(folder, name))
         os.replace(folder, output)
         clean(output)
         return

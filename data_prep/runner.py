@@ -2,10 +2,12 @@
 
 import concurrent.futures
 import concurrent.futures.process
+import importlib
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,20 @@ def warm_up() -> None:
     """
     worker_context()
     multiprocessing.forkserver.ensure_running()
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without Keras, a third of the time; whoever needs that imports it later.
+
+    TensorFlow imports Keras' optimizers with itself, for SavedModels, and goes on when they are
+    missing.
+    """
+    if "tensorflow" not in sys.modules and "keras" not in sys.modules:
+        sys.modules["keras"] = None  # type: ignore[assignment]  # its import raises ImportError
+        try:
+            importlib.import_module("tensorflow")
+        finally:
+            del sys.modules["keras"]
 
 
 def worker_context():

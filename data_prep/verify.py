@@ -35,6 +35,9 @@ def _main(flags, args):
         )
     from tqdm import tqdm
 
+    from data_prep import runner
+
+    runner.import_tensorflow()
     from data_prep import checks, writer
 
     with tqdm(desc="verify", unit="picture") as bar:

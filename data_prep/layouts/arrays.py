@@ -6,9 +6,11 @@ set takes the place of validation, because neither data set has another one.
 
 import gzip
 import io
+import math
 import os
 import pickle
 import struct
+import zlib
 from collections.abc import Iterator
 
 import cv2
@@ -132,15 +134,18 @@ def _read_idx(path, magic):
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is a damaged gzip file ({error}): get it again.") from None
     found = int.from_bytes(content[:4], "big")
     if found != magic:
         raise ValueError(f"{path} starts with the number {found}, expected idx's {magic}.")
     dimensions = magic & 0xFF
-    shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
-    if values.size != np.prod(shape):
+    begin = 4 + 4 * dimensions
+    if len(content) < begin:
+        raise ValueError(f"{path} ends in its header, at byte {len(content)}: get it again.")
+    shape = struct.unpack(f">{dimensions}I", content[4:begin])
+    values = np.frombuffer(content, np.uint8, offset=begin)
+    if values.size != math.prod(shape):
         raise ValueError(
             f"{path} holds {values.size} numbers, its header says {shape}: get it again."
         )
@@ -171,10 +176,12 @@ def _read_cifar(path):
         try:
             batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
             planes, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"])
-            planes = planes.reshape(len(labels), 3072)
-        except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError) as error:
+            labels = labels.astype(np.int64, casting="safe") if labels.size else labels
+            planes = planes.reshape(labels.size, 3072)
+        except Exception as error:  # what a damaged pickle builds may fail in any way
             raise ValueError(
-                f"{path} is no batch of CIFAR-10's Python version ({error}): get it again."
+                f"{path} is no batch of CIFAR-10's Python version ({type(error).__name__}: "
+                f"{error}): get it again."
             ) from None
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < len(CIFAR10_CLASSES):
         raise ValueError(f"{path} has labels up to {labels.max()}: expected CIFAR-10's 0..9.")

@@ -11,10 +11,8 @@ import re
 import zlib
 from collections.abc import Callable
 
-import numpy as np
-
 from data_prep import storage
-from data_prep.layouts import archives
+from data_prep.layouts import archives, meta_mat
 from data_prep.listing import Listing
 
 SYNSET = re.compile(r"n\d{8}$")
@@ -125,7 +123,13 @@ def labels_of_lists(listing: Listing, root: str, split: str) -> Callable[[str], 
 
 def _by_id(truth, meta, name):
     """Devkit ids, one a line, through the table of meta.mat."""
-    synset_of = _synsets_of_meta(meta, name)
+    try:
+        synset_of = meta_mat.synsets(meta)
+    except ValueError as error:
+        raise ValueError(
+            f"The meta.mat beside {name} is damaged ({error}): expected the table synsets of a "
+            "development kit, get it again."
+        ) from None
     try:
         ids = [int(line) for line in truth.split()]
         return _by_number([synset_of[number] for number in ids], name)
@@ -133,22 +137,6 @@ def _by_id(truth, meta, name):
         raise ValueError(
             f"{name} holds {error}, which is no ILSVRC id of its meta.mat: expected one number of "
             "1..1000 per line, use the ground truth and meta.mat of one development kit."
-        ) from None
-
-
-def _synsets_of_meta(meta: bytes, where: str) -> dict[int, str]:
-    import scipy.io
-
-    try:
-        content = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, struct_as_record=False)
-        synsets = np.atleast_1d(content["synsets"])
-        # Later copies call the field after their own year and keep the numbers.
-        field = next(key for key in synsets.flat[0]._fieldnames if key.endswith("_ID"))
-        return {int(getattr(entry, field)): str(entry.WNID) for entry in synsets.flat}
-    except Exception as error:  # the reader of .mat files raises whatever its arithmetic does
-        raise ValueError(
-            f"The meta.mat beside {where} is damaged ({type(error).__name__}: {error}): expected "
-            "the table synsets of a development kit, get it again."
         ) from None
 
 

@@ -257,7 +257,11 @@ def _parse(listing: Listing, path: str, text: str, complete: bool) -> Iterator[t
     if not lines:
         return
     if path.lower().endswith(".csv") or ("," in lines[0] and "\t" not in lines[0]):
-        rows = [row for row in csv.reader(io.StringIO(text)) if any(row)]
+        try:
+            # newline="": lines of other systems end in \r, and quoted fields hold line ends.
+            rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
+        except csv.Error as error:
+            raise ValueError(f"{path} is no CSV ({error}): write it anew.") from None
     elif "\t" in lines[0]:
         rows = [line.split("\t") for line in lines]
     else:  # a path may hold spaces, a label here does not

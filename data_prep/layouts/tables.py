@@ -1,5 +1,6 @@
 """Hugging Face parquet files, and any TFDS image-classification data set."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -256,14 +257,10 @@ def _columns(listing, file):
 
 def _find_columns(listing, file):
     """By Hugging Face's metadata or, without any, by the columns' types."""
-    import pyarrow.parquet
 
     place = listing.place(file.path)
-    try:
-        with storage.open_binary(place) as opened:
-            schema = pyarrow.parquet.ParquetFile(opened).schema_arrow
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{place} is no whole parquet file ({error}): get it again.") from None
+    with _opened(place) as table:
+        schema = table.schema_arrow
     features = _features(schema.metadata or {})
     by_type: dict[str, list[str]] = {"image": [], "label": []}
     for field in schema:
@@ -329,21 +326,30 @@ def _labels(listing, file):
 
 
 def _read_labels(listing, file):
-    import pyarrow.parquet
 
     label = _columns(listing, file).label
-    with storage.open_binary(listing.place(file.path)) as opened:
-        column = pyarrow.parquet.ParquetFile(opened).read(columns=[label])[label]
-    return column.to_pylist()
+    with _opened(listing.place(file.path)) as table:
+        return table.read(columns=[label])[label].to_pylist()
+
+
+@contextlib.contextmanager
+def _opened(place):
+    """A parquet file; what is found to be damaged in the block ends in one sentence."""
+    import pyarrow.parquet
+
+    try:
+        with storage.open_binary(place) as file:
+            yield pyarrow.parquet.ParquetFile(file)
+    except (pyarrow.ArrowException, OSError, UnicodeError) as error:
+        [reason, *_] = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"{place} is no whole parquet file ({reason}): get it again.") from None
 
 
 def _rows(listing, file, split, names):
-    import pyarrow.parquet
 
     place, columns = listing.place(file.path), _columns(listing, file)
     number = 0
-    with storage.open_binary(place) as opened:
-        table = pyarrow.parquet.ParquetFile(opened)
+    with _opened(place) as table:
         for batch in table.iter_batches(batch_size=64, columns=[columns.image, columns.label]):
             for row in batch.to_pylist():
                 label, image = row[columns.label], row[columns.image]

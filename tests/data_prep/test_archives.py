@@ -11,7 +11,7 @@ import scipy.io
 
 from alexnet_tf.data import records
 from data_prep import convert, preparation
-from data_prep.layouts import archives, devkit
+from data_prep.layouts import archives, devkit, meta_mat
 
 SYNSETS = ("n01440764", "n02100735")
 
@@ -269,3 +269,16 @@ def test_a_development_kit_that_unpacks_without_end(tmp_path, monkeypatch):
     path.write_bytes(tar_of([file_entry("meta.mat", bytes(5000))], "w:gz"))
     with pytest.raises(ValueError, match="unpacks to more than 1000 bytes"):
         devkit._from_archive(str(path), "truth.txt")
+
+
+def test_a_damaged_table_of_classes_does_not_end_the_converter():
+    """SciPy's reader may end its own process, at other times it raises."""
+    meta = io.BytesIO()
+    dtype = [("ILSVRC2012_ID", "O"), ("WNID", "O")]
+    scipy.io.savemat(meta, {"synsets": np.array(list(enumerate(SYNSETS, 1)), dtype)})
+    whole = meta.getvalue()
+    assert meta_mat.synsets(whole) == dict(enumerate(SYNSETS, 1))
+    for damaged in (whole[:200], whole[:128] + whole[160:], b""):
+        with pytest.raises(ValueError) as caught:
+            meta_mat.synsets(damaged)
+        assert len(str(caught.value).splitlines()) == 1

@@ -133,7 +133,7 @@ def train_step(result: dict) -> list[str]:
         ceiling = rates.pop("matrix products", None)
         rows = []
         for name, rate in rates.items():
-            other = name.endswith("torchvision's network")
+            other = "torchvision's network" in name
             ours = "alexnet_tf, torchvision's network" if other else "alexnet_tf"
             rows.append([name, _rate(rate), _ratio(rates, ours, name)])
         lines += _table([part["precision"], "images/s", "alexnet_tf over it"], rows)

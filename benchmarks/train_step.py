@@ -2,8 +2,9 @@
 
     python benchmarks/train_step.py [--precision=float32,bfloat16] [--batch_size=128]
 
-Whole steps on the same cores (or the same GPU, where all have one): forward, dropout, cross-entropy,
-backward, momentum and weight decay. Contestants are processes of their own that take turns:
+Whole steps on the same cores (or the same GPU, where all have one): forward, dropout,
+cross-entropy, backward, momentum and weight decay. Contestants are processes of their own that take
+turns:
 
 - this package's AlexNet, the paper's with response normalisation and groups; on a GPU compiled by
   XLA, as `train` does in a long run;
@@ -13,8 +14,8 @@ backward, momentum and weight decay. Contestants are processes of their own that
 - torchvision's AlexNet (no normalisation, no groups) here and in PyTorch, also with torch.compile;
 - products of large matrices in TensorFlow, the ceiling of what a processor can do.
 
-Images are where training has them: this package's are stored images, uint8, which wait on the device
-and which the step crops, mirrors and casts; the peers' are finished float32 crops on the device.
+Images are where training has them: this package's are stored images, uint8, which wait on the
+device and which the step crops, mirrors and casts; the peers' are finished float32 crops there.
 Compilers work before the clock starts. What this machine cannot run is named and left out;
 torch.compile needs a C++ compiler on processors. On processors --only asks for what is not measured
 there by default: Keras layers under XLA, which are slow there, and deterministic operations.

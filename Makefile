@@ -78,6 +78,7 @@ bench: $(TESTING)
 	$(BIN)/python -m alexnet_tf.benchmark serve --output=benchmarks/results/serve.json
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/emulated_cores.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/parallelism.py

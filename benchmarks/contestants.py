@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 # The processor comes to rest between two turns: buffers that are refilled behind the clock.
 _PAUSE = 0.5
-_MISSING = 3  # exit code of a contestant whose packages are not installed
+_MISSING = 3  # exit code of a contestant that cannot take part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def serve(prepare: Callable[[], tuple[dict, Callable[[], list]]]) -> None:
 
     try:
         about, turn = prepare()
-    except ImportError as error:
+    except (ImportError, Absent) as error:
         say({"absent": " ".join(str(error).split())})
         sys.exit(_MISSING)
     say({"about": about})

@@ -1,6 +1,7 @@
 """One input pipeline as a contestant: input_peers.py NAME DIRECTORY BATCH_SIZE (see
 input_pipeline.py, which starts it and says what is measured)."""
 
+import dataclasses
 import functools
 import multiprocessing
 import os
@@ -16,7 +17,9 @@ SIZE, CROP = 256, 224
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def epoch_turn(batches, batch_size: int, timed: int = TIMED):
+def epoch_turn(
+    batches, batch_size: int, timed: int = TIMED, size: int = CROP, dtype: str = "float32"
+):
     """A turn that takes all of what `batches()` gives, with `timed` batches on the clock."""
 
     def turn():
@@ -27,7 +30,7 @@ def epoch_turn(batches, batch_size: int, timed: int = TIMED):
         for _ in range(timed):
             images = next(iterator)
         seconds = time.perf_counter() - started
-        _check(images, batch_size)
+        _check(images, batch_size, size, dtype)
         for _ in iterator:  # nobody else's turn begins before this epoch has ended
             pass
         return [(timed * batch_size, seconds)]
@@ -35,18 +38,28 @@ def epoch_turn(batches, batch_size: int, timed: int = TIMED):
     return turn
 
 
-def _check(images, batch_size: int) -> None:
+def _check(images, batch_size: int, size: int, dtype: str) -> None:
     """Everybody must really make what is counted."""
     images = np.asarray(images)
     found = (images.shape, images.dtype.name, bool(images.std() > 10))
-    if found != ((batch_size, CROP, CROP, 3), "float32", True):
+    if found != ((batch_size, size, size, 3), dtype, True):
         raise SystemExit(
-            f"expected {batch_size} float32 crops of {CROP} with contrast, got {found}"
+            f"expected {batch_size} {dtype} images of {size} with contrast, got {found}"
         )
 
 
-def ours(directory: pathlib.Path, batch_size: int, encoding: str = "jpeg", fast: bool = False):
-    """`alexnet_tf.data.pipeline`, as training uses it."""
+def ours(
+    directory: pathlib.Path,
+    batch_size: int,
+    encoding: str = "jpeg",
+    product: str = "float32",
+    fast: bool = False,
+):
+    """`alexnet_tf.data.pipeline`, up to one of its products.
+
+    "whole": what training sends to the device, whole uint8 images and draws; "uint8": their crops,
+    mirrored, cut on the processor; "float32": the same with colour noise, `training_batches`.
+    """
     sys.path.insert(0, str(contestants.ROOT))
     from alexnet_tf import memory
 
@@ -70,12 +83,28 @@ def ours(directory: pathlib.Path, batch_size: int, encoding: str = "jpeg", fast:
     # Our shuffle buffer reads an epoch of this size in one go, so a whole epoch's worth is clocked,
     # from a few batches after one such moment to a few after the next, with work ahead at the end.
     schedule = pipeline.Schedule(batch_size, epochs=3)
-    run = pipeline.training_batches(dataset, augmentation, schedule).take(steps + 2 * WARM)
+    if product == "float32":
+        run = pipeline.training_batches(dataset, augmentation, schedule)
+    else:
+        augmentation = dataclasses.replace(augmentation, noise=None)
+        run = pipeline.training_inputs(dataset, augmentation, schedule)
+    if product == "uint8":
+
+        @tf.function(jit_compile=True)
+        def cut(images, draws):
+            return tf.cast(augmentation.apply(images, draws), tf.uint8)
+
+        run = run.map(
+            lambda images, labels, draws: (cut(images, draws), labels), num_parallel_calls=1
+        ).prefetch(2)
+    run = run.take(steps + 2 * WARM)
 
     def batches():
-        return (images for images, _ in run)
+        return (images for images, *_ in run)
 
-    return {"tensorflow": tf.__version__}, epoch_turn(batches, batch_size, steps)
+    size, dtype = (SIZE if product == "whole" else CROP), run.element_spec[0].dtype.name
+    about = {"tensorflow": tf.__version__}
+    return about, epoch_turn(batches, batch_size, steps, size=size, dtype=dtype)
 
 
 def torchvision(directory: pathlib.Path, batch_size: int):
@@ -198,8 +227,8 @@ class _OfDali:
         return self._batch.as_array()
 
 
-def ffcv(directory: pathlib.Path, batch_size: int, mode: str = "jpg"):
-    """FFCV, with crop, mirror and noise as one compiled operation of our own."""
+def ffcv(directory: pathlib.Path, batch_size: int, mode: str = "jpg", product: str = "float32"):
+    """FFCV, with crop, mirror and, for "float32", noise as one compiled operation of our own."""
     from importlib import metadata
 
     import ffcv.fields.rgb_image as rgb
@@ -236,23 +265,45 @@ def ffcv(directory: pathlib.Path, batch_size: int, mode: str = "jpg"):
         pipelines={
             "image": [
                 SimpleRGBImageDecoder(),
-                _ffcv_operation(np.load(directory / "noise.npy")),
+                _ffcv_operation(np.load(directory / "noise.npy"), product),
                 ToTensor(),
             ]
         },
     )
     about = {"ffcv": metadata.version("ffcv"), "numba": numba.__version__}
-    return about, epoch_turn(lambda: (batch[0] for batch in loader), batch_size)
+    return about, epoch_turn(lambda: (batch[0] for batch in loader), batch_size, dtype=product)
 
 
-def _ffcv_operation(axes):
+def _ffcv_operation(axes, product):
     from dataclasses import replace
 
     from ffcv.pipeline.allocation_query import AllocationQuery
     from ffcv.pipeline.compiler import Compiler
     from ffcv.pipeline.operation import Operation
 
-    class CropMirrorNoise(Operation):
+    class CropMirror(Operation):
+        def generate_code(self):
+            each, size, room = Compiler.get_iterator(), CROP, SIZE - CROP + 1
+
+            def augment(images, out):
+                for i in each(images.shape[0]):
+                    top, left = np.random.randint(room), np.random.randint(room)
+                    crop = images[i, top : top + size, left : left + size]
+                    if np.random.rand() < 0.5:
+                        out[i] = crop[:, ::-1]
+                    else:
+                        out[i] = crop
+                return out[: images.shape[0]]
+
+            augment.is_parallel = True
+            return augment
+
+        def declare_state_and_memory(self, previous_state):
+            shape, kind = (CROP, CROP, 3), np.dtype(product)
+            state = replace(previous_state, shape=shape, dtype=kind, jit_mode=True)
+            return state, AllocationQuery(shape, kind)
+
+    class CropMirrorNoise(CropMirror):
         def generate_code(self):
             each, size, room = Compiler.get_iterator(), CROP, SIZE - CROP + 1
 
@@ -277,12 +328,7 @@ def _ffcv_operation(axes):
             augment.is_parallel = True
             return augment
 
-        def declare_state_and_memory(self, previous_state):
-            shape, kind = (CROP, CROP, 3), np.dtype("float32")
-            state = replace(previous_state, shape=shape, dtype=kind, jit_mode=True)
-            return state, AllocationQuery(shape, kind)
-
-    return CropMirrorNoise()
+    return CropMirror() if product == "uint8" else CropMirrorNoise()
 
 
 def libjpeg(directory: pathlib.Path, batch_size: int, fast: bool = False):
@@ -325,8 +371,14 @@ FORMS = {
     "ours": ours,
     "ours_fast": lambda *args: ours(*args, fast=True),
     "ours_raw": lambda *args: ours(*args, encoding="raw"),
+    "ours_whole": lambda *args: ours(*args, product="whole"),
+    "ours_whole_raw": lambda *args: ours(*args, encoding="raw", product="whole"),
+    "ours_uint8": lambda *args: ours(*args, product="uint8"),
+    "ours_uint8_raw": lambda *args: ours(*args, encoding="raw", product="uint8"),
     "ffcv": ffcv,
     "ffcv_raw": lambda *args: ffcv(*args, mode="raw"),
+    "ffcv_uint8": lambda *args: ffcv(*args, product="uint8"),
+    "ffcv_uint8_raw": lambda *args: ffcv(*args, mode="raw", product="uint8"),
     "dali": dali,
     "torchvision": torchvision,
     "libjpeg": libjpeg,

@@ -3,9 +3,14 @@
     python benchmarks/input_pipeline.py [--peers_python=OTHER/bin/python]
 
 All see the same pictures: 256 x 256 JPEGs of quality 95 that `data_prep` made of photographs, and
-the same as raw pixels. All but libjpeg-turbo give batches of 128 float32 crops of 224 x 224,
-mirrored or not, with colour noise, in random order, from as many threads or processes as there are
-cores. libjpeg-turbo alone (simplejpeg, one process for each core) only decodes: a ceiling.
+the same as raw pixels, in random order and batches of 128, from as many threads or processes as
+there are cores. What they give:
+
+- uint8: crops of 224 x 224, mirrored or not. This package's training sends something else to the
+  device, which crops there: "whole images" are uint8 images of 256 x 256, and draws. "uint8 crops"
+  is the same followed by the crop and the mirror on the processor: the product of FFCV's uint8;
+- float32: crops of 224 x 224, mirrored or not, with colour noise; this package's for `model.fit`;
+- libjpeg-turbo alone (simplejpeg, one process for each core) only decodes: a ceiling.
 
 The clock runs from the fourth batch of an epoch to the third last, here to the third of the next,
 so that everybody's buffers are as full at its start as at its end. Contestants are processes of
@@ -28,17 +33,23 @@ sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py
 from alexnet_tf import door  # noqa: E402
 
 WARM, TIMED, COLD = 3, 14, 3  # batches of an epoch: before, on and after the clock
-OURS = "alexnet_tf"
+OURS = "alexnet_tf, float32"
 # Form -> (contestant of input_peers.py, whether it needs --peers_python's packages).
 FORMS = {
+    "alexnet_tf, whole images": ("ours_whole", False),
+    "alexnet_tf, uint8 crops": ("ours_uint8", False),
+    "FFCV, uint8 crops": ("ffcv_uint8", True),
     OURS: ("ours", False),
-    "FFCV": ("ffcv", True),
-    "NVIDIA DALI, CPU": ("dali", True),
-    "torchvision, PIL workers": ("torchvision", True),
+    "FFCV, float32": ("ffcv", True),
+    "NVIDIA DALI, CPU, float32": ("dali", True),
+    "torchvision, PIL workers, float32": ("torchvision", True),
     "libjpeg-turbo alone": ("libjpeg", False),
     "libjpeg-turbo alone, fast DCT": ("libjpeg_fast", False),
-    "alexnet_tf, raw records": ("ours_raw", False),
-    "FFCV, raw records": ("ffcv_raw", True),
+    "alexnet_tf, whole images, raw records": ("ours_whole_raw", False),
+    "alexnet_tf, uint8 crops, raw records": ("ours_uint8_raw", False),
+    "FFCV, uint8 crops, raw records": ("ffcv_uint8_raw", True),
+    "alexnet_tf, float32, raw records": ("ours_raw", False),
+    "FFCV, float32, raw records": ("ffcv_raw", True),
 }
 
 
@@ -54,7 +65,9 @@ def _define(flags):
     absl_flags.DEFINE_string(
         "peers_python", sys.executable, "A Python that has the peers.", flag_values=flags
     )
-    absl_flags.DEFINE_list("only", [], "Forms to measure; by default all.", flag_values=flags)
+    absl_flags.DEFINE_list(
+        "only", [], "Forms to measure, by their words in FORMS; by default all.", flag_values=flags
+    )
     results = ROOT / "benchmarks" / "results" / "input_pipeline.json"
     absl_flags.DEFINE_string("output", str(results), "JSON file.", flag_values=flags)
 
@@ -64,10 +77,11 @@ def _main(flags, args) -> int:
         raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     forms = dict(FORMS)
     if flags.dct:
-        forms["alexnet_tf, fast DCT"] = ("ours_fast", False)
-    unknown = set(flags.only) - set(forms)
+        forms["alexnet_tf, float32, fast DCT"] = ("ours_fast", False)
+    words = [contestant for contestant, _ in forms.values()]
+    unknown = set(flags.only) - {*words, *forms}
     if unknown:
-        raise door.UsageError(f"--only={sorted(unknown)[0]}: expected {', '.join(forms)}.")
+        raise door.UsageError(f"--only={sorted(unknown)[0]}: expected {', '.join(words)}.")
     import contestants
     import pictures
 
@@ -80,7 +94,7 @@ def _main(flags, args) -> int:
         print(f"{count} pictures of {facts['bytes_per_picture'] / 1e3:.0f} KB")
         entries = []
         for name, (contestant, foreign) in forms.items():
-            if flags.only and name not in flags.only:
+            if flags.only and not {name, contestant} & set(flags.only):
                 continue
             python = flags.peers_python if foreign else sys.executable
             script = str(ROOT / "benchmarks" / "input_peers.py")

@@ -39,8 +39,11 @@ def torch_torchvision_network(torch):
     )
 
 
-def torch_step_seconds(build, precision: str, batch_size: int):
-    """A function from a number of training steps to the seconds that they take."""
+def torch_step_seconds(build, precision: str, batch_size: int, compiled: bool = False):
+    """A function from a number of training steps to the seconds that they take.
+
+    With `compiled` the network, forward and backward, is compiled in the first step.
+    """
     import torch
 
     torch.manual_seed(0)
@@ -52,6 +55,8 @@ def torch_step_seconds(build, precision: str, batch_size: int):
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-7, momentum=0.9, weight_decay=5e-4)
     images = (255 * torch.rand(batch_size, 3, 224, 224)).to(**layout)
     labels = (torch.arange(batch_size) % CLASSES).to(device)
+    if compiled:
+        network = torch.compile(network)
     kind = getattr(torch, precision)
     mixed = kind is not torch.float32
     scaler = torch.amp.GradScaler(device, enabled=kind is torch.float16)
@@ -89,11 +94,12 @@ def torch_forward(batch_size: int):
     return forward
 
 
-def keras_step_seconds(policy: str, batch_size: int):
+def keras_step_seconds(policy: str, batch_size: int, jit_compile: bool = False):
     """The same for the paper's network of stock Keras layers and Keras' SGD.
 
     Keras has no response normalisation: `tf.nn.local_response_normalization` in a layer does it.
-    The step is a `tf.function`; compiled by XLA as a whole it is slower still on a processor.
+    The step is a `tf.function`, with `jit_compile` compiled by XLA as a whole, as `model.fit` does
+    by default on a GPU.
     """
     import keras
     import tensorflow as tf
@@ -133,7 +139,7 @@ def keras_step_seconds(policy: str, batch_size: int):
     images = tf.random.stateless_uniform((batch_size, 224, 224, 3), (5, 6), maxval=255.0)
     labels = tf.range(batch_size) % CLASSES
 
-    @tf.function
+    @tf.function(jit_compile=jit_compile)
     def step(images, labels):
         with tf.GradientTape() as tape:
             loss = loss_of(labels, network(images, training=True))

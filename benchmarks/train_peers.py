@@ -28,8 +28,8 @@ def turn_of(seconds, amount: float):
     return turn
 
 
-def ours(precision: str, batch_size: int, model: str = "alexnet"):
-    """This package's training step, as `train` runs it."""
+def ours(precision: str, batch_size: int, model: str = "alexnet", deterministic: bool = False):
+    """This package's training step, as `train` runs it; compiled by XLA on a GPU."""
     sys.path.insert(0, str(contestants.ROOT))
     import tensorflow as tf
 
@@ -38,29 +38,37 @@ def ours(precision: str, batch_size: int, model: str = "alexnet"):
     from alexnet_tf.training import distribution
 
     memory.keep_freed_memory()  # as `train` does
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     strategy = distribution.make_strategy("none")
     form, operations = steps.training_form(strategy, model, _POLICIES[precision], batch_size)
     about = {"tensorflow": tf.__version__, "operations_per_image": operations}
     return about, turn_of(form.seconds, batch_size)
 
 
-def stock_keras(precision: str, batch_size: int):
-    """The same network of Keras' own layers."""
+def stock_keras(precision: str, batch_size: int, jit_compile: bool = False):
+    """The same network of Keras' own layers, as they are or compiled by XLA."""
     import keras
 
-    seconds = networks.keras_step_seconds(_POLICIES[precision], batch_size)
+    seconds = networks.keras_step_seconds(_POLICIES[precision], batch_size, jit_compile)
     return {"keras": keras.__version__}, turn_of(seconds, batch_size)
 
 
-def pytorch(build):
-    """A network in PyTorch."""
+def pytorch(build, compiled: bool = False):
+    """A network in PyTorch, as it is or compiled by `torch.compile`."""
 
     def prepare(precision: str, batch_size: int):
         import torch
 
-        seconds = networks.torch_step_seconds(build, precision, batch_size)
+        seconds = networks.torch_step_seconds(build, precision, batch_size, compiled)
         about = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-        return about, turn_of(seconds, batch_size)
+        if not compiled:
+            return about, turn_of(seconds, batch_size)
+        try:
+            return about, turn_of(seconds, batch_size)  # which compiles
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise contestants.Absent(f"torch.compile: {reason}") from error
 
     return prepare
 
@@ -78,10 +86,14 @@ def matrices(precision: str, batch_size: int):
 
 FORMS = {
     "ours": ours,
+    "ours_deterministic": lambda *args: ours(*args, deterministic=True),
     "ours_owt": lambda *args: ours(*args, model="alexnet_owt"),
     "keras": stock_keras,
+    "keras_compiled": lambda *args: stock_keras(*args, jit_compile=True),
     "torch": pytorch(networks.torch_same_network),
+    "torch_compiled": pytorch(networks.torch_same_network, compiled=True),
     "torch_owt": pytorch(networks.torch_torchvision_network),
+    "torch_owt_compiled": pytorch(networks.torch_torchvision_network, compiled=True),
     "matrices": matrices,
 }
 

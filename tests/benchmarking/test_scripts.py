@@ -88,7 +88,45 @@ def test_contestants_take_turns_and_absent_ones_are_named(tmp_path):
     assert row["rate"]["runs"] == pytest.approx([14 * 8 / turn[0] for turn in row["seconds"]])
 
 
-@pytest.mark.parametrize("script", ["input_pipeline", "train_step", "serving"])
+def test_a_contestant_that_cannot_run_here_says_why(tmp_path):
+    contestants = _load("contestants")
+    code = (
+        "import sys; sys.path[:0] = ['benchmarks']; import contestants\n"
+        "def prepare(): raise contestants.Absent('no compiler here')\n"
+        "contestants.serve(prepare)"
+    )
+    result = contestants.compete([contestants.Entry("lost", [sys.executable, "-c", code])], 1)
+    assert result["absent"] == {"lost": "no compiler here"} and not result["rows"]
+
+
+def test_rows_of_input_are_compared_by_what_they_deliver(tables):
+    def row(form, rate):
+        return {"form": form, "rate": {"median": rate, "least": rate, "greatest": rate, "runs": []}}
+
+    rates = {
+        "alexnet_tf, whole images": 8e3,
+        "alexnet_tf, uint8 crops": 6e3,
+        "FFCV, uint8 crops": 3e3,
+        "alexnet_tf, float32": 4e3,
+        "FFCV, float32": 2e3,
+        "libjpeg-turbo alone": 16e3,
+        "alexnet_tf, uint8 crops, raw records": 9e3,
+        "FFCV, uint8 crops, raw records": 4.5e3,
+    }
+    result = {
+        "rows": [row(*pair) for pair in rates.items()],
+        "absent": {},
+        "batch_size": 128,
+        "pictures": {"count": 1, "bytes_per_picture": 30e3},
+    }
+    ratios = {line.split(" | ")[0]: line.split(" | ")[-1] for line in tables.input_pipeline(result)}
+    assert ratios["| FFCV, uint8 crops"] == "2.00 |"
+    assert ratios["| FFCV, float32"] == "2.00 |"
+    assert ratios["| libjpeg-turbo alone"] == "0.50 |"
+    assert ratios["| FFCV, uint8 crops, raw records"] == "2.00 |"
+
+
+@pytest.mark.parametrize("script", ["input_pipeline", "train_step", "serving", "emulated_cores"])
 def test_scripts_explain_themselves_and_refuse_unknown_words(script):
     command = [sys.executable, str(BENCHMARKS / f"{script}.py")]
     asked = subprocess.run([*command, "--help"], capture_output=True, text=True)
@@ -111,19 +149,28 @@ def _measure(tables, tmp_path, script, *flags) -> tuple[dict, str]:
 @pytest.mark.slow
 def test_the_input_pipeline_beside_the_bare_codec(tables, tmp_path):
     flags = ["--rounds=1", "--batch_size=8", "--nodct"]
-    names = ["alexnet_tf", "libjpeg-turbo alone"]
-    result, table = _measure(
-        tables, tmp_path, "input_pipeline", *flags, f"--only={','.join(names)}"
-    )
+    names = ["alexnet_tf, whole images", "alexnet_tf, uint8 crops", "libjpeg-turbo alone"]
+    words = "--only=ours_whole,ours_uint8,libjpeg"
+    result, table = _measure(tables, tmp_path, "input_pipeline", *flags, words)
     assert [row["form"] for row in result["rows"]] == names
     assert result["pictures"]["count"] == 160 and result["pictures"]["bytes_per_picture"] > 5e3
     assert all(f"| {name} |" in table for name in names)
 
 
 @pytest.mark.slow
+def test_decoding_scales_with_emulated_cores(tables, tmp_path):
+    flags = ["--runs=1", "--threads=1,4", "--batch_size=16", "--milliseconds=4", "--seconds=0.2"]
+    result, table = _measure(tables, tmp_path, "emulated_cores", *flags)
+    one, four = (row["images_per_second"]["median"] for row in result["rows"])
+    assert 0 < one <= 250 and one < four <= 1000  # a sleep takes its time, and four overlap
+    assert "| 16 | 4 |" in table
+
+
+@pytest.mark.slow
 def test_the_step_beside_stock_keras(tables, tmp_path):
-    names = ["alexnet_tf", "stock Keras layers", "matrix products"]
-    flags = ["--rounds=1", "--batch_size=2", f"--only={','.join(names)}"]
+    names = ["alexnet_tf", "stock Keras layers", "stock Keras layers, compiled by XLA"]
+    names.append("matrix products")
+    flags = ["--rounds=1", "--batch_size=2", "--only=ours,keras,keras_compiled,matrices"]
     result, table = _measure(tables, tmp_path, "train_step", *flags)
     (part,) = result["precisions"]
     assert [row["form"] for row in part["rows"]] == names

@@ -17,7 +17,7 @@ INITIALIZERS = ("published", "he")
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """What a network does to RGB pixels of 0..255: (pixel - mean) * scale, then the channel order."""
+    """What a network does to RGB pixels p of 0..255: (p - mean) * scale, then the channel order."""
 
     mean: tuple[float, float, float]
     scale: float | tuple[float, float, float] = 1.0

@@ -8,7 +8,7 @@ The names are resolved on first use, so that `import alexnet_tf` does not wait f
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOMES = {
     "AlexNet": "alexnet_tf.models",

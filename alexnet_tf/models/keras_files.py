@@ -35,12 +35,13 @@ def _names(text: str) -> frozenset[str]:
 
 # Layers of image networks; none reads files, runs code of its configuration or makes it up.
 _LAYERS = _names("""
-    Activation Add AlphaDropout Average AveragePooling2D BatchNormalization CenterCrop Concatenate
-    Conv2D Conv2DTranspose Cropping2D Dense DepthwiseConv2D Dot Dropout ELU Flatten
-    GaussianDropout GaussianNoise GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization
-    Identity InputLayer LayerNormalization LeakyReLU MaxPooling2D Maximum Minimum Multiply
-    Normalization PReLU Permute ReLU Rescaling Reshape Resizing SeparableConv2D Softmax
-    SpatialDropout2D Subtract UnitNormalization UpSampling2D ZeroPadding2D
+    Activation Add AlphaDropout Average AveragePooling2D AveragePooling3D BatchNormalization
+    CenterCrop Concatenate Conv2D Conv2DTranspose Cropping2D Dense DepthwiseConv2D Dot Dropout
+    ELU Flatten GaussianDropout GaussianNoise GlobalAveragePooling2D GlobalMaxPooling2D
+    GroupNormalization Identity InputLayer LayerNormalization LeakyReLU MaxPooling2D
+    MaxPooling3D Maximum Minimum Multiply Normalization PReLU Permute ReLU Rescaling Reshape
+    Resizing SeparableConv2D Softmax SpatialDropout2D Subtract UnitNormalization UpSampling2D
+    ZeroPadding2D
 """)
 # Operations between layers, which functional networks record; each is arithmetic on its inputs.
 _OPERATIONS = _names(

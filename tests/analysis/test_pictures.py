@@ -1,5 +1,6 @@
 """What the pictures of a single photograph and of a network's plan say is what is there."""
 
+import dataclasses
 import json
 import os
 
@@ -37,11 +38,16 @@ def test_the_views_are_those_of_the_training_pipeline(dataset, kind):
     picture, _ = pictures.of_split(dataset, "validation", 0)
     found = augmentation.views(picture, dataset, 48, seed=5)
     noise = preprocessing.ColourNoise.from_statistics(STATISTICS, kind, STATISTICS["rgb_mean"])
-    wanted = pipeline.training_batches(
+    trained = dataclasses.replace(
         dataset,
+        shards={"train": dataset.shards["validation"]},
+        counts={"train": dataset.counts["validation"]},
+        shard_counts={"train": dataset.shard_counts["validation"]},
+    )
+    wanted = pipeline.training_batches(
+        trained,
         pipeline.Augmentation(crop_size=48, noise=noise),
         pipeline.Schedule(batch_size=1, epochs=augmentation.VIEWS, seed=5),
-        split="validation",
     )
     trained_on = [images.numpy()[0] for images, _ in wanted]
     assert len({(view["top"], view["left"]) for view in found}) > 3

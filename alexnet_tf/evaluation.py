@@ -98,7 +98,7 @@ def evaluate(
     """
     dataset = records.open_dataset(data_dir, first_label)
     dataset.require_split(view.split)
-    strategy = strategy or tf.distribute.get_strategy()
+    strategy = strategy or compilation.default_strategy()
     if outputs not in OUTPUTS:
         raise ValueError(f"outputs is {outputs!r}: expected one of {', '.join(OUTPUTS)}.")
     total: Any = None  # float64 (pictures, classes), as soon as one network has answered
@@ -170,7 +170,7 @@ def split_probabilities(
             f"The network takes {channels} channel(s), but {dataset.path} stores "
             f"{dataset.format.channels}: evaluate it on the kind of pictures it was trained on."
         )
-    strategy = strategy or tf.distribute.get_strategy()
+    strategy = strategy or compilation.default_strategy()
     dataset.require_split(view.split)
     count, classes = dataset.counts[view.split], model.output_shape[-1]
     batch_size = _pictures_per_step(view, count, strategy)

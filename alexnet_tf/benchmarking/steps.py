@@ -139,12 +139,12 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
       what: variant, Keras policy, images of a global batch, classes.
       jit_compile: as the flag; "auto" compiles on a GPU.
     """
-    import keras
     import numpy as np
 
     from alexnet_tf.models import compilation
     from alexnet_tf.models.catalog import find_variant
     from alexnet_tf.training import step as training_step
+    from alexnet_tf.training.optimizers import SharedLossScale
     from alexnet_tf.training.recipes import PAPER
     from alexnet_tf.training.schedules import make_optimizer
 
@@ -165,7 +165,7 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
         network = training_step.make_network(recipe, classes, channels, mean, seed=0)
         optimizer = make_optimizer(recipe, steps_per_epoch=1)
         if precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            optimizer = SharedLossScale(optimizer)
         optimizer.build(network.trainable_variables)
     run = training_step.ReplicaSteps(
         strategy,

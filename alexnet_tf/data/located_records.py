@@ -134,14 +134,15 @@ class _Buffers:
     """
 
     def __init__(self):
-        self._size, self._free = 0, []
+        self._pool: tuple[int, list] = (0, [])  # size of a batch in bytes, memory that is free
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """A uint8 array of any content, aligned so that TensorFlow takes it without a copy."""
         size = math.prod(shape)
-        if size != self._size:  # another pipeline: the memory of the last one's batches goes
-            self._size, self._free = size, []
-        free = self._free
+        pooled, free = self._pool
+        if size != pooled:  # another pipeline: the memory of the last one's batches goes
+            free = []
+            self._pool = (size, free)
         try:
             memory = free.pop()
         except IndexError:

@@ -35,6 +35,8 @@ def places(
     """`locate` for an open file, remembered until the file changes."""
     now = os.fstat(file.fileno())
     which = (count, keys, size, now.st_ino, now.st_size, now.st_mtime_ns)
+    if (known := _found.get(file.name)) and known[0] == which:
+        return known[1]
     with _finding:  # one thread does it for all: parsing holds the interpreter's lock
         known = _found.get(file.name)
         if known is None or known[0] != which:

@@ -30,6 +30,16 @@ def is_worthwhile(wanted: str, strategy, images: int) -> bool:
     return wanted == "true"
 
 
+def default_strategy():
+    """The strategy of one device: the first GPU, else TensorFlow's default one."""
+    import tensorflow as tf
+
+    if tf.config.list_logical_devices("GPU"):
+        # Unlike under the default strategy, batches wait on the device, and layers know it.
+        return tf.distribute.OneDeviceStrategy("GPU:0")
+    return tf.distribute.get_strategy()
+
+
 def _uses_gpu(strategy) -> bool:
     import tensorflow as tf
 

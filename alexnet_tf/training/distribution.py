@@ -7,6 +7,7 @@ import sys
 
 import tensorflow as tf
 
+from alexnet_tf.models import compilation
 from alexnet_tf.training import cluster
 
 STRATEGIES = ("none", "mirrored", "multi_worker", "towers")
@@ -63,10 +64,7 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
     if name != "mirrored" and devices not in (None, 1):
         raise ValueError(f"--devices={devices} needs --strategy=mirrored, not {name}.")
     if name == "none":
-        if tf.config.list_logical_devices("GPU"):
-            # Unlike the default strategy it has batches wait on the device.
-            return tf.distribute.OneDeviceStrategy("GPU:0")
-        return tf.distribute.get_strategy()
+        return compilation.default_strategy()
     if name == "multi_worker":
         return _multi_worker()
     gpus = tf.config.list_physical_devices("GPU")

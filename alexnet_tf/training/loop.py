@@ -120,7 +120,7 @@ def train(
       Diverged: the loss became NaN or infinite; the last good checkpoint stays.
       Interrupted: SIGTERM or SIGINT; a checkpoint was saved.
     """
-    strategy = strategy or tf.distribute.get_strategy()
+    strategy = strategy or compilation.default_strategy()
     workdir.require_local(run.workdir)
     chief = cluster.is_chief(strategy)
     with workdir.held(run.workdir) if chief else contextlib.nullcontext():
@@ -202,6 +202,7 @@ class _Trainer:
         )
         of_chief = [*callbacks, log] if self.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(of_chief, model=self.model)
+        self.stop_wanted = False  # by any worker, in the last sums that were looked at
         self.pace = Pace(strategy, one_by_one=bool(callbacks) or run.debug_numerics)
         self.validation = Validation(self.model, dataset, recipe, strategy, self.jit_compile)
 
@@ -326,13 +327,17 @@ class _Trainer:
                 started = self._collect(progress, pending, started, bar, epoch)
                 pending = [sums]
                 progress.step += count
+                if self.pace.one_by_one:  # callbacks are told of a step that is done
+                    started = self._collect(progress, pending, started, bar, epoch)
+                    pending = []
                 self._tell_of_steps(
                     self.callbacks.on_train_batch_end, progress.step - count + 1, count
                 )
                 ends_epoch = progress.step % self.steps == 0
                 due = self._is_due(progress.step, saved)
-                # Several workers look at each call's sums, so that all stop at the same step.
-                stopping = stop.requested if self.workers == 1 else bool(sums["stop"][-1] > 0)
+                # Several workers go by the sums that they have looked at, the same in all of them,
+                # so that all stop at the same step.
+                stopping = stop.requested if self.workers == 1 else self.stop_wanted
                 if not (ends_epoch or due or stopping):
                     continue
                 started = self._collect(progress, pending, started, bar, epoch)
@@ -387,6 +392,7 @@ class _Trainer:
         values = np.concatenate(
             [np.stack([call[name] for name in _KEPT], axis=1) for call in pending]
         ).astype(np.float64)
+        self.stop_wanted = bool(pending[-1]["stop"][-1] > 0)
         now = time.monotonic()
         self.pace.measured(len(values), now - started)
         images = len(values) * self.run.recipe.batch_size

@@ -198,7 +198,8 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """
     classes = logits.shape[-1]
     losses = tf.nn.softmax_cross_entropy_with_logits(tf.one_hot(labels, classes), logits)
-    return tf.where((labels >= 0) & (labels < classes), losses, float("nan"))
+    # The loss of a label that is no class is 0 here, and 0 / 0 is NaN.
+    return losses / tf.cast((labels >= 0) & (labels < classes), losses.dtype)
 
 
 def wrong_counts(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from alexnet_tf import evaluation
 from alexnet_tf.data import identity
 from alexnet_tf.data.records import PreparedDataset
+from alexnet_tf.models import compilation
 from alexnet_tf.training import cluster
 from alexnet_tf.training.interruption import Interrupted, StopRequest
 from alexnet_tf.training.recipes import Recipe
@@ -41,11 +42,10 @@ class Validation:
     ):
         self.model, self.dataset, self.strategy = model, dataset, strategy
         self.view = evaluation.View("validation", crops=1, batch_size=recipe.batch_size)
-        self.own_strategy = None if cluster.workers(strategy) > 1 else strategy
+        alone = cluster.workers(strategy) == 1
+        self.own_strategy = strategy if alone else compilation.default_strategy()
         # Traced once, not once per epoch.
-        self.step = evaluation.forward_step(
-            model, 1, self.own_strategy or tf.distribute.get_strategy(), jit_compile
-        )
+        self.step = evaluation.forward_step(model, 1, self.own_strategy, jit_compile)
         self.possible = bool(dataset.counts.get("validation"))
         if self.possible and not identity.has_labels(dataset, "validation"):
             self.possible = False

@@ -65,6 +65,14 @@ def test_response_normalisation_is_the_same_function(settings):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6 * np.abs(expected).max())
 
 
+def test_images_of_any_size_compile():
+    """As `include_top=False` takes them."""
+    signature = [tf.TensorSpec((None, None, None, 8), tf.float32)]
+    for layer in (layers.LocalResponseNormalization(groups=2), layers.MaxPooling2D(3, 2)):
+        found = tf.function(layer, jit_compile=True, input_signature=signature)(_images())
+        np.testing.assert_allclose(found, layer(_images()), rtol=2e-6)
+
+
 def test_compiled_normalisation_and_pooling_are_plain_passes():
     """No matrix product, which a GPU would round to TensorFloat-32, and no scatter."""
     images = 40 * _images()

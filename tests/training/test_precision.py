@@ -106,3 +106,19 @@ def test_overflow_in_one_replica_skips_the_step_in_all(pictures):
     else:
         pytest.fail("no step went through any more")
     assert all(np.isfinite(value).all() for value in _values(model.weights))
+
+
+def test_a_compiled_step_on_two_replicas_scales_its_loss_as_a_plain_one(pictures):
+    losses = {}
+    for jit_compile in (False, True):
+        strategy = distribution.make_strategy("mirrored", 2)
+        _, _, step = _training("mixed_float16", strategy, 2.0**10, jit_compile)
+
+        def of_replica(context):
+            half = slice(8 * context.replica_id_in_sync_group, None)
+            return tf.constant(pictures[0][half][:8]), tf.constant(pictures[1][half][:8])
+
+        batch = strategy.experimental_distribute_values_from_function(of_replica)
+        losses[jit_compile] = [float(step(batch)["loss"]) for _ in range(3)]
+    assert losses[True][0] > losses[True][2]
+    np.testing.assert_allclose(losses[True], losses[False], rtol=1e-2)

@@ -12,8 +12,9 @@ from tensorflow.python.framework import config as tf_config
 from alexnet_tf.data import records
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.pipeline import Schedule
-from alexnet_tf.models import builder, catalog, compilation
+from alexnet_tf.models import builder, catalog, compilation, layers
 from alexnet_tf.training import distribution, feeding, loop
+from alexnet_tf.training.debugging import numerics_checked
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.pace import Pace
 from alexnet_tf.training.recipes import Recipe
@@ -172,8 +173,18 @@ def test_a_compiled_run_goes_on_to_the_same_bits_and_compiles_once(
 def test_debugging_numerics_compiles_nothing(photo_records, tmp_path):
     broken = dataclasses.replace(RECIPE, learning_rate=1e30, epochs=1)
     run = loop.Run(broken, photo_records, str(tmp_path), jit_compile="true", debug_numerics=True)
-    with pytest.raises(loop.Diverged, match="Infinity or NaN"):
+    with pytest.raises(loop.Diverged, match="Infinity or NaN") as stopped:
         loop.train(run)
+    assert 'op "Const"' not in str(stopped.value)
+
+
+def test_a_healthy_run_passes_checked_numerics(photo_records, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    results = loop.train(loop.Run(recipe, photo_records, str(tmp_path), debug_numerics=True))
+    assert results["steps"] == 4
+    with numerics_checked():
+        pooled = tf.function(layers.CeilMaxPooling2D(3, 2))(tf.ones((1, 14, 14, 2)))
+    assert pooled.shape == (1, 7, 7, 2)
 
 
 def test_when_compiling_is_worth_it():
@@ -199,8 +210,17 @@ def test_a_call_lasts_a_fifth_of_a_second():
     for expected in (2, 4, 8, 16, 20, 20):  # steps of 10 ms
         pace.measured(10, 0.1)
         assert pace.steps() == expected
-    pace.measured(3, 15.0)
+    for _ in range(3):
+        pace.measured(3, 15.0)
     assert pace.steps() == 1
+    # Where calls return at their end, the time is that of the call after the one looked at.
+    before, found = 1, []
+    for _ in range(40):
+        now = pace.steps()
+        pace.measured(before, now * 0.01)
+        before = now
+        found.append(now)
+    assert min(found[20:]) >= 15 and max(found[20:]) <= 25
     one_by_one = Pace(tf.distribute.get_strategy(), one_by_one=True)
     one_by_one.measured(100, 0.1)
     assert one_by_one.steps() == 1

@@ -1,9 +1,15 @@
 """Max pooling that XLA compiles well, with windows counted as TensorFlow does or as Caffe does."""
 
+import math
+
 import keras
 from keras import ops
 
 from alexnet_tf.models.compilation import is_compiled
+
+_MOST_PLACES = 256  # of a window, numbered in a byte
+# Below whatever a network computes: of float16, and of the wider types.
+_LOWEST_HALF, _LOWEST = -65504.0, -3e38
 
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
@@ -19,7 +25,9 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
     """
 
     def call(self, inputs):
-        if self.padding == "valid" and self.data_format == "channels_last" and is_compiled():
+        known = None not in inputs.shape[1:] and math.prod(self.pool_size) <= _MOST_PLACES
+        plain = self.padding == "valid" and self.data_format == "channels_last"
+        if known and plain and is_compiled():
             return _max_of_slices(inputs, self.pool_size, self.strides)
         return super().call(inputs)
 
@@ -38,9 +46,11 @@ class CeilMaxPooling2D(MaxPooling2D):
     def call(self, inputs):
         pads = self.overhang(inputs.shape)
         if any(pads):
-            # Every window holds at least one real value, so -inf never reaches the output.
+            # Every window holds at least one real value, so the pad never reaches the output. It is
+            # finite, because checked numerics stop at an infinite constant too.
             widths = [[0, 0], [0, pads[0]], [0, pads[1]], [0, 0]]
-            inputs = ops.pad(inputs, widths, constant_values=float("-inf"))
+            lowest = _LOWEST_HALF if self.compute_dtype == "float16" else _LOWEST
+            inputs = ops.pad(inputs, widths, constant_values=lowest)
         return super().call(inputs)
 
     def compute_output_shape(self, input_shape):

@@ -235,12 +235,10 @@ def _tf_shifted_norm(x, size_and_groups, alpha, k, beta):
     size, groups = size_and_groups
 
     def window_sum(values):
-        *outer, channels = values.shape
-        border = size // 2
-        split = tf.reshape(
-            values, (*(-1 if n is None else n for n in outer), groups, channels // groups)
-        )
-        padded = tf.pad(split, [[0, 0]] * (len(split.shape) - 1) + [[border, border]])
+        channels, border = values.shape[-1], size // 2
+        grouped = tf.concat([tf.shape(values)[:-1], [groups, channels // groups]], axis=0)
+        split = tf.reshape(values, grouped)
+        padded = tf.pad(split, [[0, 0]] * len(values.shape) + [[border, border]])
         parts = [padded[..., i : i + channels // groups] for i in range(size)]
         return tf.reshape(tf.add_n(parts), tf.shape(values))
 

@@ -8,13 +8,11 @@ READY := $(VENV)/.ready
 TESTING := $(VENV)/.testing
 # `make test PACKAGE=data` runs the tests of one package.
 TESTS := $(if $(PACKAGE),tests/$(PACKAGE),tests)
-# Two processes: most tests keep one core busy, and whole networks take up to 6 GB. A file's tests share
-# fixtures and so a process.
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: demo test test-slow lint format types docs bench buildifier clean
 
-# The whole road: photographs, records, training on two replicas, evaluation, a SavedModel, predictions.
+# From end to end: photographs, records, training on two replicas, evaluation, a SavedModel, predictions.
 # Each step skips what is already there, so a second `make demo` is quick.
 demo: $(READY)
 	$(BIN)/python -m data_prep.photos --output=$(DEMO)/photographs
@@ -32,11 +30,12 @@ demo: $(READY)
 	@echo "For TF Serving      saved_models/alexnet/1"
 	@echo "To look at          $(DEMO)/page.png"
 
+# Two processes: most tests keep one core busy. A file's tests share fixtures and so a process.
 test: $(TESTING)
-	$(PYTEST) -m "not slow" $(TESTS)
+	$(PYTEST) -n 2 --dist loadfile -m "not slow" $(TESTS)
 
 test-slow: $(TESTING)
-	$(PYTEST) -m slow $(TESTS)
+	$(PYTEST) -m slow $(TESTS)  # one process: an export to ONNX alone takes 11 GB
 
 # Beam, also on a Dask cluster of three processes, in an environment of its own: it takes an older protobuf.
 test-beam:

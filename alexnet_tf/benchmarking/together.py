@@ -83,7 +83,7 @@ def measure_train(settings: TrainSettings) -> dict:
     def training(times: int) -> float:
         return steps.step_clock(run, begun())(times)
 
-    one = next(begun())
+    one = next(iter(of_worker(None)))  # a replica's share
     same = feeding.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(one).repeat())
     size = settings.batch_size
     forms = {

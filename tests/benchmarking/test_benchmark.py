@@ -148,15 +148,18 @@ def test_the_measured_step_trains():
     """The step on the clock is the one that learns, not a forward pass."""
     import tensorflow as tf
 
+    from alexnet_tf.data.augmentation import Augmentation
     from alexnet_tf.training import distribution
 
     strategy = distribution.make_strategy("none")
     form, _ = steps.training_form(strategy, "lenet5", "float32", 4)
-    step, network = steps.trainer(strategy, "lenet5", "float32", 4)
+    still = Augmentation(crop_size=32, mirror=False)
+    trained, network = steps.trainer(strategy, still, ("lenet5", "float32", 4, 10))
     before = [weight.numpy() for weight in network.trainable_weights]
-    images = tf.random.stateless_uniform((4, *network.input_shape[1:]), (1, 1), maxval=255.0)
-    sums = step((images, tf.constant([1, 2, 3, 4], tf.int64)))
-    assert np.isfinite(sums).all()
+    pixels = tf.random.stateless_uniform((4, 32, 32, 1), (1, 1), maxval=256, dtype=tf.int32)
+    batch = (tf.cast(pixels, tf.uint8), tf.constant([1, 2, 3, 4], tf.int64), {})
+    sums = trained.step(batch, tf.constant(0.0))
+    assert all(np.isfinite(value) for value in sums.values())
     moved = [
         not np.array_equal(old, new.numpy())
         for old, new in zip(before, network.trainable_weights, strict=True)

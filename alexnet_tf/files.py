@@ -1,4 +1,4 @@
-"""Files that users name or that lie in their directories: only regular ones are opened."""
+"""Files of users, named by them or found in their directories: only regular ones are opened."""
 
 import errno
 import os

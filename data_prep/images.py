@@ -66,7 +66,7 @@ _SUFFIXES = {
     "jpx": "JPEG2000",
 }
 PICTURE_SUFFIXES = frozenset(_SUFFIXES)
-# Endings of what lies beside images and is none: such files need not be opened to know that.
+# Endings of files among images that are none: they need not be opened to know that.
 OTHER_SUFFIXES = frozenset(
     (
         *("arrow", "csv", "gz", "html", "json", "jsonl", "log", "mat", "md", "npy", "npz"),

@@ -130,7 +130,7 @@ def find(listing: Listing, name: str = "auto") -> Layout:
         try:
             if layout.fits(listing):
                 fitting.append(layout)
-        except ValueError as refusal:  # may be about folders that only lie beside another layout
+        except ValueError as refusal:  # may be about folders next to those of another layout
             refusals.append(refusal)
     if len(fitting) == 1:
         return fitting[0]

@@ -34,7 +34,7 @@ SPLIT_FOLDERS = {
     "test_set": "test",
 }
 NO_LABELS = (
-    "its images lie in no class folders and no list of labels belongs to them. Expected one of "
+    "its images are in no class folders and no list of labels belongs to them. Expected one of "
     "these beside the folder: {folder}.csv (path,label), {folder}.txt or val.txt (path label), "
     "LOC_val_solution.csv, synset_labels.txt (a synset per line, in the order of the images' "
     "numbers), {folder}/val_annotations.txt, or ILSVRC's development kit"
@@ -212,7 +212,7 @@ def _lists_name_other_classes(listing, tree):
 
 
 def is_flat(listing: Listing, tree: Tree, split: str) -> str | None:
-    """The folder with a split's images when these lie in no class folders; else None."""
+    """The folder with a split's images when these are in no class folders; else None."""
     folder = tree.splits[split]
     classes = tree.classes(listing, split)
     if has_loose_images(listing, folder) and not classes:
@@ -235,7 +235,7 @@ def pictures(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
 
 
 def by_lists(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
-    """Images in flat folders whose classes stand in lists beside them."""
+    """Images in flat folders whose classes are in lists beside them."""
     tree = look(listing)
     if tree.splits.get("train") == tree.root and labels.tables(listing, tree.root, tree.root):
         yield from labels.pictures(listing, tree.root, split_of)
@@ -310,7 +310,7 @@ def _class_folders(listing, folder, split, names):
 
 
 def _flat(listing, tree, split, folder):
-    """The images of a split that lie in one folder, with labels from a list; or left out."""
+    """The images of a split that are in one folder, with labels from a list; or left out."""
     label = _label(listing, tree, split, folder)
     whole = tree.splits[split]
     if label is None and split == "test":

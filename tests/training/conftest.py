@@ -92,9 +92,10 @@ class StopAt(keras.callbacks.Callback):
 
     def __init__(self, step):
         super().__init__()
-        self.step = step
+        self.step, self.told = step, []
 
     def on_train_batch_end(self, batch, logs=None):
+        self.told.append(batch)
         if batch == self.step:
             signal.raise_signal(signal.SIGTERM)
 

@@ -149,18 +149,6 @@ def _wanted_rates(recipe, history) -> list[float]:
     return rates
 
 
-class _StopAt(keras.callbacks.Callback):
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == self.step:
-            import signal
-
-            signal.raise_signal(signal.SIGTERM)
-
-
 class _Before(keras.callbacks.Callback):
     """What the network says of some images before the first step."""
 
@@ -179,7 +167,7 @@ def _weights(workdir):
 
 
 @pytest.mark.parametrize("row", SELECTION, ids=lambda row: "-".join(map(str, row.values())))
-def test_a_combination(row, data, tmp_path):
+def test_a_combination(row, data, tmp_path, stop_at):
     channels = 1 if row["recipe"] == "lenet5" else 3
     data_dir = data[channels, row["validation"]]
     size = 28 if channels == 1 else 24
@@ -225,7 +213,7 @@ def test_a_combination(row, data, tmp_path):
     if row["start"] == "resumed":
         again = dataclasses.replace(run, workdir=str(tmp_path / "again"))
         with pytest.raises(loop.Interrupted):
-            loop.train(again, strategy, [_StopAt(4)])
+            loop.train(again, strategy, [stop_at(4)])
         loop.train(again, strategy)
         for path, values in _weights(tmp_path / "again").items():
             np.testing.assert_array_equal(values, weights[path], err_msg=path)

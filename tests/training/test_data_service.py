@@ -1,9 +1,7 @@
 """Training from a tf.data service: exact to the epoch, not to the step."""
 
 import csv
-import signal
 
-import keras
 import pytest
 import tensorflow as tf
 
@@ -11,16 +9,6 @@ from alexnet_tf.training import loop
 from alexnet_tf.training.recipes import Recipe
 
 pytestmark = pytest.mark.slow
-
-
-class _StopAt(keras.callbacks.Callback):
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -36,7 +24,7 @@ def address():
 
 
 def test_training_from_a_service_goes_on_from_the_end_of_an_epoch(
-    tiny_network, photo_records, tmp_path, address
+    tiny_network, photo_records, tmp_path, address, stop_at
 ):
     recipe = Recipe(
         model="tiny",
@@ -55,7 +43,7 @@ def test_training_from_a_service_goes_on_from_the_end_of_an_epoch(
         data_service=address,
     )
     with pytest.raises(loop.Interrupted, match=r"Stopped at step 15.*goes on from step 12"):
-        loop.train(run, callbacks=[_StopAt(15)])
+        loop.train(run, callbacks=[stop_at(15)])
     assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == ["step-000000012"]
     assert loop.train(run)["steps"] == 36
     with open(tmp_path / "metrics.csv", encoding="utf-8") as file:

@@ -128,21 +128,8 @@ def _weights(workdir):
     return [np.asarray(weight) for weight in model.weights]
 
 
-class _StopAt(keras.callbacks.Callback):
-    def __init__(self, step):
-        super().__init__()
-        self.step, self.told = step, []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.told.append(batch)
-        if batch == self.step:
-            import signal
-
-            signal.raise_signal(signal.SIGTERM)
-
-
 def test_a_compiled_run_goes_on_to_the_same_bits_and_compiles_once(
-    photo_records, tmp_path, monkeypatch, capsys
+    photo_records, tmp_path, monkeypatch, capsys, stop_at
 ):
     made = []
 
@@ -161,7 +148,7 @@ def test_a_compiled_run_goes_on_to_the_same_bits_and_compiles_once(
     assert capsys.readouterr().err.count("XLA compiles") == 1
 
     resumed = dataclasses.replace(run, workdir=str(tmp_path / "two"))
-    stop = _StopAt(3)
+    stop = stop_at(3)
     with pytest.raises(loop.Interrupted):
         loop.train(resumed, callbacks=[stop])
     assert stop.told == [1, 2, 3]

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import signal
 
 import keras
 import numpy as np
@@ -238,33 +237,21 @@ def records(photo_records):
         yield photo_records
 
 
-class _StopAt(keras.callbacks.Callback):
-    """Sends this process a real SIGTERM at a step."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == self.step:
-            signal.raise_signal(signal.SIGTERM)
-
-
-def _train(records, workdir, *strategies):
+def _train(records, stop_at, workdir, *strategies):
     """Trains under the first strategy up to step 3, and from there under the next."""
     run = loop.Run(RECIPE, records, str(workdir), seed=4)
     for name in strategies[:-1]:
         with pytest.raises(loop.Interrupted):
-            loop.train(run, distribution.make_strategy(name), callbacks=[_StopAt(3)])
+            loop.train(run, distribution.make_strategy(name), callbacks=[stop_at(3)])
     results = loop.train(run, distribution.make_strategy(strategies[-1]))
     model = keras.models.load_model(pathlib.Path(workdir) / "model.keras")
     return [np.asarray(v) for v in model.weights], results
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_exactly_and_under_any_strategy(records, tmp_path):
-    towers, results = _train(records, tmp_path / "towers", "towers")
-    resumed, again = _train(records, tmp_path / "resumed", "towers", "towers")
+def test_a_run_goes_on_exactly_and_under_any_strategy(records, tmp_path, stop_at):
+    towers, results = _train(records, stop_at, tmp_path / "towers", "towers")
+    resumed, again = _train(records, stop_at, tmp_path / "resumed", "towers", "towers")
     for a, b in zip(towers, resumed, strict=True):
         np.testing.assert_array_equal(a, b)
     times = ("seconds", "images_per_second")
@@ -272,7 +259,9 @@ def test_a_run_goes_on_exactly_and_under_any_strategy(records, tmp_path):
         k: v for k, v in again.items() if k not in times
     }
     for strategies in (("none",), ("towers", "mirrored"), ("none", "towers")):
-        others, other_results = _train(records, tmp_path / "-".join(strategies), *strategies)
+        others, other_results = _train(
+            records, stop_at, tmp_path / "-".join(strategies), *strategies
+        )
         for a, b in zip(towers, others, strict=True):
             np.testing.assert_allclose(a, b, atol=2e-5)
         for name in ("loss", "validation_loss"):

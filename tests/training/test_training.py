@@ -10,7 +10,6 @@ import json
 import pathlib
 import resource
 import shutil
-import signal
 
 import keras
 import numpy as np
@@ -49,18 +48,6 @@ def _weights(workdir):
 def _rows(workdir):
     with open(pathlib.Path(workdir) / "metrics.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-class _StopAt(keras.callbacks.Callback):
-    """Sends this process a real SIGTERM at a step."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +115,10 @@ def test_the_papers_schedule_under_a_strategy(photo_records, tmp_path):
 
 
 @pytest.mark.parametrize("step", [3, 6])
-def test_a_stopped_run_ends_in_the_same_bits(straight, photo_records, tmp_path, step):
+def test_a_stopped_run_ends_in_the_same_bits(straight, photo_records, tmp_path, step, stop_at):
     run = loop.Run(RECIPE, photo_records, str(tmp_path), seed=4)
     with pytest.raises(loop.Interrupted, match=rf"step {step}.*goes on from there"):
-        loop.train(run, callbacks=[_StopAt(step)])
+        loop.train(run, callbacks=[stop_at(step)])
     assert not (tmp_path / "model.keras").exists()
     loop.train(run)
     one, two = _weights(straight), _weights(tmp_path)
@@ -145,12 +132,12 @@ def _without_times(rows):
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    straight, photo_records, tmp_path, capsys
+    straight, photo_records, tmp_path, capsys, stop_at
 ):
     every = loop.CheckpointEvery(steps=1)
     run = loop.Run(RECIPE, photo_records, str(tmp_path), seed=4, checkpoint_every=every)
     with pytest.raises(loop.Interrupted):
-        loop.train(run, callbacks=[_StopAt(6)])
+        loop.train(run, callbacks=[stop_at(6)])
     (tmp_path / "checkpoints" / "best").unlink()  # as a kill right before it is written leaves it
     newest = tmp_path / "checkpoints" / "step-000000006" / "state.data-00000-of-00001"
     content = bytearray(newest.read_bytes())

@@ -1,9 +1,14 @@
-"""Networks drawn from their specs: what each layer is, and what crosses between the two halves."""
+"""Networks drawn layer by layer, with what is transferred between the two halves."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 
 from alexnet_tf.analysis import plots, summary
-from alexnet_tf.models import build_model, catalog, spec
+from alexnet_tf.models import build_model, catalog
+from alexnet_tf.models.layers import dropout, lenet, response_norm
 
 _WITHIN, _CROSSING = "#7A8B99", "#D55E00"
 _CONV, _DENSE, _INPUT = "#A9C6DE", "#B8DDB0", "#EEEEEE"
@@ -36,43 +41,34 @@ class Block:
     parameters: int
 
 
-def blocks(variant: spec.Variant, rows: list[summary.Row]) -> list[Block]:
-    """The layers of a variant, from the input to the last layer with weights.
-
-    Args:
-      variant: the network's description.
-      rows: from `summary.layer_table` of the network.
+def blocks(model: keras.Model) -> list[Block]:
+    """The layers of a network, from the input to the last layer with weights.
 
     A network has two columns when one of its layers is computed in two groups; then every layer but
     the last is drawn in two, as the paper's Figure 2, and one that is not grouped crosses.
+
+    Args:
+      model: a chain of layers, as every network of this package is.
     """
-    entries = [*variant.features, *variant.top]
-    columns = max(_groups(entry) for entry in entries)
-    table = {row.name: row for row in rows}
-    found = [
-        Block("input", variant.crop_size, variant.channels, None, None, 1, False, (), 0),
-    ]
-    # An entry may add no layer at the published size.
-    entries = [entry for entry in entries if entry.name in table]
-    weighted = [entry for entry in entries if _is_block(table[entry.name])]
-    for entry in entries:
-        row = table[entry.name]
-        if not _is_block(row):
-            words = _words(entry, columns)
-            last = found[-1]
-            found[-1] = dataclasses.replace(last, then=(*last.then, *words))
+    rows = {row.name: row for row in summary.layer_table(model)}
+    columns = max(_groups(layer) for layer in model.layers)
+    weighted = [layer.name for layer in model.layers if _is_block(layer)]
+    input_shape: Any = model.input_shape
+    found = [Block("input", input_shape[1], input_shape[3], None, None, 1, False, (), 0)]
+    for layer in model.layers:
+        row, last = rows[layer.name], found[-1]
+        if not _is_block(layer):
+            found[-1] = dataclasses.replace(last, then=(*last.then, *_words(layer, columns)))
             continue
-        shown = 1 if entry is weighted[-1] else columns
-        previous = found[-1].columns
         found.append(
             Block(
-                name=entry.name,
+                name=layer.name,
                 side=row.shape[0] if len(row.shape) == 3 else None,
                 maps=row.shape[-1],
-                kernel=getattr(entry, "kernel", None),
-                stride=getattr(entry, "stride", None),
-                columns=shown,
-                crosses=previous > 1 and _groups(entry) == 1,
+                kernel=_first(getattr(layer, "kernel_size", None)),
+                stride=_first(getattr(layer, "strides", None)),
+                columns=1 if layer.name == weighted[-1] else columns,
+                crosses=last.columns > 1 and _groups(layer) == 1,
                 then=(),
                 parameters=row.parameters,
             )
@@ -80,12 +76,25 @@ def blocks(variant: spec.Variant, rows: list[summary.Row]) -> list[Block]:
     return found
 
 
-def draw_architecture(names: list[str], output: str) -> dict:
+def plot_model(model: keras.Model, to_file: str = "model.png") -> dict:
+    """Draws one network, as `keras.utils.plot_model` does, without Graphviz.
+
+    Args:
+      model: a chain of layers, as every network of this package is.
+      to_file: path of the PNG, SVG or PDF.
+
+    Returns:
+      As `draw_architecture`.
+    """
+    return draw_architecture([model], to_file)
+
+
+def draw_architecture(networks: Sequence[str | keras.Model], output: str) -> dict:
     """Draws networks below one another, on one scale.
 
     Args:
-      names: of `alexnet_tf.list_models()`, one or more.
-      output: path of the PNG or SVG.
+      networks: names of `alexnet_tf.list_models()` or built networks, one or more.
+      output: path of the PNG, SVG or PDF.
 
     Returns:
       name -> {"parameters", "layers": the fields of each `Block`}, JSON-ready.
@@ -95,53 +104,67 @@ def draw_architecture(names: list[str], output: str) -> dict:
     """
     from matplotlib.figure import Figure
 
-    variants = [catalog.find_variant(name) for name in names]
-    tables = [summary.layer_table(build_model(name)) for name in names]
-    totals = [sum(row.parameters for row in rows) for rows in tables]
-    drawn = [blocks(variant, rows) for variant, rows in zip(variants, tables, strict=True)]
+    models = [build_model(one) if isinstance(one, str) else one for one in networks]
+    drawn = [blocks(model) for model in models]
     widest = max(len(layers) for layers in drawn)
     heights = [4.3 if layers[1].columns > 1 else 2.2 for layers in drawn]
     figure = Figure(figsize=(1.42 * widest + 0.4, sum(heights)), dpi=120, layout="constrained")
     grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for n, (axes, height) in enumerate(zip(grid, heights, strict=True)):
-        variant = variants[n]
+    for axes, height, model, layers in zip(grid, heights, models, drawn, strict=True):
         axes.set_xlim(-0.3, _STEP * widest)
         axes.set_ylim(-height / 1.42 * _STEP / 2, height / 1.42 * _STEP / 2)
         axes.set_axis_off()
-        title = f"{variant.name}: {variant.summary}; {totals[n]:,} parameters"
-        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-        _draw_network(axes, drawn[n])
+        axes.set_title(_title(model), loc="left", fontsize=11, fontweight="bold")
+        _draw_network(axes, layers)
     plots.save_figure(figure, output)
     return {
-        variant.name: {
-            "parameters": total,
+        model.name: {
+            "parameters": model.count_params(),
             "layers": [dataclasses.asdict(layer) for layer in layers],
         }
-        for variant, layers, total in zip(variants, drawn, totals, strict=True)
+        for model, layers in zip(models, drawn, strict=True)
     }
 
 
-def _groups(entry) -> int:
-    return getattr(entry, "columns" if isinstance(entry, spec.Dense) else "groups", 1)
+def _title(model: keras.Model) -> str:
+    known = model.name in catalog.list_models()
+    about = f": {catalog.find_variant(model.name).summary}" if known else ""
+    return f"{model.name}{about}; {model.count_params():,} parameters"
 
 
-def _is_block(row: summary.Row) -> bool:
+def _groups(layer) -> int:
+    """In how many parts a layer with weights is computed."""
+    return getattr(layer, "groups", 1) if layer.weights else 1
+
+
+def _first(size) -> int | None:
+    return size[0] if isinstance(size, tuple) else size
+
+
+def _is_block(layer) -> bool:
     """Whether a layer has weights worth a box of its own; LeNet-5's subsampling has two per map."""
-    return row.kind != "Subsampling" and (row.parameters > 0 or row.kind == "RadialBasis")
+    return bool(layer.weights) and not isinstance(layer, lenet.Subsampling)
 
 
-def _words(entry, columns: int) -> tuple[str, ...]:
-    """An entry without a box, as the reader should see it; () for what goes without saying."""
-    if isinstance(entry, spec.Norm):
-        across = columns > 1 and entry.groups == 1
+def _words(layer, columns: int) -> tuple[str, ...]:
+    """A layer without a box, as the reader should see it; () for what goes without saying."""
+    if isinstance(layer, response_norm.LocalResponseNormalization):
+        across = columns > 1 and layer.groups == 1
         return ("LRN over\nboth halves" if across else "LRN",)
-    if isinstance(entry, spec.SpatialNorm):
+    if isinstance(layer, response_norm.SpatialResponseNormalization):
         return ("spatial norm",)
-    if isinstance(entry, spec.Pool):
-        return (f"max-pool {entry.size}/{entry.stride}",)
-    if isinstance(entry, spec.Drop):
-        return (f"dropout {entry.rate:g}",)
-    return ("subsample 2/2",) if type(entry).__name__ == "Subsample" else ()
+    if isinstance(layer, (keras.layers.Dropout, dropout.Dropout)):
+        return (f"dropout {layer.rate:g}",)
+    if isinstance(layer, lenet.Subsampling):
+        return ("subsample 2/2",)
+    if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+        return ("mean of\neach map",)
+    if isinstance(layer, keras.layers.GlobalMaxPooling2D):
+        return ("maximum of\neach map",)
+    if hasattr(layer, "pool_size"):
+        kind = "mean" if isinstance(layer, keras.layers.AveragePooling2D) else "max"
+        return (f"{kind}-pool {_first(layer.pool_size)}/{_first(layer.strides)}",)
+    return ()
 
 
 def _draw_network(axes, layers: list[Block]) -> None:

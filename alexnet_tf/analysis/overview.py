@@ -11,7 +11,7 @@ from alexnet_tf.models import saved_run
 
 
 def draw_run(workdir: str, data_dir: str, output: str, images: int = 8) -> None:
-    """Writes the page as a PNG or SVG.
+    """Writes the page as a PNG, SVG or PDF.
 
     Args:
       workdir: a run that train() finished.

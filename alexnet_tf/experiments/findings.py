@@ -50,7 +50,7 @@ _SHORT = {
     "mean": "rgb",
 }
 SCALES = {
-    "full": Scale("full", 1, {}, None, fig1_pictures=50_000, fig1_epochs=60, measures=True),
+    "full": Scale("full", 1, {}, None, fig1_pictures=50_000, fig1_epochs=40, measures=True),
     "small": Scale(
         "small",
         4,

@@ -37,6 +37,11 @@ class Choice:
     epochs: dict[float, float]
     bracketed: bool
 
+    @property
+    def fewest(self) -> float:
+        """Epochs with `rate`; infinity where it was not tried."""
+        return self.epochs.get(self.rate, math.inf)
+
     def to_json(self) -> dict:
         tried = {f"{rate:g}": _finite(epochs) for rate, epochs in sorted(self.epochs.items())}
         return {"rate": self.rate, "epochs_by_rate": tried, "bracketed": self.bracketed}
@@ -152,13 +157,15 @@ def _draw(curves: dict, choices: dict[str, Choice], output: str) -> None:
     figure = Figure(figsize=(7, 4.5), dpi=130, layout="constrained")
     axes = figure.subplots()
     for unit, measured in curves.items():
-        style = {"color": _COLOURS[unit], "linestyle": "-" if unit == "relu" else "--"}
+        colour, line = _COLOURS[unit], "-" if unit == "relu" else "--"
         for number, curve in enumerate(measured):
             label = f"{UNITS[unit]}, learning rate {choices[unit].rate:g}" if number == 0 else None
-            axes.plot(curve["epoch"], curve["training_error"], label=label, **style)
+            axes.plot(
+                curve["epoch"], curve["training_error"], color=colour, linestyle=line, label=label
+            )
         paper = published.FIGURE_1_EPOCHS[unit]
         label = f"the paper's {UNITS[unit]}: about {paper} epochs, read from its figure"
-        axes.plot(paper, TARGET, "o", mfc="none", color=_COLOURS[unit], label=label)
+        axes.plot(paper, TARGET, "o", mfc="none", color=colour, label=label)
     axes.axhline(TARGET, color="#888888", linewidth=0.8)
     where = axes.get_yaxis_transform()  # x as a share of the width
     axes.text(

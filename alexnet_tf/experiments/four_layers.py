@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -177,15 +178,15 @@ class _TrainingError(keras.callbacks.Callback):
         if os.path.exists(kept):
             with open(kept, encoding="utf-8") as file:
                 self.error_at = {int(step): error for step, error in json.load(file).items()}
-        self.call = None
+        self.call: Callable | None = None
 
     def on_train_batch_end(self, step, logs=None):
         if step % self.every:
             return
         if self.call is None:
             self.call = tf.function(lambda images: self.model(images, training=False))
-        parts = range(0, len(self.labels), _AT_ONCE)
-        outputs = [self.call(tf.constant(self.images[i : i + _AT_ONCE], tf.float32)) for i in parts]
+        call, parts = self.call, range(0, len(self.labels), _AT_ONCE)
+        outputs = [call(tf.constant(self.images[i : i + _AT_ONCE], tf.float32)) for i in parts]
         error = float((np.concatenate(outputs).argmax(axis=1) != self.labels).mean())
         # A run that went on from a checkpoint comes by some steps for the second time.
         self.error_at = {one: value for one, value in self.error_at.items() if one < step}

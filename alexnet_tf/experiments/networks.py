@@ -83,16 +83,17 @@ def network(setting: Setting, variant: spec.Variant, seed: int, **changes) -> st
     """
     variant = narrowed(variant, setting.scale.narrowing)
     tag = "".join(f"-{name}-{value}" for name, value in sorted(changes.items()))
-    workdir = setting.path("networks", f"{variant.name}{tag}-seed{seed}")
+    catalog.add_variant(variant)
+    name = f"{variant.name}{tag}-seed{seed}"
+    return trained(setting, name, recipe(setting, variant, **changes), seed)
+
+
+def trained(setting: Setting, name: str, recipe: recipes.Recipe, seed: int) -> str:
+    """Trains by a recipe, unless that was done under this name; returns the network's workdir."""
+    workdir = setting.path("networks", name)
     done = [os.path.join(workdir, name) for name in ("model.keras", "results.json")]
     if not all(os.path.exists(path) for path in done):
-        catalog.add_variant(variant)
-        run = loop.Run(
-            recipe=recipe(setting, variant, **changes),
-            data_dir=setting.data_dir,
-            workdir=workdir,
-            seed=seed,
-        )
+        run = loop.Run(recipe=recipe, data_dir=setting.data_dir, workdir=workdir, seed=seed)
         loop.train(run)
         # A network and its graphs refer to each other: without this the next one comes on top.
         gc.collect()

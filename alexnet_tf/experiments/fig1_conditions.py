@@ -1,7 +1,7 @@
 """How figure 1's answer depends on the start, the batch size and the rate, which it does not name.
 
 Each condition's rates are chosen as figure 1's are, and what the choice measured is the answer: one
-run for each rate, all with the same seed. It needs no more than the smallest data set that decides.
+run for each rate, all with one seed.
 """
 
 import dataclasses
@@ -12,9 +12,9 @@ from alexnet_tf.experiments.findings import Finding, Row, Setting
 from alexnet_tf.experiments.four_layers import CHOICE_SEED, UNITS, Condition
 
 _CONDITIONS = (
-    ("cuda-convnet's start, batches of 128", "published", 128),
-    ("cuda-convnet's start, batches of 32", "published", 32),
     ("He's start, batches of 128", "he", 128),
+    ("cuda-convnet's start, batches of 32", "published", 32),
+    ("cuda-convnet's start, batches of 128", "published", 128),
 )
 
 

@@ -74,7 +74,7 @@ SCALES = {
         {**_SHORT, "epochs": 20, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0},
         None,
         fig1_pictures=10_000,
-        fig1_epochs=15,
+        fig1_epochs=40,
         cifar10_recipe=_SHORT_CIFAR10,
         measures=True,
     ),

@@ -6,9 +6,13 @@ import os
 import shutil
 
 from alexnet_tf import evaluation
+from alexnet_tf.data import records
+from alexnet_tf.experiments import data
 from alexnet_tf.experiments.findings import Setting
-from alexnet_tf.models import catalog, spec
+from alexnet_tf.models import catalog, crop_size, spec
 from alexnet_tf.training import loop, recipes
+
+ENLARGED, CROP = 72, 64  # pixels
 
 
 def without(variant: spec.Variant, layer: str) -> spec.Variant:
@@ -64,6 +68,24 @@ def _share(count: int, divisor: int, groups: int) -> int:
     # Two per group at least: columns that read each other's maps are split again further up.
     step = 2 * groups
     return max(step, count // divisor // step * step)
+
+
+def at_network_size(setting: Setting) -> Setting:
+    """The setting with images from which AlexNet can take a crop.
+
+    Images that are smaller than the network's own crop are enlarged to ENLARGED pixels, and the
+    network takes crops of CROP: a step between the photographs and ImageNet, at a tenth of the
+    work.
+    """
+    dataset = records.open_dataset(setting.data_dir)
+    if dataset.format.image_size >= crop_size("alexnet_145"):
+        return setting
+    enlarged = data.derive(dataset, setting.path("data", "enlarged"), image_size=ENLARGED)
+    scale = dataclasses.replace(
+        setting.scale, recipe={**setting.scale.recipe, "crop_size": CROP, "colour_noise": "none"}
+    )
+    text = f"{setting.data}, enlarged to {ENLARGED} pixels"
+    return dataclasses.replace(setting, data_dir=enlarged, data=text, scale=scale)
 
 
 def recipe(setting: Setting, variant: spec.Variant, **changes) -> recipes.Recipe:

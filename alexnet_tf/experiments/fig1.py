@@ -2,7 +2,8 @@
 
 The learning rate of each kind of unit is chosen independently: of RATES the one that gets to 25 %
 in the fewest epochs, with a neighbour on both sides that takes longer, tried with a seed that is
-not measured afterwards. A rate is given up as soon as it has taken longer than the best before it.
+not measured afterwards. A rate is given up as soon as it has taken longer than the best before it,
+or when the error is still that of guessing after three epochs.
 """
 
 import dataclasses
@@ -105,7 +106,8 @@ def bracket(
       epochs_at: from (rate, epochs after which to give up) to epochs, infinity for more.
     """
     tried, best = {start: epochs_at(rates[start], math.inf)}, start
-    for direction in (1, -1):
+    # With a rate that leads nowhere at all, the next one to try is a lower one.
+    for direction in (1, -1) if math.isfinite(tried[start]) else (-1, 1):
         position = best + direction
         while 0 <= position < len(rates) and position not in tried:
             tried[position] = epochs_at(rates[position], tried[best])

@@ -31,6 +31,7 @@ SIZE = 32
 CHOICE_SEED = 10_000  # of the choice of a rate: none that is measured
 _SAMPLE_SHARE, _SAMPLE_LEAST = 10, 1000  # a tenth of the training images, 1,000 at least
 _AT_ONCE = 500  # images of a forward pass
+_GUESSING, _PATIENCE = 0.85, 3  # an error that is given up after so many epochs
 _PER_EPOCH = 4  # looks at the training error in an epoch
 UNITS = {"relu": "ReLU", "tanh": "tanh"}
 
@@ -100,7 +101,7 @@ def variant(unit: str, channels: int) -> spec.Variant:
 def curve(
     setting: Setting, dataset, condition: Condition, rate: float, seed: int, limit: float = math.inf
 ) -> dict:
-    """The training error as it falls, until it is 25 % or `limit` epochs are over.
+    """The training error as it falls, until it is 25 %, `limit` epochs are over or nothing is learned.
 
     Done once in a workdir. Killed in the middle, it goes on from its last checkpoint.
 
@@ -192,7 +193,9 @@ class _TrainingError(keras.callbacks.Callback):
         self.error_at = {one: value for one, value in self.error_at.items() if one < step}
         self.error_at[step] = error
         atomic.write_json(self.kept, self.error_at)
-        if error <= TARGET or step / self.steps_per_epoch >= self.limit:
+        epoch = step / self.steps_per_epoch
+        guesses = epoch >= _PATIENCE and min(self.error_at.values()) > _GUESSING
+        if error <= TARGET or epoch >= self.limit or guesses:
             raise _Done
 
     def curve(self) -> dict:

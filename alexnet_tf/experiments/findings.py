@@ -58,7 +58,7 @@ _SHORT = {
 }
 # Of the rates 0.0015, 0.003 and 0.006 the one with the lowest error after two epochs of a cosine.
 _SHORT_CIFAR10 = {
-    "epochs": 15,
+    "epochs": 8,
     "learning_rate": 0.003,
     "schedule": "cosine",
     "rate_steps": (),

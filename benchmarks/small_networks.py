@@ -25,7 +25,7 @@ from absl import flags as absl_flags
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
 
-from alexnet_tf import door  # noqa: E402
+from alexnet_tf import cli  # noqa: E402
 
 OURS = "alexnet_tf"
 FORMS = {
@@ -39,7 +39,7 @@ MODELS = ("lenet5_softmax", "cifarnet")
 
 def main(argv=None) -> int:
     """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
@@ -52,24 +52,24 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     if unknown := set(flags.model) - set(MODELS):
-        raise door.UsageError(f"--model={sorted(unknown)[0]}: expected {', '.join(MODELS)}.")
-    import contestants
+        raise cli.UsageError(f"--model={sorted(unknown)[0]}: expected {', '.join(MODELS)}.")
+    import peers
 
     from alexnet_tf import atomic
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
 
     script = str(ROOT / "benchmarks" / "small_peers.py")
     parts = []
     for model in flags.model:
         entries = [
-            contestants.Entry(name, [sys.executable, script, peer, model, str(flags.images)])
+            peers.Entry(name, [sys.executable, script, peer, model, str(flags.images)])
             for name, peer in FORMS.items()
         ]
         print(model)
-        result = contestants.compete(entries, flags.rounds)
-        contestants.print_rates(result, OURS, "images/s")
+        result = peers.compete(entries, flags.rounds)
+        peers.print_rates(result, OURS, "images/s")
         parts.append({"model": model, **result})
     atomic.write_json(
         flags.output,
@@ -82,7 +82,7 @@ def _main(flags, args) -> int:
         },
     )
     print(f"every time is in {os.path.relpath(flags.output)}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 if __name__ == "__main__":

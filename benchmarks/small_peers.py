@@ -7,8 +7,8 @@ import sys
 import tempfile
 import time
 
-import contestants
 import numpy as np
+import peers
 
 _RATE = 1e-5  # nothing of what is learned from noise matters to the clock
 _MOMENTUM = 0.9
@@ -60,14 +60,14 @@ def clocked(task: Task, train):
 
 def ours(model: str, count: int):
     """This package, from records, as `train` runs."""
-    sys.path.insert(0, str(contestants.ROOT))
+    sys.path.insert(0, str(peers.ROOT))
     import tensorflow as tf
 
     from alexnet_tf import memory
-    from alexnet_tf.benchmarking import steps
     from alexnet_tf.data import records
     from alexnet_tf.data.pipeline import Augmentation, Schedule, training_inputs
-    from alexnet_tf.training import distribution, feeding
+    from alexnet_tf.perf import steps
+    from alexnet_tf.training import distributed_input, distribution
 
     memory.keep_freed_memory()  # as `train` does
     task = TASKS[model]
@@ -80,7 +80,7 @@ def ours(model: str, count: int):
         what = (model, "float32", task.batch_size, 10)
         run, _ = steps.trainer(strategy, augmentation, what)
         schedule = Schedule(task.batch_size, epochs=1_000_000)
-        batches = feeding.dealt(
+        batches = distributed_input.dealt(
             strategy, lambda context: training_inputs(dataset, augmentation, schedule)
         )
         train = steps.step_clock(run, batches)
@@ -308,4 +308,4 @@ PEERS = {
 
 if __name__ == "__main__":
     name, model, count = sys.argv[1:]
-    contestants.serve(lambda: PEERS[name](model, int(count)))
+    peers.serve(lambda: PEERS[name](model, int(count)))

@@ -31,7 +31,7 @@ import simplejpeg
 import tensorflow as tf
 
 from alexnet_tf.data import image_cache, preprocessing
-from alexnet_tf.data.foreign import RecordKeys
+from alexnet_tf.data.external import RecordKeys
 from alexnet_tf.data.record_places import places
 from alexnet_tf.data.records import RecordFormat
 

@@ -4,16 +4,16 @@ import statistics
 from collections.abc import Sequence
 
 from alexnet_tf.experiments import networks
-from alexnet_tf.experiments.findings import Row, Setting, points, spread_of
 from alexnet_tf.experiments.published import Claim
+from alexnet_tf.experiments.results import ClaimRow, Context, points, spread_of
 
 # 97.5 % quantiles of Student's distribution with 1 to 9 degrees of freedom.
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def difference(
-    setting: Setting, claim: Claim, baseline: list[str], changed: list[str], crops: int = 10
-) -> tuple[Row, list[tuple[float, float]]]:
+    context: Context, claim: Claim, baseline: list[str], changed: list[str], crops: int = 10
+) -> tuple[ClaimRow, list[tuple[float, float]]]:
     """A row that says how much higher the errors of `changed` are than those of `baseline`.
 
     Args:
@@ -27,13 +27,13 @@ def difference(
     """
     differences = []
     for before, after in zip(baseline, changed, strict=True):
-        one = networks.both(networks.errors(setting, [before], crops))
-        other = networks.both(networks.errors(setting, [after], crops))
+        one = networks.both(networks.errors(context, [before], crops))
+        other = networks.both(networks.errors(context, [after], crops))
         differences.append((other[0] - one[0], other[1] - one[1]))
     mean = [sum(column) / len(differences) for column in zip(*differences, strict=True)]
     top1 = [first for first, _ in differences]
     spread = "top-1: " + spread_of(top1) + _verdict(top1)
-    return Row(claim, points(*mean), setting.data, setting.seeds, spread), differences
+    return ClaimRow(claim, points(*mean), context.data, context.seeds, spread), differences
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from alexnet_tf.analysis import plots
 from alexnet_tf.data import records
 from alexnet_tf.experiments import data, four_layers, published
-from alexnet_tf.experiments.findings import Finding, Row, Setting, describe_data
 from alexnet_tf.experiments.four_layers import TARGET, UNITS, Condition
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, describe_data
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 _START = RATES.index(3e-3)
@@ -48,48 +48,48 @@ class Choice:
         return {"rate": self.rate, "epochs_by_rate": tried, "bracketed": self.bracketed}
 
 
-def run(setting: Setting) -> Finding:
+def run(context: Context) -> Result:
     """Chooses each unit's rate, then measures both for each seed."""
-    there, told = prepared(setting)
+    there, told = prepared(context)
     choices, epochs, curves = {}, {}, {}
     for unit in UNITS:
         condition = Condition(unit)
-        choices[unit] = choice = choose(setting, there, condition)
+        choices[unit] = choice = choose(context, there, condition)
         curves[unit] = [
-            four_layers.curve(setting, there, condition, choice.rate, seed)
-            for seed in setting.seeds
+            four_layers.curve(context, there, condition, choice.rate, seed)
+            for seed in context.seeds
         ]
         epochs[unit] = [four_layers.epochs_to_target(curve) for curve in curves[unit]]
-    picture = os.path.join("pictures", "fig1.png")
-    _draw(curves, choices, setting.path(picture))
+    image = os.path.join("pictures", "fig1.png")
+    _draw(curves, choices, context.path(image))
     numbers = {
         "choices": {unit: choice.to_json() for unit, choice in choices.items()},
         "epochs": {unit: list(map(_finite, values)) for unit, values in epochs.items()},
         "curves": curves,
         "batch_size": Condition("relu").batch_size,
     }
-    row = _row(setting, epochs, choices, told)
-    return Finding((row,), numbers, (("Figure 1: training error", picture),))
+    row = _row(context, epochs, choices, told)
+    return Result((row,), numbers, (("Figure 1: training error", image),))
 
 
-def prepared(setting: Setting) -> tuple[records.PreparedDataset, str]:
+def prepared(context: Context) -> tuple[records.PreparedDataset, str]:
     """The data set at 32 pixels and at most the scale's number of images; what it is in words."""
-    dataset = records.open_dataset(setting.data_dir)
-    most = setting.scale.fig1_pictures
+    dataset = records.open_dataset(context.data_dir)
+    most = context.scale.fig1_images
     limit = {"train": most, "validation": max(1, most // 50)}
-    path = data.derive(dataset, setting.path("data", "fig1"), limit, four_layers.SIZE)
+    path = data.derive(dataset, context.path("data", "fig1"), limit, four_layers.SIZE)
     there = records.open_dataset(path)
     return there, describe_data(there, os.path.basename(os.path.normpath(dataset.path)))
 
 
-def choose(setting: Setting, dataset, condition: Condition) -> Choice:
+def choose(context: Context, dataset, condition: Condition) -> Choice:
     """The condition's rate; a smoke run tries none."""
-    if not setting.scale.measures:
+    if not context.scale.measures:
         return Choice(RATES[_START], {}, bracketed=False)
 
     def epochs_at(rate: float, limit: float) -> float:
         seed = four_layers.CHOICE_SEED
-        curve = four_layers.curve(setting, dataset, condition, rate, seed, limit)
+        curve = four_layers.curve(context, dataset, condition, rate, seed, limit)
         return four_layers.epochs_to_target(curve)
 
     return bracket(RATES, _START, epochs_at)
@@ -143,10 +143,12 @@ def rates_in_words(choices: dict[str, Choice]) -> str:
     return "learning rates: " + ", ".join(parts)
 
 
-def _row(setting: Setting, epochs, choices, told: str) -> Row:
-    measured, spread = compared(epochs, setting.scale.fig1_epochs)
+def _row(context: Context, epochs, choices, told: str) -> ClaimRow:
+    measured, spread = compared(epochs, context.scale.fig1_epochs)
     note = rates_in_words(choices)
-    return Row(published.RELU_SPEED, measured, told, setting.seeds, spread, note, narrowed=False)
+    return ClaimRow(
+        published.RELU_SPEED, measured, told, context.seeds, spread, note, narrowed=False
+    )
 
 
 def _finite(epochs: float) -> float | None:

@@ -8,8 +8,8 @@ import dataclasses
 import math
 
 from alexnet_tf.experiments import fig1, published
-from alexnet_tf.experiments.findings import Finding, Row, Setting
 from alexnet_tf.experiments.four_layers import CHOICE_SEED, UNITS, Condition
+from alexnet_tf.experiments.results import ClaimRow, Context, Result
 
 _CONDITIONS = (
     ("He's start, batches of 128", "he", 128),
@@ -18,23 +18,23 @@ _CONDITIONS = (
 )
 
 
-def run(setting: Setting) -> Finding:
+def run(context: Context) -> Result:
     """Chooses both units' rates under each condition."""
-    there, told = fig1.prepared(setting)
+    there, told = fig1.prepared(context)
     rows, numbers = [], {}
     for words, initializer, batch_size in _CONDITIONS:
         choices = {
-            unit: fig1.choose(setting, there, Condition(unit, initializer, batch_size))
+            unit: fig1.choose(context, there, Condition(unit, initializer, batch_size))
             for unit in UNITS
         }
         epochs = {unit: [choice.fewest] for unit, choice in choices.items()}
-        measured, spread = fig1.compared(epochs, setting.scale.fig1_epochs)
+        measured, spread = fig1.compared(epochs, context.scale.fig1_epochs)
         claim = dataclasses.replace(published.RELU_SPEED, text=f"the same: {words}")
         note = f"{fig1.rates_in_words(choices)}; {_with_equal_rates(choices)}"
         seeds = (CHOICE_SEED,)
-        rows.append(Row(claim, measured, told, seeds, spread, note, narrowed=False))
+        rows.append(ClaimRow(claim, measured, told, seeds, spread, note, narrowed=False))
         numbers[words] = {unit: choice.to_json() for unit, choice in choices.items()}
-    return Finding(tuple(rows), numbers)
+    return Result(tuple(rows), numbers)
 
 
 def _with_equal_rates(choices: dict[str, fig1.Choice]) -> str:

@@ -20,10 +20,10 @@ import tensorflow as tf
 
 from alexnet_tf import atomic
 from alexnet_tf.data import evaluation_data
-from alexnet_tf.experiments.findings import Setting
+from alexnet_tf.experiments.results import Context
 from alexnet_tf.models import catalog, spec
 from alexnet_tf.models.cifarnet import CIFAR10_MEAN
-from alexnet_tf.models.lenet import Squash
+from alexnet_tf.models.lenet import TanhSpec
 from alexnet_tf.training import loop, recipes
 
 TARGET = 0.25
@@ -76,7 +76,7 @@ def variant(unit: str, channels: int) -> spec.Variant:
     """The four-layer network; unit is "relu" or "tanh"."""
 
     def activation(name):
-        return spec.Relu(name) if unit == "relu" else Squash(name, plain=True)
+        return spec.Relu(name) if unit == "relu" else TanhSpec(name, plain=True)
 
     pad = ((2, 2), (2, 2))
     features = (
@@ -99,7 +99,7 @@ def variant(unit: str, channels: int) -> spec.Variant:
 
 
 def curve(
-    setting: Setting, dataset, condition: Condition, rate: float, seed: int, limit: float = math.inf
+    context: Context, dataset, condition: Condition, rate: float, seed: int, limit: float = math.inf
 ) -> dict:
     """The training error as it falls, until 25 %, until `limit` epochs, or until nothing is learned.
 
@@ -113,11 +113,11 @@ def curve(
 
     def compute() -> dict:
         catalog.add_variant(network)
-        own = recipe(setting, condition, network.name, rate)
+        own = recipe(context, condition, network.name, rate)
         steps = dataset.counts["train"] // own.batch_size
-        looks = setting.path("steps", f"{name}.looks.json")
+        looks = context.path("steps", f"{name}.looks.json")
         watch = _TrainingError(*_sample(dataset), steps, limit, looks)
-        workdir = setting.path("networks", name)
+        workdir = context.path("networks", name)
         run = loop.Run(recipe=own, data_dir=dataset.path, workdir=workdir, seed=seed)
         with contextlib.suppress(_Done, loop.Diverged):
             loop.train(run, callbacks=[watch])
@@ -127,15 +127,15 @@ def curve(
             os.remove(looks)
         return found
 
-    return setting.remembered(name, compute)
+    return context.remembered(name, compute)
 
 
-def recipe(setting: Setting, condition: Condition, name: str, rate: float) -> recipes.Recipe:
+def recipe(context: Context, condition: Condition, name: str, rate: float) -> recipes.Recipe:
     """Training without any regularisation at a constant rate."""
     return recipes.Recipe(
         model=name,
-        epochs=setting.scale.fig1_epochs,
-        batch_size=condition.batch_size if setting.scale.measures else 8,
+        epochs=context.scale.fig1_epochs,
+        batch_size=condition.batch_size if context.scale.measures else 8,
         learning_rate=rate,
         schedule="constant",
         weight_decay=0.0,

@@ -8,7 +8,7 @@ import shutil
 from alexnet_tf import evaluation
 from alexnet_tf.data import records
 from alexnet_tf.experiments import data
-from alexnet_tf.experiments.findings import Setting
+from alexnet_tf.experiments.results import Context
 from alexnet_tf.models import catalog, crop_size, spec
 from alexnet_tf.training import loop, recipes
 
@@ -70,31 +70,31 @@ def _share(count: int, divisor: int, groups: int) -> int:
     return max(step, count // divisor // step * step)
 
 
-def at_network_size(setting: Setting) -> Setting:
+def at_network_size(context: Context) -> Context:
     """The setting with images from which AlexNet can take a crop.
 
     Images that are smaller than the network's own crop are enlarged to ENLARGED pixels, and the
     network takes crops of CROP: a step between the photographs and ImageNet, at a tenth of the
     work.
     """
-    dataset = records.open_dataset(setting.data_dir)
+    dataset = records.open_dataset(context.data_dir)
     if dataset.format.image_size >= crop_size("alexnet_145"):
-        return setting
-    enlarged = data.derive(dataset, setting.path("data", "enlarged"), image_size=ENLARGED)
+        return context
+    enlarged = data.derive(dataset, context.path("data", "enlarged"), image_size=ENLARGED)
     scale = dataclasses.replace(
-        setting.scale, recipe={**setting.scale.recipe, "crop_size": CROP, "colour_noise": "none"}
+        context.scale, recipe={**context.scale.recipe, "crop_size": CROP, "colour_noise": "none"}
     )
-    text = f"{setting.data}, enlarged to {ENLARGED} pixels"
-    return dataclasses.replace(setting, data_dir=enlarged, data=text, scale=scale)
+    text = f"{context.data}, enlarged to {ENLARGED} pixels"
+    return dataclasses.replace(context, data_dir=enlarged, data=text, scale=scale)
 
 
-def recipe(setting: Setting, variant: spec.Variant, **changes) -> recipes.Recipe:
+def recipe(context: Context, variant: spec.Variant, **changes) -> recipes.Recipe:
     """The authors' recipe at the setting's scale, with an experiment's own changes."""
-    fields = {**setting.scale.recipe, "model": variant.name, **changes}
+    fields = {**context.scale.recipe, "model": variant.name, **changes}
     return dataclasses.replace(recipes.SOURCE_145, **fields)
 
 
-def network(setting: Setting, variant: spec.Variant, seed: int, **changes) -> str:
+def network(context: Context, variant: spec.Variant, seed: int, **changes) -> str:
     """Trains a network at the setting's scale, unless that was done; returns its workdir.
 
     Args:
@@ -103,19 +103,19 @@ def network(setting: Setting, variant: spec.Variant, seed: int, **changes) -> st
       seed: of weights, order, crops and dropout.
       **changes: recipe fields that differ from the authors'.
     """
-    variant = narrowed(variant, setting.scale.narrowing)
+    variant = narrowed(variant, context.scale.narrowing)
     tag = "".join(f"-{name}-{value}" for name, value in sorted(changes.items()))
     catalog.add_variant(variant)
     name = f"{variant.name}{tag}-seed{seed}"
-    return trained(setting, name, recipe(setting, variant, **changes), seed)
+    return trained(context, name, recipe(context, variant, **changes), seed)
 
 
-def trained(setting: Setting, name: str, recipe: recipes.Recipe, seed: int) -> str:
+def trained(context: Context, name: str, recipe: recipes.Recipe, seed: int) -> str:
     """Trains by a recipe, unless that was done under this name; returns the network's workdir."""
-    workdir = setting.path("networks", name)
+    workdir = context.path("networks", name)
     done = [os.path.join(workdir, name) for name in ("model.keras", "results.json")]
     if not all(os.path.exists(path) for path in done):
-        run = loop.Run(recipe=recipe, data_dir=setting.data_dir, workdir=workdir, seed=seed)
+        run = loop.Run(recipe=recipe, data_dir=context.data_dir, workdir=workdir, seed=seed)
         loop.train(run)
         # A network and its graphs refer to each other: without this the next one comes on top.
         gc.collect()
@@ -124,13 +124,13 @@ def trained(setting: Setting, name: str, recipe: recipes.Recipe, seed: int) -> s
     return workdir
 
 
-def errors(setting: Setting, workdirs: list[str], crops: int) -> dict:
+def errors(context: Context, workdirs: list[str], crops: int) -> dict:
     """`evaluation.evaluate` on validation, of one network or of an average; done once."""
     names = "+".join(os.path.basename(path) for path in workdirs)
-    view = evaluation.View("validation", crops, min(128, 16 * crops))
-    return setting.remembered(
+    view = evaluation.EvaluationSettings("validation", crops, min(128, 16 * crops))
+    return context.remembered(
         f"errors-{crops}-crops-{names}",
-        lambda: evaluation.evaluate(workdirs, setting.data_dir, view),
+        lambda: evaluation.evaluate(workdirs, context.data_dir, view),
     )
 
 
@@ -139,12 +139,12 @@ def both(scored: dict) -> tuple[float, float]:
     return scored["top1_error"], scored["top5_error"]
 
 
-def mean_errors(setting: Setting, workdirs: list[str], crops: int) -> tuple[float, float]:
+def mean_errors(context: Context, workdirs: list[str], crops: int) -> tuple[float, float]:
     """Errors of each network by itself, averaged over the networks."""
-    pairs = [both(errors(setting, [path], crops)) for path in workdirs]
+    pairs = [both(errors(context, [path], crops)) for path in workdirs]
     return tuple(sum(column) / len(pairs) for column in zip(*pairs, strict=True))
 
 
-def networks(setting: Setting, variant: spec.Variant, **changes) -> list[str]:
+def networks(context: Context, variant: spec.Variant, **changes) -> list[str]:
     """One trained network for each of the setting's seeds."""
-    return [network(setting, variant, seed, **changes) for seed in setting.seeds]
+    return [network(context, variant, seed, **changes) for seed in context.seeds]

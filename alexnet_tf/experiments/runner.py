@@ -7,16 +7,16 @@ import platform
 from collections.abc import Mapping, Sequence
 
 from alexnet_tf import atomic
-from alexnet_tf.data import foreign, records
+from alexnet_tf.data import external, records
 from alexnet_tf.experiments import data, report
-from alexnet_tf.experiments.findings import (
+from alexnet_tf.experiments.registry import EXPERIMENTS
+from alexnet_tf.experiments.results import (
     SCALES,
-    Finding,
-    Setting,
+    Context,
+    Result,
     describe_data,
     is_cifar10,
 )
-from alexnet_tf.experiments.registry import EXPERIMENTS
 from alexnet_tf.models import crop_size
 
 _GET_CIFAR10 = "--data_dir=tfds:cifar10 fetches it"
@@ -31,7 +31,7 @@ def reproduce(
     scale: str = "full",
     seeds: Sequence[int] = (0,),
     only_suited: bool = False,
-) -> dict[str, Finding]:
+) -> dict[str, Result]:
     """Runs experiments, and writes results.json, report.md and report.html.
 
     A workdir in which some were run keeps what it has: finished networks, scores and findings are
@@ -66,16 +66,16 @@ def reproduce(
         dataset.require_split(split)
     _require_same_setting(workdir, data_dir, scale)
     told = describe_data(dataset)
-    limit = SCALES[scale].pictures
+    limit = SCALES[scale].images
     if limit is not None:
         data_dir = data.derive(dataset, os.path.join(workdir, "data", "few"), limit)
-    setting = Setting(data_dir, told, workdir, SCALES[scale], tuple(seeds))
+    context = Context(data_dir, told, workdir, SCALES[scale], tuple(seeds))
     unsuited = {name: _why_not(name, dataset) for name in names} if only_suited else {}
     skipped = {name: why for name, why in unsuited.items() if why}
     for name, why in skipped.items():
         print(f"{name}: skipped: {why}", flush=True)
-    found = {name: _one(name, setting) for name in names if name not in skipped}
-    _report(setting, skipped)
+    found = {name: _one(name, context) for name in names if name not in skipped}
+    _report(context, skipped)
     return found
 
 
@@ -89,33 +89,33 @@ def _why_not(name: str, dataset: records.PreparedDataset) -> str | None:
     return None
 
 
-def _one(name: str, setting: Setting) -> Finding:
+def _one(name: str, context: Context) -> Result:
     """What the experiment finds, or found with these seeds before."""
-    path = setting.path("findings", f"{name}.json")
+    path = context.path("findings", f"{name}.json")
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             known = json.load(file)
-        if known["seeds"] == list(setting.seeds):
+        if known["seeds"] == list(context.seeds):
             print(f"{name}: done before", flush=True)
-            return Finding.from_json(known["finding"])
+            return Result.from_json(known["finding"])
     print(f"{name}: {EXPERIMENTS[name].summary}", flush=True)
-    finding = importlib.import_module(EXPERIMENTS[name].module).run(setting)
-    if not setting.scale.measures:
-        finding = finding.unmeasured(SMOKE)
+    result = importlib.import_module(EXPERIMENTS[name].module).run(context)
+    if not context.scale.measures:
+        result = result.unmeasured(SMOKE)
     content = {
-        "seeds": list(setting.seeds),
-        "command": _command(name, setting),
-        "finding": finding.to_json(),
+        "seeds": list(context.seeds),
+        "command": _command(name, context),
+        "finding": result.to_json(),
     }
     atomic.write_json(path, content)
-    return finding
+    return result
 
 
-def _report(setting: Setting, skipped: Mapping[str, str]) -> None:
+def _report(context: Context, skipped: Mapping[str, str]) -> None:
     """Writes what all experiments of the workdir found, in the registry's order."""
     contents = {}
     for name in EXPERIMENTS:
-        path = setting.path("findings", f"{name}.json")
+        path = context.path("findings", f"{name}.json")
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 contents[name] = json.load(file)
@@ -123,29 +123,29 @@ def _report(setting: Setting, skipped: Mapping[str, str]) -> None:
     # What was found by name before stays in the report.
     skipped = {name: why for name, why in skipped.items() if name not in contents}
     results = {
-        "data": setting.data,
-        "scale": setting.scale.name,
+        "data": context.data,
+        "scale": context.scale.name,
         "machine": machine,
         "skipped": skipped,
         **contents,
     }
-    atomic.write_json(setting.path("results.json"), results)
-    findings = {name: Finding.from_json(one["finding"]) for name, one in contents.items()}
+    atomic.write_json(context.path("results.json"), results)
+    results = {name: Result.from_json(one["finding"]) for name, one in contents.items()}
     commands = {name: one["command"] for name, one in contents.items()}
-    report.write_report(findings, commands, setting, machine, skipped)
+    report.write_report(results, commands, context, machine, skipped)
 
 
-def _command(name: str, setting: Setting) -> str:
-    seeds = ",".join(map(str, setting.seeds))
+def _command(name: str, context: Context) -> str:
+    seeds = ",".join(map(str, context.seeds))
     return (
-        f"python -m alexnet_tf.reproduce {name} --data_dir=DATA --scale={setting.scale.name} "
+        f"python -m alexnet_tf.reproduce {name} --data_dir=DATA --scale={context.scale.name} "
         f"--seeds={seeds}"
     )
 
 
 def _require_same_setting(workdir: str, data_dir: str, scale: str) -> None:
     path = os.path.join(workdir, _SETTING_FILE)
-    if not data_dir.startswith(foreign.TFDS_PREFIX):
+    if not data_dir.startswith(external.TFDS_PREFIX):
         data_dir = os.path.abspath(data_dir)
     wanted = {"data_dir": data_dir, "scale": scale}
     if not os.path.exists(path):

@@ -1,4 +1,4 @@
-"""One input pipeline as a contestant: input_peers.py NAME DIRECTORY BATCH_SIZE (see
+"""One input pipeline as a peer: input_peers.py NAME DIRECTORY BATCH_SIZE (see
 input_pipeline.py, which starts it and says what is measured)."""
 
 import dataclasses

@@ -148,8 +148,8 @@ def _keras_lenet(keras, tf):
         [
             keras.Input((28, 28, 1)),
             *[layers.Rescaling(1 / 127.5, -1), layers.ZeroPadding2D(2)],
-            *[layers.Conv2D(6, 5, activation="tanh"), layers.AveragePooling2D()],
-            *[layers.Conv2D(16, 5, activation="tanh"), layers.AveragePooling2D()],
+            *[layers.Conv2D(6, 5, activation="tanh"), layers.AveragePooling2D(2)],
+            *[layers.Conv2D(16, 5, activation="tanh"), layers.AveragePooling2D(2)],
             *[layers.Conv2D(120, 5, activation="tanh"), layers.Flatten()],
             *[layers.Dense(84, activation="tanh"), layers.Dense(10)],
         ]

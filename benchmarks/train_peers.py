@@ -1,4 +1,4 @@
-"""One training step as a contestant: train_peers.py NAME PRECISION BATCH_SIZE (see train_step.py,
+"""One training step as a peer: train_peers.py NAME PRECISION BATCH_SIZE (see train_step.py,
 which starts it and says what is measured)."""
 
 import sys

@@ -60,7 +60,7 @@ def run(context: Context) -> Result:
             for seed in context.seeds
         ]
         epochs[unit] = [four_layers.epochs_to_target(curve) for curve in curves[unit]]
-    image = os.path.join("pictures", "fig1.png")
+    image = os.path.join("images", "fig1.png")
     _draw(curves, choices, context.path(image))
     numbers = {
         "choices": {unit: choice.to_json() for unit, choice in choices.items()},

@@ -18,9 +18,9 @@ def run(context: Context) -> Result:
     shares, images = [], []
     for seed, workdir in zip(context.seeds, workdirs, strict=True):
         network = saved_run.open_model(workdir)
-        page = os.path.join("pictures", f"fig4-predictions-seed{seed}.png")
+        page = os.path.join("images", f"fig4-predictions-seed{seed}.png")
         overview.draw_run(workdir, context.data_dir, context.path(page))
-        near = os.path.join("pictures", f"fig4-neighbours-seed{seed}.png")
+        near = os.path.join("images", f"fig4-neighbours-seed{seed}.png")
         found = features.draw_neighbours(
             network, LAYER, dataset, "validation", context.path(near), 6
         )

@@ -101,7 +101,7 @@ def variant(unit: str, channels: int) -> spec.Variant:
 def curve(
     context: Context, dataset, condition: Condition, rate: float, seed: int, limit: float = math.inf
 ) -> dict:
-    """The training error as it falls, until 25 %, until `limit` epochs, or until nothing is learned.
+    """The training error as it falls, until it is 25 %, or `limit` epochs or patience are over.
 
     Done once in a workdir. Killed in the middle, it goes on from its last checkpoint.
 

@@ -160,7 +160,12 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
         )
     # A rate so low that hundreds of steps on one batch change nothing that matters to the clock.
     recipe = dataclasses.replace(
-        PAPER, model=model, batch_size=batch_size, precision=precision, learning_rate=1e-7
+        PAPER,
+        model=model,
+        batch_size=batch_size,
+        precision=precision,
+        learning_rate=1e-7,
+        crop_size=augmentation.crop_size,
     )
     size, channels = training_step.input_size(recipe), find_variant(model).channels
     mean = np.full((size, size, channels), 120.0, np.float32)

@@ -1,4 +1,4 @@
-"""Folders in, a TFDS data set out: through the front door, read back with plain TFDS."""
+"""Folders in, a TFDS data set out: through the command, read back with plain TFDS."""
 
 import hashlib
 import os

@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 
-from alexnet_tf import evaluate as evaluate_door
+from alexnet_tf import evaluate as evaluate_command
 from alexnet_tf import evaluation
 from alexnet_tf.data import class_names, imagenet, records
 
@@ -296,10 +296,10 @@ def test_ten_classes_of_imagenet_are_found_among_a_thousand(make_dataset, tmp_pa
     for model in (str(bare), worded):
         found = evaluation.evaluate([model], path, evaluation.EvaluationSettings())
         assert found["loss"] == pytest.approx(-np.log(truth).mean())
-    code, out, _ = door(capsys, f"--model={bare}", f"--data_dir={path}")
+    code, out, _ = command(capsys, f"--model={bare}", f"--data_dir={path}")
     assert code == 0 and "over all 1000 outputs" in "".join(out)
     flags = [f"--model={bare}", f"--data_dir={path}", "--outputs=restricted"]
-    code, out, _ = door(capsys, *flags)
+    code, out, _ = command(capsys, *flags)
     assert code == 0 and "over the outputs of these classes only" in "".join(out)
 
 
@@ -349,13 +349,13 @@ def test_a_flipped_byte_names_the_data_and_the_way_out(make_dataset):
         )
 
 
-def door(capsys, *flags):
-    code = evaluate_door.main(list(flags))
+def command(capsys, *flags):
+    code = evaluate_command.main(list(flags))
     captured = capsys.readouterr()
     return code, captured.out, captured.err.strip().splitlines()
 
 
-def test_the_door_reports_and_writes_json_beside_what_is_there(
+def test_the_command_reports_and_writes_json_beside_what_is_there(
     make_dataset, tmp_path, capsys, monkeypatch
 ):
     path, _, _ = make_dataset(9, SIZE)
@@ -366,12 +366,12 @@ def test_the_door_reports_and_writes_json_beside_what_is_there(
     (workdir / "results.json").write_text("training's")
     data = f"--data_dir={path}"
     for crops in (1, 10):
-        code, out, _ = door(capsys, f"--model={workdir}", data, f"--crops={crops}")
+        code, out, _ = command(capsys, f"--model={workdir}", data, f"--crops={crops}")
         assert code == 0
         written = json.loads((workdir / f"evaluation-validation-{crops}crop.json").read_text())
         assert written["count"] == 9 and written["crops"] == crops
         assert f"{written['top1_error']:.2%}" in out
-    assert door(capsys, f"--model={workdir}/other.keras", data)[0] == 0
+    assert command(capsys, f"--model={workdir}/other.keras", data)[0] == 0
     assert (workdir / "results.json").read_text() == "training's"
     assert sorted(os.listdir(workdir)) == [
         "evaluation-validation-10crop.json",
@@ -384,7 +384,7 @@ def test_the_door_reports_and_writes_json_beside_what_is_there(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    assert door(capsys, f"--model={workdir},{workdir}/other.keras", data)[0] == 0
+    assert command(capsys, f"--model={workdir},{workdir}/other.keras", data)[0] == 0
     assert os.listdir(here) == ["evaluation-validation-1crop.json"]
     assert len(json.loads((here / os.listdir(here)[0]).read_text())["models"]) == 2
 
@@ -397,7 +397,7 @@ def test_a_data_set_whose_records_have_no_labels_is_refused_by_name(make_dataset
     features = tfds.features.FeaturesDict({"image": image})
     tfds.folder_dataset.write_metadata(data_dir=path, features=features)
     colour_network().save(tmp_path / "good.keras")
-    code, _, err = door(capsys, f"--model={tmp_path}/good.keras", f"--data_dir={path}")
+    code, _, err = command(capsys, f"--model={tmp_path}/good.keras", f"--data_dir={path}")
     assert code == 1 and "of another kind" in err[-1] and "ClassLabel called label" in err[-1]
 
 
@@ -472,7 +472,7 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         ),
     ]
     for flags, wanted_code, sentence in cases:
-        code, _, err = door(capsys, *flags)
+        code, _, err = command(capsys, *flags)
         assert (code, sentence in err[-1]) == (wanted_code, True), (flags, code, err)
         assert err[-1].startswith("error: ") and "Traceback" not in "".join(err), flags
     assert not list(tmp_path.glob("*evaluation-*"))

@@ -1,9 +1,9 @@
-"""Images that a unit answers most to, found by gradient ascent from noise.
+"""Images that a unit answers most to, found by gradient ascent from faint noise.
 
-The image is a sum of waves, whose amplitudes are what is learned: step sizes that fall with the
-frequency, as the amplitudes of natural images do, are a prior for smooth images. The image is moved
-by a few pixels in each step (jitter), which removes patterns that work at one position only. Both
-follow Olah, Mordvintsev and Schubert, "Feature Visualization", Distill 2017.
+What grows is the unit's value, less a penalty on differences between neighbouring pixels (the
+smoothness prior) and on contrast, as in Mahendran and Vedaldi, "Visualizing deep convolutional
+neural networks using natural pre-images", IJCV 2016. The image is moved by a few pixels in each
+step (jitter), which removes patterns that excite the unit at one position only.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Standard deviation of the first image around grey, and the range in which pixels end, as a share
-# of 0..255: the sigmoid of a sum of waves with this deviation.
-_START = 0.05
+_GREY = 127.5
+_NOISE = 4.0  # standard deviation of the first image's pixels, of 0..255
+_DECAY = 0.02  # the share of its contrast that an image loses in each step
 
 
 def maximize(
     model: keras.Model,
     layer: str,
     units: Sequence[int],
-    steps: int = 96,
-    rate: float = 0.05,
+    steps: int = 64,
+    rate: float = 12.0,
     jitter: int = 4,
-    smoothness: float = 1.0,
+    smoothness: float = 0.15,
     seed: int = 0,
 ) -> np.ndarray:
     """Makes an image for each of some units of a layer.
@@ -36,11 +36,11 @@ def maximize(
       layer: the name of one of its layers. Choose it before the ReLU, whose gradient is 0 where a
         unit is silent.
       units: numbers of maps, or of values of a flat layer.
-      steps: of gradient ascent (Adam).
-      rate: its learning rate, in units of the amplitudes.
+      steps: of gradient ascent.
+      rate: by how much, of 0..255, a step changes pixels of typical gradient.
       jitter: the most pixels that an image is moved by, each way.
-      smoothness: the exponent s of the 1/f**s by which the amplitudes of frequency f are scaled: 0
-        for none, 1 as in natural images.
+      smoothness: weight of the penalty on differences of neighbouring pixels, 0 to 0.25: the share
+        of its difference from its four neighbours' that a pixel loses to each of them in a step.
       seed: of first images and jitter. The same seed gives the same images.
 
     Returns:
@@ -57,44 +57,52 @@ def maximize(
     if wrong:
         raise ValueError(f"{layer} has no unit {wrong[0]}: expected 0 to {count - 1}.")
     part = keras.Model(model.inputs, outputs[layer])
-    _, height, width, channels = model.input_shape
-    waves, scale = _waves(height, width, smoothness)
-    shape = (2, len(units), channels, *waves)
-    amplitudes = tf.Variable(
-        tf.random.stateless_normal(shape, [seed, 0], stddev=_START / np.sqrt(height * width))
-    )
-    optimizer = keras.optimizers.Adam(rate)
-    optimizer.build([amplitudes])
+    numbers = tf.constant(list(units), tf.int32)
 
-    def images():
-        spectrum = tf.complex(amplitudes[0], amplitudes[1]) * scale
-        pixels = tf.signal.irfft2d(spectrum, [height, width])  # (b, channels, h, w)
-        return 255.0 * tf.sigmoid(tf.transpose(pixels, (0, 2, 3, 1)))
+    def values_of(images):
+        values = part(images, training=False)
+        if len(values.shape) == 4:
+            values = values[:, values.shape[1] // 2, values.shape[2] // 2]
+        values = tf.gather(tf.cast(values, tf.float32), numbers, axis=1)
+        return tf.linalg.diag_part(values)  # image i for unit units[i]
 
     @tf.function
-    def ascend(step):
-        shift = tf.random.stateless_uniform([2], [seed, step + 1], -jitter, jitter + 1, tf.int32)
+    def step(images, number):
+        shift = tf.random.stateless_uniform([2], [seed, number], -jitter, jitter + 1, tf.int32)
+        moved = tf.roll(images, shift, (1, 2))
         with tf.GradientTape() as tape:
-            values = part(tf.roll(images(), shift, (1, 2)), training=False)
-            if len(values.shape) == 4:
-                values = values[:, values.shape[1] // 2, values.shape[2] // 2]
-            chosen = tf.gather(tf.cast(values, tf.float32), units, axis=1)
-            excited = tf.linalg.diag_part(chosen)  # image i for unit units[i]
-            loss = -tf.reduce_sum(excited)
-        optimizer.apply([tape.gradient(loss, amplitudes)], [amplitudes])
+            tape.watch(moved)
+            total = tf.reduce_sum(values_of(moved))
+        gradient = tf.roll(tape.gradient(total, moved), -shift, (1, 2))
+        change = rate * gradient / _magnitude(gradient) + smoothness * _laplacian(images)
+        return tf.clip_by_value(images - _DECAY * (images - _GREY) + change, 0.0, 255.0)
 
-    for step in range(steps):
-        ascend(tf.constant(step, tf.int32))
-    return images().numpy()
+    shape = (len(units), *model.input_shape[1:])
+    images = _GREY + tf.random.stateless_normal(shape, [seed, -1], stddev=_NOISE)
+    for number in range(steps):
+        images = step(images, tf.constant(number, tf.int32))
+    return images.numpy()
 
 
-def _waves(height: int, width: int, smoothness: float) -> tuple[tuple[int, int], tf.Tensor]:
-    """The shape of a real image's spectrum, and the scale of each frequency in it."""
-    rows = np.fft.fftfreq(height)[:, None]
-    columns = np.fft.rfftfreq(width)[None, :]
-    frequency = np.sqrt(rows**2 + columns**2)
-    lowest = 1.0 / max(height, width)  # also for the mean, whose frequency is 0
-    scale = 1.0 / np.maximum(frequency, lowest) ** smoothness
-    # irfft2d divides by the number of pixels.
-    scale *= np.sqrt(height * width)
-    return frequency.shape, tf.constant(scale, tf.complex64)
+def _magnitude(gradient):
+    """The typical magnitude of each image's gradient where it is not 0, (b, 1, 1, 1).
+
+    The mean of the squares is weighted by the squares, so that the size of the receptive field
+    does not matter.
+    """
+    squares = tf.square(gradient / (tf.reduce_max(tf.abs(gradient)) + 1e-30))
+    whole = tf.reduce_sum(squares, (1, 2, 3), keepdims=True)
+    ratio = tf.reduce_sum(tf.square(squares), (1, 2, 3), keepdims=True) / (whole + 1e-30)
+    return tf.sqrt(ratio) * (tf.reduce_max(tf.abs(gradient)) + 1e-30) + 1e-30
+
+
+def _laplacian(images):
+    """The sum of the four neighbours less four times the pixel; edge pixels are repeated."""
+    wide = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    return (
+        wide[:, :-2, 1:-1]
+        + wide[:, 2:, 1:-1]
+        + wide[:, 1:-1, :-2]
+        + wide[:, 1:-1, 2:]
+        - 4 * wide[:, 1:-1, 1:-1]
+    )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from alexnet_tf.models.layers import lenet, response_norm
@@ -43,7 +44,7 @@ def receptive_fields(model) -> dict[str, ReceptiveField | None]:
     for layer in model.layers:
         if len(layer.output.shape) != 4:
             field = None
-        elif field is not None:
+        elif field is not None and not isinstance(layer, keras.layers.InputLayer):
             size, stride = window(layer) or (1, 1)
             above, before = _border(layer, size, stride)
             field = ReceptiveField(
@@ -75,7 +76,7 @@ def _border(layer, size: int, stride: int) -> tuple[int, int]:
     if explicit is not None:
         (top, _), (left, _) = explicit
         return top, left
-    rows, columns = layer.input.shape[1:3] if len(layer.input.shape) == 4 else (0, 0)
+    rows, columns = layer.input.shape[1:3]
     if isinstance(layer, lenet.Canvas):
         return max(layer.size - rows, 0) // 2, max(layer.size - columns, 0) // 2
     if getattr(layer, "padding", None) == "same" or (

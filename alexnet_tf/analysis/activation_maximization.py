@@ -56,7 +56,7 @@ def maximize(
     wrong = [unit for unit in units if not 0 <= unit < count]
     if wrong:
         raise ValueError(f"{layer} has no unit {wrong[0]}: expected 0 to {count - 1}.")
-    part = keras.Model(model.inputs, outputs[layer])
+    part = keras.Model(model.input, outputs[layer])
     numbers = tf.constant(list(units), tf.int32)
 
     def values_of(images):

@@ -139,7 +139,7 @@ def _words(layer: keras.layers.Layer, columns: int) -> tuple[str, ...]:
     if isinstance(layer, lenet.Subsampling | keras.layers.AveragePooling2D):
         return ("subsample 2/2",)
     if isinstance(layer, layers.Dropout | keras.layers.Dropout):
-        return (f"dropout {layer.rate:g}",)
+        return (f"dropout {layer.rate:g}",) if layer.rate else ()
     return ()
 
 

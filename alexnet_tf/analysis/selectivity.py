@@ -114,14 +114,14 @@ def in_hue(images: np.ndarray, hue: str | None, saturation: float = 0.5) -> np.n
     Args:
       images: float (..., h, w, 3), 0..255.
       hue: of `HUES`; None for grey, darkened as much.
-      saturation: 0..1, of the largest that leaves all channels of all hues in 0..255.
+      saturation: 0..1, by which share of its luminance a pixel's strongest channel differs from it.
 
     Returns:
       float32 of the same shape, 0..255.
     """
     ways = _HUE_RGB - (_HUE_RGB @ _LUMINANCE)[:, None]  # no luminance of their own
-    ways /= -ways.min(axis=1, keepdims=True)  # the channel that falls most becomes 0
-    brightest = 1 + saturation * ways.max()
+    ways /= np.abs(ways).max(axis=1, keepdims=True)
+    brightest = 1 + saturation  # no channel of any hue leaves 0..255
     gain = 1 if hue is None else 1 + saturation * ways[HUES.index(hue)]
     return (in_grey(images) / brightest * gain).astype(np.float32)
 

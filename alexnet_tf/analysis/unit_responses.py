@@ -64,7 +64,7 @@ def measure_responses(
     model = network.model
     hidden = hidden_output(model, [*layers][-1])
     outputs = [model.get_layer(name).output for name in layers]
-    part = keras.Model(model.inputs, [*outputs, hidden, model.output])
+    part = keras.Model(model.input, [*outputs, hidden, model.output])
 
     @tf.function
     def call(images):

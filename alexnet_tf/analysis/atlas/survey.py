@@ -60,6 +60,7 @@ class Survey:
         self.layers = [block.name for block in self._blocks]
         self._fields = receptive_field.receptive_fields(network.model)
         self._slugs = _slugs(self.layers)
+        self._predict = saliency.compiled(network.model)
 
     def measure(self) -> dict[str, Any]:
         """All numbers of the atlas, JSON-ready; writes the images that they name."""
@@ -149,11 +150,21 @@ class Survey:
         return list(enumerate(self.layers))
 
     def _chosen(self, measured, name: str) -> list[int]:
-        """The units whose responses go with a label the most, in the order of their numbers."""
+        """For each class in turn the unit that tells it apart best, in the order of their numbers.
+
+        The classes that are told apart best come first.
+        """
         responses = measured.responses[name]
         found = selectivity.label_correlations(responses, measured.labels, self._dataset.classes)
-        best = np.argsort(-found.max(axis=1), kind="stable")[: self._settings.units]
-        return sorted(int(unit) for unit in best)
+        chosen: list[int] = []
+        while len(chosen) < min(self._settings.units, len(found)):
+            free = np.where(np.isin(np.arange(len(found)), chosen)[:, None], -np.inf, found)
+            for label in np.argsort(-free.max(axis=0), kind="stable"):
+                order = np.argsort(-free[:, label], kind="stable")
+                chosen.append(next(int(unit) for unit in order if unit not in chosen))
+                if len(chosen) == min(self._settings.units, len(found)):
+                    break
+        return sorted(chosen)
 
     def _accuracy(self, measured) -> float | None:
         if self._names(self._network.classes) is None:
@@ -347,7 +358,7 @@ class Survey:
 
     def _responder(self, name: str):
         """A function of images (b, h, w, channels) and a unit: its largest responses, (b,)."""
-        part = keras.Model(self._model.inputs, self._model.get_layer(name).output)
+        part = keras.Model(self._model.input, self._model.get_layer(name).output)
         shape = (None, *self._model.input_shape[1:])
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.int32)])
@@ -376,7 +387,7 @@ class Survey:
 
     def _images(self, measured, pages, near, shown, crops) -> list[dict[str, Any]]:
         outputs = [self._model.get_layer(name).output for name in measured.places]
-        part = keras.Model(self._model.inputs, outputs) if outputs else None
+        part = keras.Model(self._model.input, outputs) if outputs else None
         found = []
         rows = list(zip(pages, near, strict=True))
         for number, (others, distances) in self._progress("image pages", rows, len(rows)):
@@ -397,7 +408,9 @@ class Survey:
         probabilities = measured.probabilities[number]
         best = np.argsort(-probabilities, kind="stable")[:5]
         pixels = crop.astype(np.float32)
-        seen = saliency.measure(self._model, pixels, places=self._settings.places)
+        seen = saliency.measure(
+            self._model, pixels, places=self._settings.places, call=self._predict
+        )
         occlusion = image_name(f"occlusion-{number:05d}", side)
         gradient = image_name(f"gradient-{number:05d}", side)
         self._storage.write_image(occlusion, _occlusion_map(seen, crop))
@@ -448,11 +461,11 @@ class Survey:
             square = np.zeros(wide * -(-len(row) // wide), np.float32)
             square[: len(row)] = row / max(float(np.percentile(row, 99.5)), 1e-30)
             self._storage.write_image(file, _coloured(square.reshape(-1, wide)))
-        strongest = sorted(units, key=lambda unit: -row[unit])[:_INPUTS]
+        strongest = sorted(units, key=lambda unit: -values[number, unit])[:_INPUTS]
         return {
             "file": file,
             "active": int((row > 0).sum()),
-            "units": [{"unit": unit, "response": float(row[unit])} for unit in strongest],
+            "units": [{"unit": unit, "response": float(values[number, unit])} for unit in strongest],
         }
 
 

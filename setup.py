@@ -14,7 +14,7 @@ VERSION = re.search(
 # opens; tests/test_floors.py has the holes.
 PLOTS = ["matplotlib>=3.8"]
 DEMO = [*PLOTS, "scikit-learn>=1.5"]  # CVE-2024-5206: data kept in a fitted model
-# Parquet files as sources of pictures.
+# Parquet files as sources of images.
 DATA = ["pyarrow>=15"]  # CVE-2023-47248: code in Parquet files, before 14.0.1
 # Serving itself needs nothing more; these are the protocol's own messages, to build on.
 SERVING = ["tensorflow-serving-api>=2.20"]

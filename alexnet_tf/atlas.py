@@ -13,12 +13,12 @@ import sys
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 
 def main(argv=None) -> int:
     """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -42,11 +42,11 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if args:
-        raise door.UsageError(f"Found {' '.join(args)}: expected flags only.")
+        raise cli.UsageError(f"Found {' '.join(args)}: expected flags only.")
     for name in ("model", "data_dir", "output"):
         if not flags[name].value:
-            raise door.UsageError(f"--{name} is missing: {flags[name].help}")
-    output = door.local("output", flags.output)
+            raise cli.UsageError(f"--{name} is missing: {flags[name].help}")
+    output = cli.local("output", flags.output)
 
     from alexnet_tf.analysis.atlas import site
     from alexnet_tf.analysis.atlas.settings import Settings
@@ -58,7 +58,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if built.already:
         print(f"{output} is already complete.")
     print(f"Open {built.index} in a browser.")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 if __name__ == "__main__":

@@ -17,17 +17,17 @@ import measured
 import runs
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, door
+from alexnet_tf import atomic, cli
 
 
 def main(argv=None) -> int:
     """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
     for name, default, text in (
-        ("data_dir", None, "A prepared data set of grey 28-pixel pictures."),
+        ("data_dir", None, "A prepared data set of grey 28-pixel images."),
         ("name", None, "Its name, for the result's file."),
         ("workdir", None, "Where the run lies."),
         ("results", str(runs.RESULTS), "Directory for the result."),
@@ -39,7 +39,7 @@ def _define(flags):
 def _main(flags, args) -> int:
     for name in ("data_dir", "name", "workdir"):
         if flags[name].value is None:
-            raise door.UsageError(f"--{name} is missing.")
+            raise cli.UsageError(f"--{name} is missing.")
     workdir, results = pathlib.Path(flags.workdir), pathlib.Path(flags.results)
     training = ["alexnet_tf.train", "--recipe=lenet5", f"--workdir={workdir}"]
     training += [f"--data_dir={flags.data_dir}", f"--seed={flags.seed}", *args]
@@ -62,7 +62,7 @@ def _main(flags, args) -> int:
     atomic.write_json(output, result, indent=1)
     measured.draw(results)
     print(f"{flags.name}: {score['top1_error']:.2%} wrong; written to {output}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 if __name__ == "__main__":

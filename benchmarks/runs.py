@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 
-from alexnet_tf.benchmarking import timing
+from alexnet_tf.perf import timing
 from alexnet_tf.training import reports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -120,7 +120,7 @@ def input_pipeline(result: dict) -> list[str]:
     lines = _table(["", "images/s", "alexnet_tf over it"], rows)
     size = result["pictures"]["bytes_per_picture"] / 1e3
     facts = (
-        f"{result['pictures']['count']} images of 256 x 256, {size:.0f} KB each as JPEG; batches "
+        f"{result['images']['count']} images of 256 x 256, {size:.0f} KB each as JPEG; batches "
         f"of {result['batch_size']}. {_runs(result['rows'][0]['rate'])}."
     )
     return [*lines, "", facts, *_absent(result)]
@@ -225,7 +225,7 @@ def data_prep(result: dict) -> list[str]:
         f"{source['files']} JPEGs of {source['mean_bytes'] / 1e3:.0f} KB, {result['workers']} "
         f"processes, {result['rounds']} runs of each."
     )
-    return [*_table(["", "pictures/s", "over the bare loop, in the same round"], rows), "", facts]
+    return [*_table(["", "images/s", "over the bare loop, in the same round"], rows), "", facts]
 
 
 TABLES = {
@@ -249,7 +249,7 @@ def _data(result: dict) -> str:
     data = result["data"]
     size = data["image_size"]
     return (
-        f"{data['pictures']} {data['encoding']} records of {size} x {size}, "
+        f"{data['images']} {data['encoding']} records of {size} x {size}, "
         f"{data['bytes_per_record'] / 1e3:.0f} KB each, batches of "
         f"{result['settings']['batch_size']}."
     )

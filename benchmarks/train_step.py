@@ -34,7 +34,7 @@ from absl import flags as absl_flags
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
 
-from alexnet_tf import door  # noqa: E402
+from alexnet_tf import cli  # noqa: E402
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 OURS, CEILING = "alexnet_tf", "matrix products"
@@ -55,7 +55,7 @@ _ON_GPU = ("ours_deterministic", "keras_compiled")  # by default only there
 
 def main(argv=None) -> int:
     """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
@@ -71,34 +71,34 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     for name, given, known in (
         ("precision", flags.precision, PRECISIONS),
         ("only", flags.only, (*FORMS.values(), *FORMS)),
     ):
         unknown = set(given) - set(known)
         if unknown:
-            raise door.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
-    import contestants
+            raise cli.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
+    import peers
 
     from alexnet_tf import atomic
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
 
     script = str(ROOT / "benchmarks" / "train_peers.py")
     wanted = flags.only or _default_forms()
     parts = []
     for precision in flags.precision:
         entries = [
-            contestants.Entry(
-                name, [sys.executable, script, contestant, precision, str(flags.batch_size)]
+            peers.Entry(
+                name, [sys.executable, script, peer, precision, str(flags.batch_size)]
             )
-            for name, contestant in FORMS.items()
-            if name in wanted or contestant in wanted
+            for name, peer in FORMS.items()
+            if name in wanted or peer in wanted
         ]
         print(f"{precision}, batches of {flags.batch_size}")
         # Each has made a step already when it says that it is ready.
-        result = contestants.compete(entries, flags.rounds, warm=0)
-        contestants.print_rates(result, OURS, "images/s")
+        result = peers.compete(entries, flags.rounds, warm=0)
+        peers.print_rates(result, OURS, "images/s")
         parts.append({"precision": precision, **result, **_share(result)})
     atomic.write_json(
         flags.output,
@@ -111,7 +111,7 @@ def _main(flags, args) -> int:
         },
     )
     print(f"every time is in {os.path.relpath(flags.output)}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _default_forms() -> list[str]:
@@ -119,7 +119,7 @@ def _default_forms() -> list[str]:
 
     if tf.config.list_physical_devices("GPU"):
         return list(FORMS)
-    return [name for name, contestant in FORMS.items() if contestant not in _ON_GPU]
+    return [name for name, peer in FORMS.items() if peer not in _ON_GPU]
 
 
 def _share(result: dict) -> dict:

@@ -28,7 +28,7 @@ FLOW = {
         "alexnet_tf.data",
     },
     # Measures whatever the others do, so it may call all of them; none of them knows it.
-    "alexnet_tf.benchmarking": {
+    "alexnet_tf.perf": {
         "alexnet_tf.training",
         "alexnet_tf.evaluation",
         "alexnet_tf.analysis",
@@ -56,7 +56,7 @@ DOORS = {
 SHARED = {
     "alexnet_tf",
     "alexnet_tf.atomic",
-    "alexnet_tf.door",
+    "alexnet_tf.cli",
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",

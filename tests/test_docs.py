@@ -136,7 +136,7 @@ def _problem_of_door(module: str, words: list[str], capsys) -> str | None:
     door = importlib.import_module(module)
     for reading in _alternatives(words):
         flags = absl_flags.FlagValues()
-        absl_flags.DEFINE_bool("help", False, "As alexnet_tf.door does.", flag_values=flags)
+        absl_flags.DEFINE_bool("help", False, "As alexnet_tf.cli does.", flag_values=flags)
         door._define(flags)
         try:
             positional = flags(["program", *reading])[1:]
@@ -270,10 +270,10 @@ def user(tmp_path_factory):
     for run in ("quickstart", "imagenet", "a", "b", "c"):
         (root / "runs" / run).symlink_to(root / "RUN")
     (root / "flowers").symlink_to(root / "DATA")
-    pictures = sorted((root / "DIR" / "val").glob("*/*.jpg"))
-    (root / "photos").symlink_to(pictures[0].parent)
-    for name, picture in zip(("cat.jpg", "photo.jpg"), pictures, strict=False):
-        (root / name).symlink_to(picture)
+    images = sorted((root / "DIR" / "val").glob("*/*.jpg"))
+    (root / "photos").symlink_to(images[0].parent)
+    for name, image in zip(("cat.jpg", "photo.jpg"), images, strict=False):
+        (root / name).symlink_to(image)
     (root / "more").mkdir()
     Image.fromarray(skimage.data.chelsea()).save(root / "more" / "chelsea.png")
     return root
@@ -331,8 +331,8 @@ def _execute(words: list[str], patch) -> None:
     """In this process: `python -m MODULE ...` is MODULE.main([...]), which returns the code."""
     assert words[:2] == ["python", "-m"]
     if words[-1] == "-":
-        picture = io.BytesIO(pathlib.Path("cat.jpg").read_bytes())
-        patch.setattr(sys, "stdin", types.SimpleNamespace(buffer=picture))
+        image = io.BytesIO(pathlib.Path("cat.jpg").read_bytes())
+        patch.setattr(sys, "stdin", types.SimpleNamespace(buffer=image))
     assert importlib.import_module(words[2]).main(words[3:]) == 0
     for word in words:
         if word.startswith("--output="):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from alexnet_tf.analysis.receptive_field import ReceptiveField
 from alexnet_tf.data import evaluation_data, records
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 _BATCH = 32
 
@@ -35,7 +35,7 @@ class Responses:
 
 
 def measure_responses(
-    network: trained.TrainedModel,
+    network: saved_run.TrainedModel,
     layers: Sequence[str],
     dataset: records.PreparedDataset,
     split: str,

@@ -22,7 +22,7 @@ def what_to_do(error: OSError) -> str:
 
 @contextlib.contextmanager
 def explained(data_dir: str):
-    """Turns TensorFlow's errors about pictures, numbers and room into sentences."""
+    """Turns TensorFlow's errors about images, numbers and room into sentences."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
@@ -45,7 +45,7 @@ def explained(data_dir: str):
         # Behind TensorFlow's words, what our own reader of records said.
         said = lines[0].rpartition("ValueError: ")[2].rstrip(".")
         raise ValueError(
-            f"TensorFlow cannot go on with the pictures of {data_dir} ({said}): "
+            f"TensorFlow cannot go on with the images of {data_dir} ({said}): "
             f"run `python -m data_prep.verify --data_dir={data_dir}`."
         ) from error
 

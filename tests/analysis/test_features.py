@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from alexnet_tf import analyze as analyze_door
 from alexnet_tf.analysis import features, filters, summary
 from alexnet_tf.data import records
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 
 def test_colour_selectivity_of_planted_kernels():
@@ -97,7 +97,7 @@ def test_the_papers_network_has_the_published_counts():
         ),
     ],
 )
-def test_networks_for_small_pictures_have_the_counts_made_by_hand(
+def test_networks_for_small_images_have_the_counts_made_by_hand(
     variant, parameters, multiply_adds
 ):
     from alexnet_tf import models
@@ -121,7 +121,7 @@ def test_receptive_fields_grow_with_every_window():
     assert source["cnorm2"] - source["norm2"] == 4 * 8
 
 
-def test_what_is_missing_in_pictures_and_labels_is_said(model_file, make_dataset, tmp_path, capsys):
+def test_what_is_missing_in_images_and_labels_is_said(model_file, make_dataset, tmp_path, capsys):
     none, _, _ = make_dataset(0, 64)
     unlabelled, _, _ = make_dataset(8, 64, labels=[0, 1, 2, -1] * 2)
     text = tmp_path / "text.keras"
@@ -157,7 +157,7 @@ def test_what_is_missing_in_pictures_and_labels_is_said(model_file, make_dataset
         assert (code, sentence in err[-1], "Traceback" in "".join(err)) == (1, True, False), err
         assert err[-1].startswith("error: ")
     assert not list(tmp_path.glob("o.*"))
-    # What needs no label does without: the features of pictures whose class nobody knows.
+    # What needs no label does without: the features of images whose class nobody knows.
     arguments = ["features", model, layer, f"--data_dir={unlabelled}", f"{output}.npy"]
     assert analyze_door.main(arguments) == 0
     assert np.load(tmp_path / "o-labels.npy").tolist() == [0, 1, 2, -1] * 2
@@ -190,8 +190,8 @@ def model_file(tmp_path_factory):
     return str(path)
 
 
-def test_features_are_the_layers_output_for_each_picture(model_file, make_dataset, tmp_path):
-    path, pictures, labels = make_dataset(11, 64)
+def test_features_are_the_layers_output_for_each_image(model_file, make_dataset, tmp_path):
+    path, images, labels = make_dataset(11, 64)
     code = analyze_door.main(
         [
             "features",
@@ -202,13 +202,13 @@ def test_features_are_the_layers_output_for_each_picture(model_file, make_datase
         ]
     )
     assert code == 0
-    windows = pictures[:, 4:60, 4:60].astype(np.float64)
+    windows = images[:, 4:60, 4:60].astype(np.float64)
     wanted = windows.reshape(11, 2, 28, 2, 28, 3).mean((2, 4)).reshape(11, -1)
     np.testing.assert_allclose(np.load(tmp_path / "f.npy"), wanted, rtol=1e-5)
     np.testing.assert_array_equal(np.load(tmp_path / "f-labels.npy"), labels)
 
 
-def test_each_command_leaves_its_picture_and_its_numbers(
+def test_each_command_leaves_its_image_and_its_numbers(
     model_file, make_dataset, tmp_path, capsys
 ):
     from PIL import Image
@@ -224,7 +224,7 @@ def test_each_command_leaves_its_picture_and_its_numbers(
     assert numbers["pictures"] == 21 and len(numbers["rows"]) == 7
     assert Image.open(tmp_path / "f.png").size[0] == 1350
     assert min(Image.open(tmp_path / "n.png").size) > 400
-    network = trained.open_model(model_file)
+    network = saved_run.open_model(model_file)
     outputs, _ = features.layer_features(
         network, "colours", records.open_dataset(path), "validation"
     )

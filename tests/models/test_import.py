@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 onnx = pytest.importorskip("onnx")
 
-SIDES = "the file's network has pictures of 224x224, the model pictures of 95x95"
+SIDES = "the file's network has images of 224x224, the model images of 95x95"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 

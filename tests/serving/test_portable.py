@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_tf import export as export_door
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 NAMES = [f"kind {n}" for n in range(7)]
 
@@ -54,7 +54,7 @@ def test_onnxruntime_gives_the_networks_probabilities(cifarnet, make_dataset, tm
     assert code == 0, err
     assert "Compared on 9 images" in out and "top-1 agreement 100.0%" in out
     session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
-    network = trained.open_model(cifarnet)
+    network = saved_run.open_model(cifarnet)
     windows = crops_of(path, network)
     (found,) = session.run(["probabilities"], {"crops": windows})
     np.testing.assert_allclose(found, network.model(windows, training=False), atol=1e-5)
@@ -92,7 +92,7 @@ def test_litert_gives_the_networks_probabilities(
         f"--quantization={quantization}",
     )
     assert code == 0, err
-    network = trained.open_model(cifarnet)
+    network = saved_run.open_model(cifarnet)
     windows = crops_of(path, network)
     interpreter = tf.lite.Interpreter(model_path=output)
     runner = interpreter.get_signature_runner()
@@ -123,7 +123,7 @@ def test_int8_learns_from_other_images_than_it_is_compared_on(
 ):
     from alexnet_tf.serving import portable
 
-    network = trained.open_model(cifarnet)
+    network = saved_run.open_model(cifarnet)
     given = np.stack(list(photo_crops(20, 24, seed=3))).astype(np.float32)
     seen = {}
     convert, compare = portable._litert, portable._compare
@@ -147,7 +147,7 @@ def test_a_file_that_disagrees_is_not_written(cifarnet, photo_crops, tmp_path):
     """Ranges learnt from black images are wrong for all others."""
     from alexnet_tf.serving import portable
 
-    network = trained.open_model(cifarnet)
+    network = saved_run.open_model(cifarnet)
     given = np.stack(list(photo_crops(56, 24, seed=3))).astype(np.float32)
     given[::2] = 0
     output = str(tmp_path / "net.tflite")
@@ -207,7 +207,7 @@ def test_a_network_that_cannot_be_converted_is_one_sentence(tmp_path):
             return tf.nn.softmax(tf.math.bessel_i0(tf.reduce_mean(x, (1, 2))))
 
     inputs = keras.Input((8, 8, 3))
-    network = trained.TrainedModel("a.keras", keras.Model(inputs, Foreign()(inputs)), None, 8)
+    network = saved_run.TrainedModel("a.keras", keras.Model(inputs, Foreign()(inputs)), None, 8)
     images = np.zeros((2, 8, 8, 3), np.float32)
     for quantization in ("float32", "int8"):
         with pytest.raises(ValueError, match=rf"refuses the network as {quantization} \(.+\):"):

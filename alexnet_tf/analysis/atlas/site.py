@@ -8,7 +8,7 @@ from typing import Any
 from alexnet_tf.analysis.atlas import pages, storage, survey
 from alexnet_tf.analysis.atlas.settings import Settings
 from alexnet_tf.data import identity, records
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 # Of the numbers and images: raise it when the same network, data and settings give others.
 _FORMAT = 1
@@ -41,7 +41,7 @@ def build(model_path: str, data_dir: str, output: str, settings: Settings) -> Bu
       ModuleNotFoundError: Jinja2 or matplotlib is missing.
     """
     pages.environment()  # raises before the work, not after it
-    network = trained.open_model(model_path)
+    network = saved_run.open_model(model_path)
     dataset = records.open_dataset(data_dir)
     dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
     dataset.require_split(settings.split)

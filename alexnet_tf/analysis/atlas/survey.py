@@ -23,7 +23,7 @@ from alexnet_tf.analysis import (
 from alexnet_tf.analysis.atlas.settings import TOP_IMAGES, Settings
 from alexnet_tf.analysis.atlas.storage import Storage, image_name
 from alexnet_tf.data import evaluation_data, records
-from alexnet_tf.models import catalog, trained
+from alexnet_tf.models import catalog, saved_run
 
 _CLASSES = 8  # named on a unit's page
 _INPUTS = 8  # of a unit, shown
@@ -47,7 +47,7 @@ class Survey:
 
     def __init__(
         self,
-        network: trained.TrainedModel,
+        network: saved_run.TrainedModel,
         dataset: records.PreparedDataset,
         settings: Settings,
         storage: Storage,

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from alexnet_tf.benchmarking import timing
+from alexnet_tf.perf import timing
 
 _WARM_REQUESTS = 2
 _PATIENCE = 10.0  # seconds for a server that is starting
@@ -25,7 +25,7 @@ class ServeSettings:
         exported for the occasion: time does not depend on the weights.
       server: http://HOST:8501 or grpc://HOST:8500 to measure as well, or None.
       name: the model's name at the server.
-      batch_sizes: pictures of a request.
+      batch_sizes: images of a request.
       clients: requests that are under way at the same time.
       requests: timed requests of each client.
     """
@@ -50,7 +50,7 @@ def measure_serve(settings: ServeSettings) -> dict:
       FileNotFoundError, ValueError: no SavedModel of this package.
       ConnectionError, TimeoutError: the server does not answer.
     """
-    picture = photograph()
+    image = photograph()
     with contextlib.ExitStack() as stack:
         path = settings.saved_model
         if path is None:
@@ -58,9 +58,9 @@ def measure_serve(settings: ServeSettings) -> dict:
         loaded = open_saved_model(path)
         rows = []
         for batch_size in settings.batch_sizes:
-            forms = request_forms(loaded, picture, batch_size)
+            forms = request_forms(loaded, image, batch_size)
             if settings.server:
-                forms["server, JPEG files"] = _server_form(settings, picture, batch_size)
+                forms["server, JPEG files"] = _server_form(settings, image, batch_size)
             for clients in settings.clients:
                 for name, form in forms.items():
                     asked = ask(form, batch_size, clients, settings.requests)
@@ -68,7 +68,7 @@ def measure_serve(settings: ServeSettings) -> dict:
     return {
         "machine": timing.machine(),
         "settings": dataclasses.asdict(settings),
-        "picture": {"bytes": len(picture), "size": [512, 512]},
+        "picture": {"bytes": len(image), "size": [512, 512]},
         "rows": rows,
     }
 
@@ -113,8 +113,8 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {f"p{percent}_ms": 1e3 * cuts[percent - 1] for percent in (50, 95, 99)}
 
 
-def request_forms(loaded, picture: bytes, batch_size: int) -> dict[str, Callable[[], object]]:
-    """Calls of a loaded SavedModel with `batch_size` pictures that wait for the answer."""
+def request_forms(loaded, image: bytes, batch_size: int) -> dict[str, Callable[[], object]]:
+    """Calls of a loaded SavedModel with `batch_size` images that wait for the answer."""
     import tensorflow as tf
 
     from alexnet_tf.serving import signatures
@@ -122,7 +122,7 @@ def request_forms(loaded, picture: bytes, batch_size: int) -> dict[str, Callable
     whole = loaded.signatures[signatures.SERVING_DEFAULT]
     bare = loaded.signatures[signatures.CROPS]
     (spec,) = bare.structured_input_signature[1].values()
-    files = tf.constant([picture] * batch_size)
+    files = tf.constant([image] * batch_size)
     crops = tf.random.stateless_uniform((batch_size, *spec.shape[1:]), (7, 8), maxval=255.0)
     decode = decoder(spec.shape[1], spec.shape[3])
     return {
@@ -137,14 +137,14 @@ def decoder(crop_size: int, channels: int):
     import tensorflow as tf
 
     from alexnet_tf.data import preprocessing, untrusted
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
 
     window = tf.TensorSpec((crop_size, crop_size, channels), tf.float32)
-    size = trained.default_image_size(crop_size)
+    size = saved_run.default_image_size(crop_size)
 
     def crop(encoded):
-        picture = untrusted.decode_untrusted(encoded, channels)
-        return preprocessing.evaluation_crop(picture, crop_size, size)
+        image = untrusted.decode_untrusted(encoded, channels)
+        return preprocessing.evaluation_crop(image, crop_size, size)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
     def decode(files):
@@ -168,10 +168,10 @@ def random_alexnet():
     import keras
 
     from alexnet_tf import models
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
 
     keras.utils.set_random_seed(0)
-    return trained.TrainedModel(
+    return saved_run.TrainedModel(
         "alexnet", models.build_model("alexnet", initializer="he"), None, 256
     )
 
@@ -184,11 +184,11 @@ def open_saved_model(path: str):
     """
     import tensorflow as tf
 
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
     from alexnet_tf.serving import signatures
 
     wanted = "Name a version's directory, such as saved_models/alexnet/1."
-    if not trained.is_saved_model(path):
+    if not saved_run.is_saved_model(path):
         raise FileNotFoundError(f"There is no SavedModel in {path}. {wanted}")
     loaded = tf.saved_model.load(path)
     needed = {signatures.SERVING_DEFAULT, signatures.CROPS}
@@ -211,9 +211,9 @@ def photograph() -> bytes:
     return buffer.getvalue()
 
 
-def _server_form(settings: ServeSettings, picture: bytes, batch_size: int):
+def _server_form(settings: ServeSettings, image: bytes, batch_size: int):
     from alexnet_tf.serving import client
 
     server = client.Server(settings.server, settings.name, patience=_PATIENCE)
     classify = client.open_server(server)
-    return lambda: classify([picture] * batch_size)
+    return lambda: classify([image] * batch_size)

@@ -10,7 +10,7 @@ from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
 
 ILSVRC_2012_TRAIN = 1_281_167
-# By the number of training pictures, as the development kits count them.
+# By the number of training images, as the development kits count them.
 _ILSVRC = {ILSVRC_2012_TRAIN: "ILSVRC-2012 validation", 1_261_406: "ILSVRC-2010 validation"}
 
 
@@ -22,8 +22,8 @@ class Scale:
       name: what --scale says.
       narrowing: maps and units are divided by this; 1 is the published network.
       recipe: fields that replace those of the published recipe.
-      pictures: at most so many of each split; None for all.
-      fig1_pictures: at most so many training pictures in figure 1; CIFAR-10 has 50,000.
+      images: at most so many of each split; None for all.
+      fig1_pictures: at most so many training images in figure 1; CIFAR-10 has 50,000.
       fig1_epochs: after which figure 1 gives up.
       measures: whether what comes out may stand in the report as measured.
     """
@@ -31,8 +31,8 @@ class Scale:
     name: str
     narrowing: int
     recipe: dict
-    pictures: dict[str, int] | None
-    fig1_pictures: int
+    images: dict[str, int] | None
+    fig1_images: int
     fig1_epochs: int
     measures: bool
 
@@ -50,13 +50,13 @@ _SHORT = {
     "mean": "rgb",
 }
 SCALES = {
-    "full": Scale("full", 1, {}, None, fig1_pictures=50_000, fig1_epochs=60, measures=True),
+    "full": Scale("full", 1, {}, None, fig1_images=50_000, fig1_epochs=60, measures=True),
     "small": Scale(
         "small",
         4,
         {**_SHORT, "epochs": 20, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0},
         None,
-        fig1_pictures=10_000,
+        fig1_images=10_000,
         fig1_epochs=15,
         measures=True,
     ),
@@ -65,7 +65,7 @@ SCALES = {
         16,
         {**_SHORT, "epochs": 1, "batch_size": 8, "crop_size": 96},
         {"train": 24, "validation": 16},
-        fig1_pictures=24,
+        fig1_images=24,
         fig1_epochs=1,
         measures=False,
     ),
@@ -73,13 +73,13 @@ SCALES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class Context:
     """What an experiment is given.
 
     Attributes:
       data_dir: a prepared data set.
       data: what it is, in words, for the report.
-      workdir: where networks, pictures and findings go.
+      workdir: where networks, images and findings go.
       scale: how much is run.
       seeds: one run for each.
     """
@@ -104,7 +104,7 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ClaimRow:
     """A claim beside what was measured.
 
     Attributes:
@@ -112,7 +112,7 @@ class Row:
       measured: the value with its unit; None when it was not run.
       data: on what it was measured.
       seeds: of the runs.
-      spread: of the value over seeds or pictures.
+      spread: of the value over seeds or images.
       note: why it was not run, or what the reader should know.
       narrowed: whether its networks are those that the scale narrows.
     """
@@ -127,18 +127,18 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class Result:
     """What an experiment gives back.
 
     Attributes:
       rows: for the report's table.
       numbers: everything measured, JSON-ready.
-      pictures: (caption, path relative to the workdir).
+      images: (caption, path relative to the workdir).
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ClaimRow, ...]
     numbers: dict = dataclasses.field(default_factory=dict)
-    pictures: tuple[tuple[str, str], ...] = ()
+    images: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict:
         return reports.as_json(dataclasses.asdict(self))
@@ -146,11 +146,11 @@ class Finding:
     @classmethod
     def from_json(cls, content: dict) -> "Finding":
         rows = [
-            Row(**{**row, "claim": Claim(**row["claim"]), "seeds": tuple(row["seeds"])})
+            ClaimRow(**{**row, "claim": Claim(**row["claim"]), "seeds": tuple(row["seeds"])})
             for row in content["rows"]
         ]
-        pictures = tuple((caption, path) for caption, path in content["pictures"])
-        return cls(tuple(rows), content["numbers"], pictures)
+        images = tuple((caption, path) for caption, path in content["pictures"])
+        return cls(tuple(rows), content["numbers"], images)
 
     def unmeasured(self, why: str) -> "Finding":
         """The same without a measured value in any row."""
@@ -161,9 +161,9 @@ class Finding:
         return dataclasses.replace(self, rows=tuple(rows))
 
 
-def not_run(claim: Claim, why: str) -> Row:
+def not_run(claim: Claim, why: str) -> ClaimRow:
     """A row without a measured value."""
-    return Row(claim, None, note=why)
+    return ClaimRow(claim, None, note=why)
 
 
 def describe_data(dataset, name: str | None = None) -> str:
@@ -174,7 +174,7 @@ def describe_data(dataset, name: str | None = None) -> str:
     name = name or os.path.basename(os.path.normpath(dataset.path))
     return (
         f"{name} ({dataset.classes} classes, {train:,} training and {validation:,} validation "
-        f"pictures of {dataset.format.image_size} pixels)"
+        f"images of {dataset.format.image_size} pixels)"
     )
 
 

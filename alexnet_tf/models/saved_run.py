@@ -2,7 +2,7 @@
 
 A model file says in its own configuration what it knows (`knowledge.py`). In files of older
 versions that is nothing; there a run's `config.json` beside `model.keras` tells the names of the
-classes and the size to which pictures were resized before the crop.
+classes and the size to which images were resized before the crop.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class TrainedModel:
       path: the model file.
       model: the Keras model: (b, crop, crop, channels) pixels 0..255 -> (b, classes).
       class_names: names in output order, or None when nothing tells them.
-      image_size: the square (pixels) to which pictures are brought before the crop.
+      image_size: the square (pixels) to which images are brought before the crop.
       known: what the file itself says, see `knowledge`.
     """
 
@@ -44,7 +44,7 @@ class TrainedModel:
 
     @property
     def apply_exif(self) -> bool:
-        """Whether pictures are turned as their EXIF orientation says. Not known means not."""
+        """Whether images are turned as their EXIF orientation says. Not known means not."""
         return bool(self.known.get("apply_exif"))
 
     @property
@@ -146,7 +146,7 @@ def _require_finite(model: "keras.Model", file: str) -> None:
 
 
 def default_image_size(crop_size: int) -> int:
-    """256 for the networks of 224 and 227; networks for small pictures see the whole picture."""
+    """256 for the networks of 224 and 227; networks for small images see the whole image."""
     return _DEFAULT_IMAGE_SIZE if crop_size > 128 else crop_size
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 
-from alexnet_tf.benchmarking import inputs, steps, timing
+from alexnet_tf.perf import inputs, steps, timing
 
 _FOREVER = 1_000_000  # epochs
 _WARM_BATCHES = 3
@@ -16,7 +16,7 @@ class TrainSettings:
     Attributes:
       data_dir: a prepared data set.
       model: a variant.
-      batch_size: pictures of a global batch.
+      batch_size: images of a global batch.
       precision: a Keras policy, see `steps.PRECISIONS`.
       strategy: "none" or "mirrored"; devices: its replicas.
       jit_compile: whether XLA compiles: "true", "false", or "auto", on a GPU.
@@ -47,7 +47,7 @@ def measure_train(settings: TrainSettings) -> dict:
 
     from alexnet_tf.data.pipeline import Schedule, training_inputs
     from alexnet_tf.data.records import open_dataset
-    from alexnet_tf.training import distribution, feeding
+    from alexnet_tf.training import distribution, distributed_input
 
     strategy = distribution.make_strategy(settings.strategy, settings.devices)
     dataset = open_dataset(settings.data_dir)
@@ -63,7 +63,7 @@ def measure_train(settings: TrainSettings) -> dict:
         return training_inputs(dataset, augmentation, schedule)
 
     def begun():
-        batches = feeding.dealt(strategy, of_worker)
+        batches = distributed_input.dealt(strategy, of_worker)
         for _ in range(_WARM_BATCHES):
             next(batches)
         return batches
@@ -84,7 +84,7 @@ def measure_train(settings: TrainSettings) -> dict:
         return steps.step_clock(run, begun())(times)
 
     one = next(iter(of_worker(None)))  # a replica's share
-    same = feeding.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(one).repeat())
+    same = distributed_input.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(one).repeat())
     size = settings.batch_size
     forms = {
         "input": timing.Form(input_alone, size),
@@ -111,6 +111,6 @@ def _require_channels(network, dataset) -> None:
     wanted, found = network.input_shape[-1], dataset.format.channels
     if wanted != found:
         raise ValueError(
-            f"{dataset.path} has pictures of {found} channel(s), but {network.name} takes "
+            f"{dataset.path} has images of {found} channel(s), but {network.name} takes "
             f"{wanted}: name another --model or --data_dir."
         )

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 
-from alexnet_tf.benchmarking import timing
+from alexnet_tf.perf import timing
 
 STORED = 256  # side of stored images in pixels, where networks take crops of them
 _LONG = 90 * 1_281_167  # images of a run that is worth compiling: the paper's
@@ -17,7 +17,7 @@ class StepSettings:
 
     Attributes:
       model: a variant.
-      batch_sizes: pictures of a global batch.
+      batch_sizes: images of a global batch.
       precisions: Keras policies, see PRECISIONS.
       strategies: "none" and "mirrored".
       devices: replicas of "mirrored"; None for all GPUs, or 2 logical CPUs.
@@ -96,7 +96,7 @@ def training_form(strategy, model: str, precision: str, batch_size: int, jit_com
 
     from alexnet_tf.data.augmentation import Augmentation
     from alexnet_tf.models import catalog, crop_size
-    from alexnet_tf.training import feeding
+    from alexnet_tf.training import distributed_input
 
     size = crop_size(model)
     stored = STORED if STORED // 2 < size <= STORED else size
@@ -113,7 +113,7 @@ def training_form(strategy, model: str, precision: str, batch_size: int, jit_com
     draws = {"crop": corners, "mirror": tf.range(share) % 2 == 0}
     labels = tf.range(share, dtype=tf.int64) % network.output_shape[-1]
     batch = (tf.cast(pixels, tf.uint8), labels, draws)
-    batches = feeding.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat())
+    batches = distributed_input.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat())
     return timing.Form(step_clock(steps, batches), batch_size), training_operations(network)
 
 
@@ -179,7 +179,7 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
 
 
 def training_operations(network) -> int:
-    """Floating-point operations of one picture's training step.
+    """Floating-point operations of one image's training step.
 
     Each multiply-add of the forward pass is two operations; the gradients of the inputs and of the
     weights cost as much again each, but the first layer's inputs, the pixels, need none. What is no

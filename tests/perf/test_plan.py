@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from alexnet_tf import benchmark, models
-from alexnet_tf.benchmarking import events, hardware, plan, schemes
-from alexnet_tf.benchmarking.events import Task
-from alexnet_tf.benchmarking.hardware import Link
-from alexnet_tf.benchmarking.schemes import Cluster, Layer
+from alexnet_tf.perf import events, hardware, plan, schemes
+from alexnet_tf.perf.events import Task
+from alexnet_tf.perf.hardware import Link
+from alexnet_tf.perf.schemes import Cluster, Layer
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "parallelism.md"
 

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from alexnet_tf.training.placement import placement
+from alexnet_tf.perf.placement import placement
 
 
 def test_the_gradient_of_a_bias_that_one_kernel_computes_with_the_kernels_has_its_own_size():

@@ -9,7 +9,7 @@ from alexnet_tf.data.evaluation_data import MOST_CROPS_A_SIDE
 from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import Dropout, crop_size, preprocessing_layer
 from alexnet_tf.models.catalog import find_variant
-from alexnet_tf.models.trained import TrainedModel, open_model
+from alexnet_tf.models.saved_run import TrainedModel, open_model
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import training_mean
 
@@ -25,7 +25,7 @@ def open_source(recipe: Recipe) -> TrainedModel | None:
 
 
 def as_network_sees(recipe: Recipe, dataset: PreparedDataset) -> PreparedDataset:
-    """The data set with pictures of any size brought to the recipe's."""
+    """The data set with images of any size brought to the recipe's."""
     return dataset.viewed(recipe.image_size, find_variant(recipe.model).channels)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_tf import export, predict
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def config(run, content):
 
 
 def test_what_a_run_says_is_taken(run):
-    network = trained.open_model(config(run, {"class_names": ["a", "b", "c"], "image_size": 12}))
+    network = saved_run.open_model(config(run, {"class_names": ["a", "b", "c"], "image_size": 12}))
     assert (network.class_names, network.image_size) == (("a", "b", "c"), 12)
-    network = trained.open_model(config(run, {"class_names": None, "image_size": None}))
+    network = saved_run.open_model(config(run, {"class_names": None, "image_size": None}))
     assert (network.class_names, network.image_size) == (None, 8)
 
 
@@ -60,7 +60,7 @@ def test_what_a_run_says_is_taken(run):
 )
 def test_a_hostile_config_is_one_sentence(run, capsys, content, words):
     with pytest.raises(ValueError, match=words) as error:
-        trained.open_model(config(run, content))
+        saved_run.open_model(config(run, content))
     assert len(str(error.value)) < 400
     assert predict.main([f"--model={run}", str(run / "none.jpg")]) == 1
 
@@ -68,7 +68,7 @@ def test_a_hostile_config_is_one_sentence(run, capsys, content, words):
 def test_a_directory_in_the_configs_place_is_one_sentence(run):
     (run / "config.json").mkdir()
     with pytest.raises(ValueError, match=r"config\.json is no file of a run"):
-        trained.open_model(str(run))
+        saved_run.open_model(str(run))
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -114,7 +114,7 @@ def test_a_network_whose_answers_are_not_finite_is_not_exported(tmp_path):
 
     inputs = keras.Input((8, 8, 3))
     x = keras.ops.log(-1 - keras.layers.Flatten()(inputs))
-    network = trained.TrainedModel("a.keras", keras.Model(inputs, x[:, :3]), None, 8)
+    network = saved_run.TrainedModel("a.keras", keras.Model(inputs, x[:, :3]), None, 8)
     with pytest.raises(ValueError, match="gives NaN or infinity"):
         serving_export.export_saved_model(network, "abc", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 
-from alexnet_tf.benchmarking import events, hardware, schemes
+from alexnet_tf.perf import events, hardware, schemes
 
 VALUE_BYTES = {"float32": 4, "bfloat16": 2}
 

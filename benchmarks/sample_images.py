@@ -1,4 +1,4 @@
-"""The pictures that the input pipelines read: photographs, as records and as files."""
+"""The images that the input pipelines read: photographs, as records and as files."""
 
 import io
 import json
@@ -11,7 +11,7 @@ WIDTH, HEIGHT, SOURCE_QUALITY = 500, 375, 95  # about 100 KB each, as ImageNet's
 
 
 def prepare(directory: pathlib.Path, count: int) -> dict:
-    """Writes `count` pictures below `directory`.
+    """Writes `count` images below `directory`.
 
     records_jpeg and records_raw are data sets of `data_prep`; files/00000.jpg and so on are the
     very bytes of the records, labels.json their labels; noise.npy is float32 (3, 3), whose columns
@@ -44,7 +44,7 @@ def prepare(directory: pathlib.Path, count: int) -> dict:
         sizes.append(len(content))
         labels.append(int(label))
     if len(sizes) != count:
-        raise ValueError(f"{dataset.path} holds {len(sizes)} pictures, expected {count}.")
+        raise ValueError(f"{dataset.path} holds {len(sizes)} images, expected {count}.")
     (directory / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
     noise = ColourNoise.from_statistics(dataset.statistics(), "source", np.zeros(3))
     np.save(directory / "noise.npy", noise.axes)
@@ -73,7 +73,7 @@ def _make_source(folder: pathlib.Path, count: int) -> None:
         left = int(random.integers(width - columns + 1))
         window = Image.fromarray(pixels[top : top + rows, left : left + columns]).convert("RGB")
         window = np.asarray(window.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)
-        # Without it enlarged windows would compress to a fraction of what ImageNet's pictures take.
+        # Without it enlarged windows would compress to a fraction of what ImageNet's images take.
         grain = random.standard_normal(window.shape, np.float32) * 6.0
         noisy = np.clip(window + grain, 0, 255).astype(np.uint8)
         buffer = io.BytesIO()

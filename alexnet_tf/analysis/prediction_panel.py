@@ -1,4 +1,4 @@
-"""Predictions drawn with their pictures, as in the left half of the paper's Figure 4."""
+"""Predictions drawn with their images, as in the left half of the paper's Figure 4."""
 
 import tensorflow as tf
 
@@ -24,11 +24,11 @@ def draw_predictions(predictions, output: str) -> int:
     """
     shown = []
     for prediction in predictions[:MOST]:
-        picture = preprocessing.decode(tf.io.read_file(prediction.source))
-        square = preprocessing.evaluation_crop(picture, _SHOWN_SIZE, _SHOWN_SIZE)
+        image = preprocessing.decode(tf.io.read_file(prediction.source))
+        square = preprocessing.evaluation_crop(image, _SHOWN_SIZE, _SHOWN_SIZE)
         shown.append(
             plots.Shown(
-                picture=tf.cast(tf.round(square), tf.uint8).numpy(),
+                image=tf.cast(tf.round(square), tf.uint8).numpy(),
                 truth=prediction.source.rsplit("/", 1)[-1],
                 classes=prediction.classes,
                 scores=prediction.scores,

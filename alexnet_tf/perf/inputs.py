@@ -1,10 +1,10 @@
-"""Pictures per second of the input pipeline, and which of its stages takes how much of that."""
+"""Images per second of the input pipeline, and which of its stages takes how much of that."""
 
 import dataclasses
 import math
 import time
 
-from alexnet_tf.benchmarking import timing
+from alexnet_tf.perf import timing
 
 _FOREVER = 1_000_000  # epochs
 _WARM_BATCHES = 3  # fill the buffers before the clock starts
@@ -17,7 +17,7 @@ class InputSettings:
     Attributes:
       data_dir: a prepared data set.
       model: the variant whose crop size is taken.
-      batch_size: pictures of a batch.
+      batch_size: images of a batch.
       batches: batches of a timed run, at least; an epoch that fits into the shuffle buffer is read
         in one go, so that of such a data set whole epochs are timed.
       runs: timed runs of each stage.
@@ -33,7 +33,7 @@ class InputSettings:
 def measure_input(settings: InputSettings) -> dict:
     """Times the training pipeline cut off after each stage, the last being all of it.
 
-    Crop, mirror and colour noise are on, as in the original program; grey pictures get no noise.
+    Crop, mirror and colour noise are on, as in the original program; grey images get no noise.
     The clock starts when the buffers are full.
 
     Returns:
@@ -78,7 +78,7 @@ def measure_input(settings: InputSettings) -> dict:
 
 
 def describe_data(dataset) -> dict:
-    """Pictures, size, encoding and bytes per record of the training split."""
+    """Images, size, encoding and bytes per record of the training split."""
     import os
 
     return {

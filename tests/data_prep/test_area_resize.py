@@ -6,7 +6,7 @@ import fractions
 import numpy as np
 import pytest
 
-from data_prep import area, images
+from data_prep import area_resize, images
 
 
 def area_weights(side, size):
@@ -47,10 +47,10 @@ PAIRS = [
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side, size", PAIRS)
 def test_photographs_keep_58_db(real, side, size, channels):
-    assert area.is_for(side, size)
-    # A part of a larger square, as a picture's middle is: rows do not follow on each other.
+    assert area_resize.is_for(side, size)
+    # A part of a larger square, as an image's middle is: rows do not follow on each other.
     square = real.photograph("motorcycle_left", side, side + 7)[:, 3 : side + 3, :channels]
-    ours = area.shrink(square, size)
+    ours = area_resize.shrink(square, size)
     assert ours.shape == (size, size, channels) and ours.dtype == np.uint8
     assert ours.flags.c_contiguous
     assert psnr(ours, exact(square, size)) >= 58
@@ -74,11 +74,11 @@ def test_noise_gives_whole_number_arithmetic_to_the_bit(side, size, channels):
     assert (weights.sum(axis=1) == 256).all()
     sums = np.einsum("ih,hwc,jw->ijc", weights, square.astype(np.int64), weights, optimize=True)
     assert sums.max() < 2**24
-    np.testing.assert_array_equal(area.shrink(square, size), np.rint(sums / 65536))
+    np.testing.assert_array_equal(area_resize.shrink(square, size), np.rint(sums / 65536))
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 254, 255])
-def test_a_flat_picture_stays_flat(value):
+def test_a_flat_image_stays_flat(value):
     for side, size in [(375, 256), (1023, 256), (263, 256), (3, 2), (512, 256)]:
         flat = np.full((side, side, 3), value, np.uint8)
         assert (images.central_square(flat, size) == value).all(), (side, size)
@@ -86,16 +86,16 @@ def test_a_flat_picture_stays_flat(value):
 
 @pytest.mark.parametrize("side", [512, 768, 1024, 1025, 1500])
 def test_other_sides_are_left_to_opencv(real, side):
-    assert not area.is_for(side, 256)
+    assert not area_resize.is_for(side, 256)
     square = real.photograph("coffee", side, side)
     assert psnr(images.central_square(square, 256), exact(square, 256)) >= 58
 
 
 def test_weights_add_up_to_256_wherever_it_is_used():
     for size in (2, 3, 28, 32, 224, 255, 256, 257, 299, 512):
-        used = [side for side in range(1, 5 * size) if area.is_for(side, size)]
+        used = [side for side in range(1, 5 * size) if area_resize.is_for(side, size)]
         for side in (*used[:3], *used[-3:]):
-            bands, across = area._weights(side, size)
+            bands, across = area_resize._weights(side, size)
             down = np.zeros((size, side), int)
             for resized, source, weights in bands:
                 down[resized, source] = weights.toarray()
@@ -106,8 +106,8 @@ def test_weights_add_up_to_256_wherever_it_is_used():
 def test_threads_do_not_share_memory():
     generator = np.random.default_rng(0)
     squares = [generator.integers(0, 256, (s, s, 3), np.uint8) for s in (375, 333, 500, 280) * 8]
-    alone = [area.shrink(square, 256) for square in squares]
+    alone = [area_resize.shrink(square, 256) for square in squares]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda square: area.shrink(square, 256), squares))
+        together = list(pool.map(lambda square: area_resize.shrink(square, 256), squares))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)

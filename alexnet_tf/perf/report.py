@@ -17,7 +17,7 @@ def step_text(result: dict) -> str:
             f"{rate['median']:10.1f}{rate['spread']:8.0%}{row['share_of_ceiling']:16.0%}"
         )
     operations = result["rows"][0]["operations_per_image"]
-    lines.append(f"{operations / 1e9:.3g} GFLOP per picture and step")
+    lines.append(f"{operations / 1e9:.3g} GFLOP per image and step")
     return "\n".join(lines)
 
 
@@ -109,7 +109,7 @@ def _place(row: dict) -> str:
 def _data(result: dict) -> str:
     data = result["data"]
     return (
-        f"{data['pictures']} records of {data['image_size']} x {data['image_size']} x "
+        f"{data['images']} records of {data['image_size']} x {data['image_size']} x "
         f"{data['channels']}, {data['encoding']}, {data['bytes_per_record'] / 1e3:.0f} KB each; "
         f"batches of {result['settings']['batch_size']}"
     )

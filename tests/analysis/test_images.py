@@ -1,4 +1,4 @@
-"""What the pictures of a single photograph and of a network's plan say is what is there."""
+"""What the images of a single photograph and of a network's plan say is what is there."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from alexnet_tf import analyze as analyze_door
 from alexnet_tf import models
-from alexnet_tf.analysis import architecture, augmentation, features, pictures, saliency, summary
+from alexnet_tf.analysis import architecture, augmentation, features, images, saliency, summary
 from alexnet_tf.data import pipeline, preprocessing, records
 from alexnet_tf.models import catalog
 
@@ -35,8 +35,8 @@ def dataset(make_dataset):
 
 @pytest.mark.parametrize("kind", ["paper", "source"])
 def test_the_views_are_those_of_the_training_pipeline(dataset, kind):
-    picture, _ = pictures.of_split(dataset, "validation", 0)
-    found = augmentation.views(picture, dataset, 48, seed=5)
+    image, _ = images.of_split(dataset, "validation", 0)
+    found = augmentation.views(image, dataset, 48, seed=5)
     noise = preprocessing.ColourNoise.from_statistics(STATISTICS, kind, STATISTICS["rgb_mean"])
     trained = dataclasses.replace(
         dataset,
@@ -54,7 +54,7 @@ def test_the_views_are_those_of_the_training_pipeline(dataset, kind):
     assert {view["mirrored"] for view in found} == {False, True}
     for view, one in zip(found, trained_on, strict=True):
         np.testing.assert_allclose(view[kind]["picture"], one, atol=1e-3)
-        plain = picture[view["top"] :, view["left"] :][:48, :48]
+        plain = image[view["top"] :, view["left"] :][:48, :48]
         np.testing.assert_array_equal(view["crop"], plain)
 
 
@@ -70,9 +70,9 @@ class Quarters(keras.layers.Layer):
 def test_saliency_finds_the_quarter_that_the_network_looks_at():
     inputs = keras.Input((32, 32, 3))
     model = keras.Model(inputs, keras.layers.Softmax(name="prob")(Quarters()(inputs)))
-    picture = np.zeros((32, 32, 3), np.float32)
-    picture[..., 0] = np.linspace(5, 20, 32)[:, None]
-    found = saliency.measure(model, picture, label=0, places=8)
+    image = np.zeros((32, 32, 3), np.float32)
+    image[..., 0] = np.linspace(5, 20, 32)[:, None]
+    found = saliency.measure(model, image, label=0, places=8)
     # The gradient by hand: 1/1000 in the quarter's red, 0 elsewhere.
     wanted = np.zeros((32, 32))
     wanted[:16, 16:] = 1e-3
@@ -81,8 +81,8 @@ def test_saliency_finds_the_quarter_that_the_network_looks_at():
     assert found.square == 8 and found.tops[0] == 0 and found.tops[-1] == 24
     for i, top in enumerate(found.tops):
         for j, left in enumerate(found.lefts):
-            hidden = picture.astype(np.float64)
-            hidden[top : top + 8, left : left + 8] = picture.mean((0, 1), np.float64)
+            hidden = image.astype(np.float64)
+            hidden[top : top + 8, left : left + 8] = image.mean((0, 1), np.float64)
             logit = hidden[:16, 16:, 0].sum() / 1000
             assert found.occluded[i, j] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
     assert np.ptp(found.occluded[:, 0]) == 0  # the left half does not matter
@@ -141,7 +141,7 @@ def network(tmp_path_factory):
     return str(path)
 
 
-def test_pictures_and_numbers_of_a_file_of_any_size(network, dataset, tmp_path):
+def test_images_and_numbers_of_a_file_of_any_size(network, dataset, tmp_path):
     flags = [f"--data_dir={dataset.path}", "--crop_size=48", f"--output={tmp_path}/a.png"]
     for size in ((1, 1), (3000, 40)):
         Image.new("RGB", size, (200, 30, 90)).save(tmp_path / "one.png")
@@ -158,8 +158,8 @@ def test_pictures_and_numbers_of_a_file_of_any_size(network, dataset, tmp_path):
         assert min(Image.open(tmp_path / name).size) > 400
 
 
-def test_bad_pictures_and_names_end_with_one_sentence(network, dataset, tmp_path, capsys):
-    (tmp_path / "text.jpg").write_text("no picture")
+def test_bad_images_and_names_end_with_one_sentence(network, dataset, tmp_path, capsys):
+    (tmp_path / "text.jpg").write_text("no image")
     Image.new("L", (20000, 10000)).save(tmp_path / "huge.png")
     whole = (tmp_path / "huge.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
@@ -169,11 +169,11 @@ def test_bad_pictures_and_names_end_with_one_sentence(network, dataset, tmp_path
     change = ["augmentation", data, output]
     for flags, wanted, sentence in [
         (look, 2, "--image is missing"),
-        ([*look, f"--image={tmp_path}/none.jpg"], 1, "There is no picture"),
+        ([*look, f"--image={tmp_path}/none.jpg"], 1, "There is no image"),
         ([*look, f"--image={tmp_path}/text.jpg"], 1, "neither a JPEG nor a PNG"),
         ([*look, f"--image={tmp_path}/huge.png"], 1, "size is out of range"),
         ([*look, f"--image={tmp_path}/thin.png"], 1, "100 times as long as wide"),
-        ([*look, data, "--number=7"], 1, "no picture 7 in validation"),
+        ([*look, data, "--number=7"], 1, "no image 7 in validation"),
         ([*look, data, "--split=test"], 1, "has no split 'test'"),
         ([*change, "--number=1"], 1, "expected 0 to 0"),
         ([*change, "--crop_size=65"], 1, "does not fit"),

@@ -1,6 +1,6 @@
-"""Data sets that others wrote: TFRecords without metadata, and TFDS data sets of any pictures.
+"""Data sets that others wrote: TFRecords without metadata, and TFDS data sets of any images.
 
-Their pictures may be JPEG, PNG, GIF or BMP and of any size; they are decoded whole and brought to
+Their images may be JPEG, PNG, GIF or BMP and of any size; they are decoded whole and brought to
 one size by `preprocessing.central_square` when they are read. What no metadata tells (how many
 records, which labels, the mean) is found by reading, once: the answer is kept in the user's cache
 directory ($XDG_CACHE_HOME or ~/.cache, under alexnet_tf/foreign) until the files change.
@@ -21,7 +21,7 @@ import tensorflow as tf
 from alexnet_tf.data import preprocessing, statistics
 
 TFDS_PREFIX = "tfds:"
-# So many training pictures, taken evenly from all shards, are enough for a mean that is right to a
+# So many training images, taken evenly from all shards, are enough for a mean that is right to a
 # fraction of a grey level.
 SAMPLE = 10_000
 _SPLITS = {
@@ -36,10 +36,10 @@ _SPLITS = {
 
 @dataclasses.dataclass(frozen=True)
 class RecordKeys:
-    """Where a record's picture and label are.
+    """Where a record's image and label are.
 
     Attributes:
-      image: feature of the encoded picture.
+      image: feature of the encoded image.
       label: feature of the class.
       first_label: number of the first class: 0, or 1 as in Inception's ImageNet.
     """
@@ -59,7 +59,7 @@ class Index:
     """What is known about TFRecords without metadata.
 
     Attributes:
-      keys: where picture and label are.
+      keys: where image and label are.
       class_names: in label order: the records' own synsets, those of labels.txt, or numbers.
       shards: split -> files; counts: split -> records.
     """
@@ -116,7 +116,7 @@ def read_index(path: str, first_label: int | None = None) -> Index:
     """
     shards = record_files(path)
     names = _label_file(path)
-    kept = _Kept([file for files in shards.values() for file in files], "index.json")
+    kept = FileCache([file for files in shards.values() for file in files], "index.json")
     content = kept.read()
     if content is None:
         content = json.dumps(_scan(shards)).encode()
@@ -149,8 +149,8 @@ def read_index(path: str, first_label: int | None = None) -> Index:
 def sample_statistics(
     files: tuple[str, ...], keys: RecordKeys, image_size: int, channels: int
 ) -> dict[str, np.ndarray]:
-    """`statistics.finish` over `SAMPLE` pictures at most, or what is remembered of that."""
-    kept = _Kept(files, f"{image_size}x{channels}.npz")
+    """`statistics.finish` over `SAMPLE` images at most, or what is remembered of that."""
+    kept = FileCache(files, f"{image_size}x{channels}.npz")
     content = kept.read()
     if content is None:
         buffer = io.BytesIO()
@@ -171,14 +171,14 @@ def _measure(files, keys, image_size, channels):
         values = tf.cast(tf.reshape(square, (-1, channels)), tf.float64)
         return tf.cast(square, tf.float64), tf.matmul(values, values, transpose_a=True)
 
-    pictures = (
+    images = (
         tf.data.Dataset.from_tensor_slices(list(files))
         .flat_map(lambda file: tf.data.TFRecordDataset(file).take(share))
         .map(picture, num_parallel_calls=tf.data.AUTOTUNE)
     )
     image, count = np.zeros((image_size, image_size, channels)), 0
     products = np.zeros((channels, channels))
-    for values, square in pictures.as_numpy_iterator():
+    for values, square in images.as_numpy_iterator():
         image += values
         products = products + square
         count += 1
@@ -263,7 +263,7 @@ def _label_file(path: str) -> list[str]:
     return [re.sub(r"^\d+:", "", line) for line in lines]
 
 
-class _Kept:
+class FileCache:
     """Something that was found out about files, until one of them changes."""
 
     def __init__(self, files, what: str):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_tf import benchmark, models
-from alexnet_tf.benchmarking import serve, steps, timing
+from alexnet_tf.perf import serve, steps, timing
 
 
 def _run(tmp_path, *argv) -> dict:
@@ -154,11 +154,11 @@ def test_the_measured_step_trains():
     strategy = distribution.make_strategy("none")
     form, _ = steps.training_form(strategy, "lenet5", "float32", 4)
     still = Augmentation(crop_size=32, mirror=False)
-    trained, network = steps.trainer(strategy, still, ("lenet5", "float32", 4, 10))
+    saved_run, network = steps.trainer(strategy, still, ("lenet5", "float32", 4, 10))
     before = [weight.numpy() for weight in network.trainable_weights]
     pixels = tf.random.stateless_uniform((4, 32, 32, 1), (1, 1), maxval=256, dtype=tf.int32)
     batch = (tf.cast(pixels, tf.uint8), tf.constant([1, 2, 3, 4], tf.int64), {})
-    sums = trained.step(batch, tf.constant(0.0))
+    sums = saved_run.step(batch, tf.constant(0.0))
     assert all(np.isfinite(value) for value in sums.values())
     moved = [
         not np.array_equal(old, new.numpy())
@@ -179,7 +179,7 @@ def test_train_compares_the_whole_with_its_parts(photo_records, tmp_path, strate
 
 
 @pytest.mark.slow
-def test_train_refuses_pictures_that_the_network_does_not_take(photo_records, tmp_path, capsys):
+def test_train_refuses_images_that_the_network_does_not_take(photo_records, tmp_path, capsys):
     flags = ["train", f"--data_dir={photo_records}", "--model=lenet5", "--batch_size=8"]
     assert benchmark.main(flags) == 1
     error = capsys.readouterr().err
@@ -188,10 +188,10 @@ def test_train_refuses_pictures_that_the_network_does_not_take(photo_records, tm
 
 @pytest.fixture(scope="module")
 def small_saved_model(tmp_path_factory):
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
     from alexnet_tf.serving import export
 
-    network = trained.TrainedModel("small", models.build_model("cifarnet"), None, 32)
+    network = saved_run.TrainedModel("small", models.build_model("cifarnet"), None, 32)
     names = [f"thing {n}" for n in range(network.classes)]
     return export.export_saved_model(network, names, str(tmp_path_factory.mktemp("m") / "small"))
 

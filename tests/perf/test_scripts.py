@@ -65,17 +65,17 @@ def test_a_table_follows_its_file(tables, tmp_path):
 
 
 def test_contestants_take_turns_and_absent_ones_are_named(tmp_path):
-    contestants = _load("contestants")
+    peers = _load("contestants")
     (tmp_path / "files").mkdir()
-    picture = simplejpeg.encode_jpeg(skimage.data.astronaut()[:256, :256].copy(), 95)
+    image = simplejpeg.encode_jpeg(skimage.data.astronaut()[:256, :256].copy(), 95)
     for number in range(3):
-        (tmp_path / "files" / f"{number}.jpg").write_bytes(picture)
+        (tmp_path / "files" / f"{number}.jpg").write_bytes(image)
     script = str(BENCHMARKS / "input_peers.py")
     lost = "import contestants; contestants.serve(lambda: __import__('no_such_peer'))"
-    result = contestants.compete(
+    result = peers.compete(
         [
-            contestants.Entry("codec", [sys.executable, script, "libjpeg", str(tmp_path), "8"]),
-            contestants.Entry(
+            peers.Entry("codec", [sys.executable, script, "libjpeg", str(tmp_path), "8"]),
+            peers.Entry(
                 "lost", [sys.executable, "-c", f"import sys; sys.path[:0] = ['benchmarks']; {lost}"]
             ),
         ],
@@ -84,18 +84,18 @@ def test_contestants_take_turns_and_absent_ones_are_named(tmp_path):
     assert list(result["absent"]) == ["lost"] and "no_such_peer" in result["absent"]["lost"]
     (row,) = result["rows"]
     assert row["form"] == "codec" and len(row["rate"]["runs"]) == 2
-    # Fourteen batches of eight pictures.
+    # Fourteen batches of eight images.
     assert row["rate"]["runs"] == pytest.approx([14 * 8 / turn[0] for turn in row["seconds"]])
 
 
 def test_a_contestant_that_cannot_run_here_says_why(tmp_path):
-    contestants = _load("contestants")
+    peers = _load("contestants")
     code = (
         "import sys; sys.path[:0] = ['benchmarks']; import contestants\n"
         "def prepare(): raise contestants.Absent('no compiler here')\n"
         "contestants.serve(prepare)"
     )
-    result = contestants.compete([contestants.Entry("lost", [sys.executable, "-c", code])], 1)
+    result = peers.compete([peers.Entry("lost", [sys.executable, "-c", code])], 1)
     assert result["absent"] == {"lost": "no compiler here"} and not result["rows"]
 
 

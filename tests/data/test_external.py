@@ -11,7 +11,7 @@ import skimage.data
 import tensorflow as tf
 from PIL import Image
 
-from alexnet_tf.data import foreign, records
+from alexnet_tf.data import external, records
 from alexnet_tf.data.evaluation_data import evaluation_batches
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def _pictures(count, seed=3):
+def _images(count, seed=3):
     """Windows of photographs, each of another size, as PNG (JPEG every third) and as pixels."""
     rng = np.random.default_rng(seed)
     photographs = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee()]
@@ -66,7 +66,7 @@ def _write(path, name, examples):
 @pytest.fixture
 def inception(tmp_path):
     """A directory as Inception's converter leaves it: labels from 1, no metadata."""
-    rows = [(*row, n % 3 + 1) for n, row in enumerate(_pictures(15))]
+    rows = [(*row, n % 3 + 1) for n, row in enumerate(_images(15))]
     path = tmp_path / "inception"
     _write(path, "train-00000-of-00002", [(row[0], row[2]) for row in rows[:5]])
     _write(path, "train-00001-of-00002", [(row[0], row[2]) for row in rows[5:10]])
@@ -89,7 +89,7 @@ def test_inception_records_train_and_evaluate(inception):
     for image, label in seen:
         apart = [np.abs(image - wanted).max() for wanted, _ in left]
         # Whole grey levels come only from the two JPEG decoders.
-        assert min(apart) < 2.5, "no picture that was written"
+        assert min(apart) < 2.5, "no image that was written"
         assert left.pop(int(np.argmin(apart)))[1] == label
     assert not left
     images, labels, indices = next(
@@ -103,10 +103,10 @@ def test_inception_records_train_and_evaluate(inception):
 def test_statistics_of_others_records_are_those_of_their_pixels(inception):
     path, rows = inception
     found = records.open_dataset(str(path)).viewed(SIZE, 3).statistics()
-    pictures = np.stack([_by_hand(pixels) for _, pixels, _ in rows[:10]])
-    flat = pictures.reshape(-1, 3)
-    # A grey level at most from the JPEG decoders in a third of the pictures.
-    np.testing.assert_allclose(found["mean_image"], pictures.mean(0), atol=0.8)
+    images = np.stack([_by_hand(pixels) for _, pixels, _ in rows[:10]])
+    flat = images.reshape(-1, 3)
+    # A grey level at most from the JPEG decoders in a third of the images.
+    np.testing.assert_allclose(found["mean_image"], images.mean(0), atol=0.8)
     np.testing.assert_allclose(found["rgb_mean"], flat.mean(0), atol=0.1)
     np.testing.assert_allclose(found["rgb_covariance"], np.cov(flat.T, bias=True), rtol=2e-3)
     assert found["count"] == 10
@@ -135,7 +135,7 @@ def test_records_are_read_through_once_until_they_change(inception, monkeypatch)
     def scan(shards):
         raise AssertionError("read again")
 
-    monkeypatch.setattr(foreign, "_scan", scan)
+    monkeypatch.setattr(external, "_scan", scan)
     assert records.open_dataset(str(path)) == first
     _write(path, "validation-00000-of-00001", [(row[0], row[2]) for row in rows[:2]])
     with pytest.raises(AssertionError, match="read again"):
@@ -167,7 +167,7 @@ def test_bad_records_are_refused_in_a_sentence(inception, tmp_path):
 
 
 def test_an_empty_first_shard_is_no_hindrance(inception):
-    """Converters that deal pictures out at random leave such."""
+    """Converters that deal images out at random leave such."""
     path, _ = inception
     _write(path, "train-00000-of-00002", [])
     dataset = records.open_dataset(str(path))
@@ -184,16 +184,16 @@ def _builder(directory, image, examples, anonymous=True):
 
     register = tfds.core.registered.skip_registration if anonymous else contextlib.nullcontext
     with register():
-        builder = _tiny_pictures(image, examples)(data_dir=str(directory))
+        builder = _tiny_images(image, examples)(data_dir=str(directory))
     builder.download_and_prepare()
     return builder
 
 
-def _tiny_pictures(image, examples):
+def _tiny_images(image, examples):
     import tensorflow_datasets as tfds
 
-    class TinyPictures(tfds.core.GeneratorBasedBuilder):
-        """Pictures and labels, as they are given."""
+    class TinyImages(tfds.core.GeneratorBasedBuilder):
+        """Images and labels, as they are given."""
 
         VERSION = tfds.core.Version("1.0.0")
 
@@ -208,13 +208,13 @@ def _tiny_pictures(image, examples):
             for number, (pixels, label) in enumerate(examples[split]):
                 yield number, {"image": pixels, "label": label}
 
-    return TinyPictures
+    return TinyImages
 
 
-def test_tfds_pictures_of_any_size_are_those_that_tfds_reads(tmp_path):
+def test_tfds_images_of_any_size_are_those_that_tfds_reads(tmp_path):
     import tensorflow_datasets as tfds
 
-    pictures = [pixels for _, pixels in _pictures(9)]
+    pictures = [pixels for _, pixels in _images(9)]
     rows = [(pixels, n % 3) for n, pixels in enumerate(pictures)]
     builder = _builder(
         tmp_path / "tfds",

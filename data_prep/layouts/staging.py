@@ -1,6 +1,6 @@
-"""For sources that cannot be read picture by picture: parquet, TFDS, pickles, compressed files.
+"""For sources that cannot be read image by image: parquet, TFDS, pickles, compressed files.
 
-Their pictures' bytes are copied, one source file after the other, into plain files of the work
+Their images' bytes are copied, one source file after the other, into plain files of the work
 directory, from which shards then read in any order. That needs the source's size in disk, once, and
 no memory. What was copied is kept when the run is interrupted.
 """
@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from data_prep import storage
-from data_prep.plan import LeftOut, Picture
+from data_prep.plan import LeftOut, SourceImage
 
 # (split, file name, synset, bytes), or what is left out and why
 Item = tuple[str, str, str, bytes] | LeftOut
@@ -20,21 +20,21 @@ Item = tuple[str, str, str, bytes] | LeftOut
 
 def unpack(
     folder: str | None, name: str, stamp: object, read: Callable[[], Iterable[Item]]
-) -> Iterator[Picture | LeftOut]:
-    """The pictures that `read` yields, with their bytes in files of `folder`.
+) -> Iterator[SourceImage | LeftOut]:
+    """The images that `read` yields, with their bytes in files of `folder`.
 
     Args:
       folder: the directory for these files; made when it is needed. None copies nothing: then the
-        pictures say what there is, and cannot be read.
+        images say what there is, and cannot be read.
       name: of the files, unique in this folder.
       stamp: anything JSON that changes when the source file does, as its size and time.
-      read: yields the pictures, in an order that is always the same.
+      read: yields the images, in an order that is always the same.
     """
     import tensorflow as tf
 
     if folder is None:
         for item in read():
-            yield item if isinstance(item, LeftOut) else Picture(item[0], os.sep, 0, 0, *item[1:3])
+            yield item if isinstance(item, LeftOut) else SourceImage(item[0], os.sep, 0, 0, *item[1:3])
         return
     data, index = os.path.join(folder, f"{name}.bin"), os.path.join(folder, f"{name}.jsonl")
     stamp = json.loads(json.dumps(stamp))
@@ -54,7 +54,7 @@ def unpack(
                     continue
                 split, file_name, synset, content = item
                 out.write(content)
-                found = Picture(split, data, offset, len(content), file_name, synset, source)
+                found = SourceImage(split, data, offset, len(content), file_name, synset, source)
                 listed = json.dumps(dataclasses.astuple(found), ensure_ascii=False)
                 lines.write(listed.encode("utf-8", "surrogateescape") + b"\n")
                 offset += len(content)
@@ -64,7 +64,7 @@ def unpack(
         next(iter(lines))
         for line in lines:
             values = json.loads(line.decode("utf-8", "surrogateescape"))
-            yield LeftOut(*values[1:]) if values[0] is None else Picture(*values)
+            yield LeftOut(*values[1:]) if values[0] is None else SourceImage(*values)
 
 
 def _is_current(index, stamp):

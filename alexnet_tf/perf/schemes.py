@@ -6,8 +6,8 @@ time. "gpu" computes, "link" sends to the next GPU of the machine, "network" to 
 
 import dataclasses
 
-from alexnet_tf.benchmarking.events import Task
-from alexnet_tf.benchmarking.hardware import Link
+from alexnet_tf.perf.events import Task
+from alexnet_tf.perf.hardware import Link
 
 
 @dataclasses.dataclass(frozen=True)

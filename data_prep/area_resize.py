@@ -1,8 +1,8 @@
 """Shrinking by averages over areas, as OpenCV's INTER_AREA, in arithmetic that is vectorised.
 
 OpenCV computes areas of other than whole factors one number at a time. Here each direction is a
-sparse matrix of weights times the picture, which SciPy does row by row: a number times a whole row
-of pixels, added to another row. The picture is turned in between and at the end, a band of rows at
+sparse matrix of weights times the image, which SciPy does row by row: a number times a whole row
+of pixels, added to another row. The image is turned in between and at the end, a band of rows at
 a time, so that what is in between stays in the processor's cache.
 
 Weights are whole 256ths. After the first direction sums are whole numbers below 2**16, after the
@@ -19,7 +19,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse._sparsetools import csr_matvecs
 
-# Above, few pictures are left to be faster for.
+# Above, few images are left to be faster for.
 _LARGEST = 4.0
 # Resized rows of a band: fewer are more calls, more leave the cache.
 _BAND = 64
@@ -34,7 +34,7 @@ def is_for(side: int, size: int) -> bool:
 
 
 def shrink(square: np.ndarray, size: int) -> np.ndarray:
-    """Shrinks a square picture by averages over areas.
+    """Shrinks a square image by averages over areas.
 
     Args:
       square: uint8 (side, side, channels), with `is_for(side, size)`.

@@ -11,8 +11,8 @@ import alexnet_tf
 from alexnet_tf import train
 from alexnet_tf.data.records import open_dataset
 from alexnet_tf.models import Dropout, build_model, logits_model, preprocessing_layer
-from alexnet_tf.models.trained import TrainedModel, open_model
-from alexnet_tf.training import finetuning, loop
+from alexnet_tf.models.saved_run import TrainedModel, open_model
+from alexnet_tf.training import initialization, loop
 from alexnet_tf.training.recipes import RECIPES, Recipe
 
 MEAN = np.array([99.0, 101.0, 103.0], np.float32)
@@ -73,16 +73,16 @@ def test_a_slow_body_moves_a_tenth_as_far(source, small_photo_records, tmp_path)
 
 def test_a_head_that_fits_is_kept(source, small_photo_records):
     recipe = dataclasses.replace(FINETUNE, weights=source)
-    opened = finetuning.open_source(recipe)
+    opened = initialization.open_source(recipe)
     network = build_model("cifarnet", classes=4)
     names = ("a", "b", "c", "d")
-    assert "All weights" in finetuning.take_weights(network, opened, names)
+    assert "All weights" in initialization.take_weights(network, opened, names)
     for mine, theirs in zip(network.get_weights(), opened.model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     # As many classes, but other ones: the old head knows nothing about them.
     others = dataclasses.replace(opened, class_names=("k", "l", "m", "n"))
     network = build_model("cifarnet", classes=4)
-    assert "new last layer" in finetuning.take_weights(network, others, names)
+    assert "new last layer" in initialization.take_weights(network, others, names)
     head, old = (model.get_layer("fc10").get_weights()[0] for model in (network, opened.model))
     assert not np.array_equal(head, old)
 
@@ -115,7 +115,7 @@ def test_the_function_is_the_sources_whatever_the_dropout(old, new, tiny_network
     source, mine = network(*old, seed=1), network(*new, seed=2)
     images = np.random.default_rng(0).uniform(0, 255, (4, 35, 35, 3)).astype(np.float32)
     opened = TrainedModel("source.keras", source, None, 35)
-    said = finetuning.take_weights(mine, opened, ("a", "b", "c", "d"))
+    said = initialization.take_weights(mine, opened, ("a", "b", "c", "d"))
     wanted = np.asarray(logits_model(source)(images))
     assert np.ptp(wanted, axis=0).min() > 0
     np.testing.assert_allclose(logits_model(mine)(images), wanted, rtol=1e-4, atol=1e-5)
@@ -137,16 +137,16 @@ def test_a_run_goes_on_without_its_source(source, small_photo_records, tmp_path)
 def test_what_does_not_fit_is_refused_in_a_sentence(source, small_photo_records, tmp_path, capsys):
     dataset = open_dataset(small_photo_records)
     with pytest.raises(ValueError, match=r"network 'cifarnet'.*'conv1'.*use the --model"):
-        finetuning.take_weights(
+        initialization.take_weights(
             build_model("alexnet", input_shape=(67, 67, 3), classes=4), open_model(source), ("a",)
         )
     lenet = build_model("lenet5")
     with pytest.raises(ValueError, match=r"nothing of lenet5 is left to train.*'output'"):
-        finetuning.prepare_body(lenet, Recipe(model="lenet5", weights="x", body_learning_rate=0.0))
+        initialization.prepare_body(lenet, Recipe(model="lenet5", weights="x", body_learning_rate=0.0))
     caffe = Recipe(model="caffenet", weights=source)
     with pytest.raises(ValueError, match=r"in rgb, but caffenet takes them .* in bgr"):
-        finetuning.network_mean(caffe, dataset, open_model(source))
-    assert finetuning.with_crop_size(caffe, dataset, open_model(source)).crop_size == 24
+        initialization.network_mean(caffe, dataset, open_model(source))
+    assert initialization.with_crop_size(caffe, dataset, open_model(source)).crop_size == 24
     assert train.main(["--recipe=finetune", f"--data_dir={small_photo_records}"]) == 2
     assert "--weights is missing" in capsys.readouterr().err
     assert train.main(["--recipe=lenet5", "--body_learning_rate=3", "--data_dir=x"]) == 2

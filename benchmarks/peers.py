@@ -34,7 +34,7 @@ class Absent(Exception):
     """A contestant cannot take part, and why."""
 
 
-class Contestant:
+class Peer:
     """A process that works when it is asked to.
 
     Raises:
@@ -110,37 +110,37 @@ def compete(entries: list[Entry], rounds: int, warm: int = 1) -> dict:
       {"rows": [{"form", "about", "rate": {"median", "least", "greatest", "spread", "runs"},
       "seconds"}], "absent": name -> why}. A rate is the amount per second of one turn.
     """
-    contestants, absent = [], {}
+    peers, absent = [], {}
     try:
         for entry in entries:
             try:
-                contestants.append(Contestant(entry))
+                peers.append(Peer(entry))
                 print(f"ready: {entry.name}", flush=True)
             except Absent as why:
                 absent[entry.name] = str(why)
                 print(f"absent: {entry.name}: {why}", flush=True)
-        work = {contestant.name: [] for contestant in contestants}
+        work = {peer.name: [] for peer in peers}
         for number in range(-warm, rounds):
             # There and back again: where a machine gets slower within a round, it is not always the
             # same contestants that suffer.
-            for contestant in contestants[:: 1 if number % 2 else -1]:
+            for peer in peers[:: 1 if number % 2 else -1]:
                 time.sleep(_PAUSE)
-                turn = contestant.run()
+                turn = peer.run()
                 if number >= 0:
-                    work[contestant.name].append(turn)
+                    work[peer.name].append(turn)
                     amount, seconds = (sum(column) for column in zip(*turn, strict=True))
-                    print(f"round {number + 1}: {contestant.name}: {amount / seconds:.4g}/s")
+                    print(f"round {number + 1}: {peer.name}: {amount / seconds:.4g}/s")
     finally:
-        for contestant in contestants:
-            contestant.close()
+        for peer in peers:
+            peer.close()
     rows = []
-    for contestant in contestants:
-        turns = work[contestant.name]
+    for peer in peers:
+        turns = work[peer.name]
         rates = [sum(a for a, _ in turn) / sum(s for _, s in turn) for turn in turns]
         rows.append(
             {
-                "form": contestant.name,
-                "about": contestant.about,
+                "form": peer.name,
+                "about": peer.about,
                 "rate": _summary(rates),
                 "seconds": [[s for _, s in turn] for turn in turns],
             }

@@ -24,7 +24,7 @@ class Form:
 
     Attributes:
       seconds: from how many times to do it to the seconds that this took.
-      amount: of what is counted (pictures, operations), done each time.
+      amount: of what is counted (images, operations), done each time.
     """
 
     seconds: Callable[[int], float]

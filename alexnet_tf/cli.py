@@ -1,7 +1,7 @@
-"""What every front door (`python -m alexnet_tf.X`) shares: flags in, an exit code out.
+"""What every command (`python -m alexnet_tf.X`) shares: flags in, an exit code out.
 
 absl's own runner exits with 1 on a bad flag and on `--help`, and keeps all flags of a process in
-one table, so that two doors with the same flag cannot be imported together. Here each door declares
+one table, so two commands with the same flag cannot be imported together. Here each one declares
 its flags on a table of its own, inside `main()`.
 """
 
@@ -36,10 +36,10 @@ def run(
     """Parses flags, calls `main(flags, positional_arguments)` and turns failures into exit codes.
 
     Args:
-      define: declares the door's flags on the table that it is given.
+      define: declares the command's flags on the table that it is given.
       main: does the work. Heavy imports belong inside it, so that `--help` answers at once.
       argv: the arguments without the program's name. None reads them from the command line.
-      doc: the door's docstring, printed above the flags by `--help`.
+      doc: the command's docstring, printed above the flags by `--help`.
 
     Returns:
       0 when all went well or help was asked for, 1 for bad data (`ValueError`, `OSError`), 2 for a

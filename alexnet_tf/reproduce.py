@@ -19,7 +19,7 @@ _SCALES = ("full", "small", "smoke")
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     names = "\n".join(f"{name:18}{one.summary}" for name, one in EXPERIMENTS.items())
     return cli.run(_define, _main, argv, doc=f"{__doc__}\n{names}")
 

@@ -20,7 +20,7 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved; give the same command
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     if argv is None:  # this program's own process, and not a caller's
         memory.keep_freed_memory()
     return cli.run(_define, _main, argv, doc=__doc__)

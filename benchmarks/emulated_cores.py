@@ -68,8 +68,8 @@ def _main(flags, args) -> int:
     tf.config.experimental.enable_op_determinism()
 
     from alexnet_tf import atomic
-    from alexnet_tf.perf import inputs, timing
     from alexnet_tf.data import records
+    from alexnet_tf.perf import inputs, timing
     from data_prep import photos
 
     dataset = records.open_dataset(flags.data_dir or photos.cached_photos())
@@ -102,8 +102,8 @@ def _measure(dataset, threads: int, batch_size: int, flags) -> dict:
     """Images/s of `training_inputs` and processor microseconds per image, with so many threads."""
     import tensorflow as tf
 
-    from alexnet_tf.perf import inputs, timing
     from alexnet_tf.data import located_records, pipeline
+    from alexnet_tf.perf import inputs, timing
 
     # Where the pipeline decodes, and what it makes of the machine.
     located_records._decode = lambda encoded, image: time.sleep(flags.milliseconds / 1e3)

@@ -20,7 +20,7 @@ BINS = 16  # per channel
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 

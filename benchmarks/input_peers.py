@@ -1,4 +1,4 @@
-"""One input pipeline as a contestant: input_peers.py NAME DIRECTORY BATCH_SIZE (see
+"""One input pipeline as a peer: input_peers.py NAME DIRECTORY BATCH_SIZE (see
 input_pipeline.py, which starts it and says what is measured)."""
 
 import dataclasses
@@ -9,8 +9,8 @@ import pathlib
 import sys
 import time
 
-import peers
 import numpy as np
+import peers
 
 WARM, TIMED = 3, 14  # batches; as in input_pipeline.py
 SIZE, CROP = 256, 224
@@ -69,8 +69,8 @@ def ours(
 
     tf.config.experimental.enable_op_determinism()  # as `train` does
 
-    from alexnet_tf.perf import inputs
     from alexnet_tf.data import pipeline, records
+    from alexnet_tf.perf import inputs
 
     if fast:
         import simplejpeg

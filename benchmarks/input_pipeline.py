@@ -13,7 +13,7 @@ there are cores. What they give:
 - libjpeg-turbo alone (simplejpeg, one process for each core) only decodes: a ceiling.
 
 The clock runs from the fourth batch of an epoch to the third last, here to the third of the next,
-so that everybody's buffers are as full at its start as at its end. Contestants are processes of
+so that everybody's buffers are as full at its start as at its end. Peers are processes of
 their own that take turns. FFCV and DALI need packages that this project does not; --peers_python
 names a Python that has them, and what is missing is said and left out. --dct adds this package's
 pipeline with the fast DCT, to see what the accurate one costs.
@@ -34,7 +34,7 @@ from alexnet_tf import cli  # noqa: E402
 
 WARM, TIMED, COLD = 3, 14, 3  # batches of an epoch: before, on and after the clock
 OURS = "alexnet_tf, float32"
-# Form -> (contestant of input_peers.py, whether it needs --peers_python's packages).
+# Form -> (peer of input_peers.py, whether it needs --peers_python's packages).
 FORMS = {
     "alexnet_tf, whole images": ("ours_whole", False),
     "alexnet_tf, uint8 crops": ("ours_uint8", False),
@@ -54,12 +54,12 @@ FORMS = {
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
-    absl_flags.DEFINE_integer("rounds", 9, "Turns of each contestant.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("rounds", 9, "Turns of each peer.", 1, flag_values=flags)
     absl_flags.DEFINE_integer("batch_size", 128, "Images of a batch.", 8, flag_values=flags)
     absl_flags.DEFINE_bool("dct", True, "Also with the fast DCT.", flag_values=flags)
     absl_flags.DEFINE_string(
@@ -91,7 +91,7 @@ def _main(flags, args) -> int:
     count = (WARM + TIMED + COLD) * flags.batch_size
     with tempfile.TemporaryDirectory() as directory:
         facts = sample_images.prepare(pathlib.Path(directory), count)
-        print(f"{count} images of {facts['bytes_per_image'] / 1e3:.0f} KB")
+        print(f"{count} images of {facts['bytes_per_picture'] / 1e3:.0f} KB")
         entries = []
         for name, (peer, foreign) in forms.items():
             if flags.only and not {name, peer} & set(flags.only):

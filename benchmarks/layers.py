@@ -27,7 +27,7 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "layers.json"
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 

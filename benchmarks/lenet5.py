@@ -3,7 +3,7 @@
     python -m data_prep.convert --source=MNIST_IDX_FILES --output=mnist --encoding=raw
     python benchmarks/lenet5.py --data_dir=mnist --name=mnist --workdir=runs/mnist
 
-Trains and evaluates through the front doors, in processes of their own, writes
+Trains and evaluates through the commands, in processes of their own, writes
 benchmarks/results/lenet5_NAME.json and draws what is known anew (see measured.py). Stopped and
 started again with the same flags, it goes on: training_seconds are of all epochs, without
 validation, last_command_seconds of the last start. What follows `--` goes to alexnet_tf.train.
@@ -21,7 +21,7 @@ from alexnet_tf import atomic, cli
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 
@@ -44,7 +44,7 @@ def _main(flags, args) -> int:
     training = ["alexnet_tf.train", "--recipe=lenet5", f"--workdir={workdir}"]
     training += [f"--data_dir={flags.data_dir}", f"--seed={flags.seed}", *args]
     began = time.monotonic()
-    runs.door(*training)
+    runs.run(*training)
     seconds = time.monotonic() - began
     score = runs.evaluate(workdir, flags.data_dir, crops=1)
     result = {

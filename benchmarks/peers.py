@@ -1,7 +1,7 @@
-"""Contestants in processes of their own, which take turns on the clock.
+"""Peers in processes of their own, which take turns on the clock.
 
 A process each, because two frameworks in one share neither thread pools nor memory gracefully, and
-because a peer may need another Python than this package. A contestant prepares itself, says that it
+because a peer may need another Python than this package. A peer prepares itself, says that it
 is ready, and then answers every line that it reads with how long its work took.
 """
 
@@ -19,19 +19,19 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 # The processor comes to rest between two turns: buffers that are refilled behind the clock.
 _PAUSE = 0.5
-_MISSING = 3  # exit code of a contestant that cannot take part
+_MISSING = 3  # exit code of a peer that cannot take part
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A contestant: the command that starts it."""
+    """A peer: the command that starts it."""
 
     name: str
     command: list[str]
 
 
 class Absent(Exception):
-    """A contestant cannot take part, and why."""
+    """A peer cannot take part, and why."""
 
 
 class Peer:
@@ -84,7 +84,7 @@ class Peer:
 
 
 def serve(prepare: Callable[[], tuple[dict, Callable[[], list]]]) -> None:
-    """The contestant's side. `prepare` gives (what to say about it, its turn)."""
+    """The peer's side. `prepare` gives (what to say about it, its turn)."""
     # Whatever a library prints must not be taken for an answer.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -104,7 +104,7 @@ def serve(prepare: Callable[[], tuple[dict, Callable[[], list]]]) -> None:
 
 
 def compete(entries: list[Entry], rounds: int, warm: int = 1) -> dict:
-    """Starts all contestants and lets them take turns, `warm` times before any that counts.
+    """Starts all peers and lets them take turns, `warm` times before any that counts.
 
     Returns:
       {"rows": [{"form", "about", "rate": {"median", "least", "greatest", "spread", "runs"},
@@ -122,7 +122,7 @@ def compete(entries: list[Entry], rounds: int, warm: int = 1) -> dict:
         work = {peer.name: [] for peer in peers}
         for number in range(-warm, rounds):
             # There and back again: where a machine gets slower within a round, it is not always the
-            # same contestants that suffer.
+            # same peers that suffer.
             for peer in peers[:: 1 if number % 2 else -1]:
                 time.sleep(_PAUSE)
                 turn = peer.run()

@@ -2,7 +2,7 @@
 
     python benchmarks/quickstart.py --workdir=runs/seeds --seeds=0,1,2
 
-Without --data_dir on the embedded photographs. Trains and evaluates through the front doors, in
+Without --data_dir on the embedded photographs. Trains and evaluates through the commands, in
 processes of their own, writes benchmarks/results/quickstart.json and draws what is known anew (see
 measured.py). Stopped and started again with the same flags it goes on: a seed whose network lies in
 WORKDIR/seedN is only evaluated, one that was being trained goes on. What follows `--` goes to
@@ -22,7 +22,7 @@ from alexnet_tf import atomic, cli
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 
@@ -76,7 +76,7 @@ def _run(seed: int, workdir: pathlib.Path, data_dir: str, more: list[str]) -> di
     training = ["alexnet_tf.train", "--strategy=mirrored", "--recipe=quickstart"]
     training += [f"--data_dir={data_dir}", f"--workdir={workdir}", f"--seed={seed}", *more]
     if not (workdir / "model.keras").exists():
-        runs.door(*training)
+        runs.run(*training)
     one, ten = (runs.evaluate(workdir, data_dir, crops) for crops in (1, 10))
     return {
         "seed": seed,

@@ -27,7 +27,7 @@ _PAUSE = 0.1
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 
@@ -56,8 +56,8 @@ def _main(flags, args) -> int:
     import peers
 
     from alexnet_tf import atomic
-    from alexnet_tf.perf import serve, timing
     from alexnet_tf.models import saved_run
+    from alexnet_tf.perf import serve, timing
     from alexnet_tf.serving import precision as precisions
 
     network = saved_run.open_model(flags.workdir) if flags.workdir else serve.random_alexnet()
@@ -187,7 +187,7 @@ def _print(result: dict) -> None:
 
 
 def _pytorch(batch_size: int):
-    """PyTorch's side of the comparison, as a contestant."""
+    """PyTorch's side of the comparison, as a peer."""
     import networks
     import torch
 

@@ -1,10 +1,10 @@
-"""One training step as a contestant: train_peers.py NAME PRECISION BATCH_SIZE (see train_step.py,
+"""One training step as a peer: train_peers.py NAME PRECISION BATCH_SIZE (see train_step.py,
 which starts it and says what is measured)."""
 
 import sys
 
-import peers
 import networks
+import peers
 
 _AT_LEAST = 1.0  # seconds of a turn
 _POLICIES = {

@@ -3,7 +3,7 @@
     python benchmarks/train_step.py [--precision=float32,bfloat16] [--batch_size=128]
 
 Whole steps on the same cores (or the same GPU, where all have one): forward, dropout,
-cross-entropy, backward, momentum and weight decay. Contestants are processes of their own that take
+cross-entropy, backward, momentum and weight decay. Peers are processes of their own that take
 turns:
 
 - this package's AlexNet, the paper's with response normalisation and groups; on a GPU compiled by
@@ -54,12 +54,12 @@ _ON_GPU = ("ours_deterministic", "keras_compiled")  # by default only there
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
-    absl_flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("rounds", 5, "Turns of each peer.", 1, flag_values=flags)
     absl_flags.DEFINE_integer("batch_size", 128, "Images of a batch.", 1, flag_values=flags)
     absl_flags.DEFINE_list("precision", ["float32"], ", ".join(PRECISIONS), flag_values=flags)
     absl_flags.DEFINE_list(
@@ -89,9 +89,7 @@ def _main(flags, args) -> int:
     parts = []
     for precision in flags.precision:
         entries = [
-            peers.Entry(
-                name, [sys.executable, script, peer, precision, str(flags.batch_size)]
-            )
+            peers.Entry(name, [sys.executable, script, peer, precision, str(flags.batch_size)])
             for name, peer in FORMS.items()
             if name in wanted or peer in wanted
         ]

@@ -39,7 +39,7 @@ def runner(arguments: Sequence[str]) -> Callable:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        # The main module is a front door that workers do not need to restore.
+        # The main module is a command that workers do not need to restore.
         options = PipelineOptions(_for_dask(arguments), save_main_session=False)
         pipeline = beam.Pipeline(options=options)
         _ = (

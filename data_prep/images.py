@@ -133,7 +133,7 @@ def convert_image(encoded: bytes, file_name: str, conversion: Conversion) -> Con
       conversion: the settings.
 
     Raises:
-      BadPicture: empty, cut off, no image, or more than `max_pixels`.
+      BadImage: empty, cut off, no image, or more than `max_pixels`.
     """
     pixels, repairs = decode(encoded, conversion)
     named = _SUFFIXES.get(file_name.rpartition(".")[2].lower())
@@ -154,7 +154,7 @@ def decode(encoded: bytes, conversion: Conversion):
       The pixels, and what was repaired.
 
     Raises:
-      BadPicture: see `convert_picture`.
+      BadImage: see `convert_image`.
     """
     if not encoded:
         raise BadImage("the file is empty (0 bytes)")

@@ -218,7 +218,7 @@ def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, se
 def cached_photos() -> str:
     """The directory of `prepare_photos` in the user's cache, prepared on first use.
 
-    It is alexnet_tf/photographs under $XDG_CACHE_HOME or ~/.cache: the data of the front doors that
+    It is alexnet_tf/photographs under $XDG_CACHE_HOME or ~/.cache: the data of the commands that
     do without --data_dir.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -343,7 +343,7 @@ def _main(flags, args):
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 

@@ -201,9 +201,7 @@ def where(image: plan.SourceImage) -> str:
     """How an image is called in messages and in the manifest."""
     if image.offset < 0:
         return image.path
-    if os.path.isabs(image.path) or storage.is_remote(
-        image.path
-    ):  # a copy in the work directory
+    if os.path.isabs(image.path) or storage.is_remote(image.path):  # a copy in the work directory
         return image.file_name
     return f"{image.path}:{image.file_name}"
 

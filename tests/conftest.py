@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-# As in the front doors: see alexnet_tf/cli.py.
+# As in the commands: see alexnet_tf/cli.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Tests compare float32 results; on a GPU TensorFloat-32 would round the factors to 10 bits.

@@ -131,13 +131,13 @@ def _alternatives(words: list[str]) -> list[list[str]]:
     return readings
 
 
-def _problem_of_door(module: str, words: list[str], capsys) -> str | None:
-    """None when the front door's own flags take the words, else what is wrong with them."""
-    door = importlib.import_module(module)
+def _problem_of_command(module: str, words: list[str], capsys) -> str | None:
+    """None when the command's own flags take the words, else what is wrong with them."""
+    command = importlib.import_module(module)
     for reading in _alternatives(words):
         flags = absl_flags.FlagValues()
         absl_flags.DEFINE_bool("help", False, "As alexnet_tf.cli does.", flag_values=flags)
-        door._define(flags)
+        command._define(flags)
         try:
             positional = flags(["program", *reading])[1:]
         except absl_flags.Error as error:
@@ -145,7 +145,7 @@ def _problem_of_door(module: str, words: list[str], capsys) -> str | None:
         if module in SUBCOMMANDS and not flags.help:
             capsys.readouterr()
             # The sentence that refuses this names all that there are.
-            assert door.main(["no such thing"]) == 2
+            assert command.main(["no such thing"]) == 2
             known = re.findall(r"[a-z0-9_]+", capsys.readouterr().err.rsplit(": ", 1)[1])
             wrong = [word for word in positional if word not in known and not word.isupper()]
             if wrong or not positional:
@@ -172,9 +172,9 @@ def _problem(command: str, monkeypatch, capsys) -> str | None:
     given = _setup(monkeypatch)
     scripts = dict(line.split(" = ") for line in given["entry_points"]["console_scripts"])
     if words[0] in scripts:
-        return _problem_of_door(scripts[words[0]].removesuffix(":main"), words[1:], capsys)
+        return _problem_of_command(scripts[words[0]].removesuffix(":main"), words[1:], capsys)
     if words[:2] == ["python", "-m"] and words[2].split(".")[0] in ("alexnet_tf", "data_prep"):
-        return _problem_of_door(words[2], words[3:], capsys)
+        return _problem_of_command(words[2], words[3:], capsys)
     if words[:2] == ["python", "-m"]:
         return None if importlib.util.find_spec(words[2]) else f"there is no module {words[2]}"
     if words[0] == "python":

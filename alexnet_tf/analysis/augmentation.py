@@ -57,7 +57,7 @@ def views(
                 view[kind] = {
                     "shift": shift,
                     "divisor": float(divisor),
-                    "picture": np.asarray(shifted)[0],
+                    "image": np.asarray(shifted)[0],
                 }
         found.append(view)
     return found
@@ -102,7 +102,7 @@ def draw_augmentation(
     for row, name in enumerate(names):
         grid[row, 0].set_ylabel(name.replace(", ", ",\n"), fontsize=9)
     for column, (view, colour) in enumerate(zip(found, _COLOURS, strict=True)):
-        shown = [view["crop"], view["mirror"], *(view[kind]["picture"] for kind in noises)]
+        shown = [view["crop"], view["mirror"], *(view[kind]["image"] for kind in noises)]
         titles = [
             f"from ({view['top']}, {view['left']})",
             "mirrored" if view["mirrored"] else "as it is",

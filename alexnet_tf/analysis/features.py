@@ -140,7 +140,7 @@ def draw_neighbours(
     plots.save_figure(figure, output)
     return {
         "layer": layer,
-        "pictures": len(features),
+        "images": len(features),
         "same_class": float((labels[found] == labels[queries][:, None]).mean()),
         "rows": [
             {"query": int(query), "neighbours": row.tolist(), "distances": far.tolist()}

@@ -3,7 +3,7 @@
 import dataclasses
 
 from alexnet_tf.experiments import comparison, networks, published
-from alexnet_tf.experiments.results import Result, Context
+from alexnet_tf.experiments.results import Context, Result
 from alexnet_tf.models import catalog
 
 # Those of the catalogue are the authors' own layer files; a removed layer is made from the spec.

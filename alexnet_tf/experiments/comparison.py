@@ -1,8 +1,8 @@
 """Errors of two kinds of network, seed by seed."""
 
 from alexnet_tf.experiments import networks
-from alexnet_tf.experiments.results import ClaimRow, Context, points, spread_of
 from alexnet_tf.experiments.published import Claim
+from alexnet_tf.experiments.results import ClaimRow, Context, points, spread_of
 
 
 def difference(

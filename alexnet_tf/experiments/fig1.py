@@ -24,7 +24,7 @@ from alexnet_tf import evaluation
 from alexnet_tf.analysis import plots
 from alexnet_tf.data import evaluation_data, records
 from alexnet_tf.experiments import data, published
-from alexnet_tf.experiments.results import Result, ClaimRow, Context, describe_data, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, describe_data, spread_of
 from alexnet_tf.models import catalog, spec
 from alexnet_tf.models.cifarnet import CIFAR10_MEAN
 from alexnet_tf.models.lenet import TanhSpec
@@ -95,7 +95,7 @@ def run(context: Context) -> Result:
         measured = [_curve(context, there, kind, chosen[kind], seed) for seed in context.seeds]
         epochs[kind] = [epochs_to_target(curve) for curve in measured]
         curves[kind] = measured
-    image = os.path.join("pictures", "fig1.png")
+    image = os.path.join("images", "fig1.png")
     _draw(curves, chosen, context.path(image))
     numbers = {
         "learning_rates": chosen,
@@ -129,7 +129,9 @@ def _row(context: Context, epochs, chosen, told: str) -> ClaimRow:
         )
         spread = ""
     note = f"learning rates: {rates}"
-    return ClaimRow(published.RELU_SPEED, measured, told, context.seeds, spread, note, narrowed=False)
+    return ClaimRow(
+        published.RELU_SPEED, measured, told, context.seeds, spread, note, narrowed=False
+    )
 
 
 def _recipe(context: Context, name: str, rate: float) -> recipes.Recipe:

@@ -4,7 +4,7 @@ import os
 
 from alexnet_tf.analysis import filters, plots
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import Result, ClaimRow, Context, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, spread_of
 from alexnet_tf.models import catalog, saved_run
 
 
@@ -17,7 +17,7 @@ def run(context: Context) -> Result:
     found, images = {}, []
     for seed, workdir in zip(context.seeds, workdirs, strict=True):
         kernels = plots.first_kernels(saved_run.open_model(workdir).model)
-        image = os.path.join("pictures", f"fig3-seed{seed}.png")
+        image = os.path.join("images", f"fig3-seed{seed}.png")
         found[seed] = filters.draw_filters(kernels, context.path(image), groups=2)
         images.append((f"Figure 3, seed {seed}", image))
     means = {

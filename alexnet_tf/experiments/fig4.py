@@ -5,7 +5,7 @@ import os
 from alexnet_tf.analysis import features, overview
 from alexnet_tf.data import records
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import Result, ClaimRow, Context, percent, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, percent, spread_of
 from alexnet_tf.models import catalog, saved_run
 
 LAYER = "relu7"  # the 4096 numbers of section 6.1
@@ -18,9 +18,9 @@ def run(context: Context) -> Result:
     shares, images = [], []
     for seed, workdir in zip(context.seeds, workdirs, strict=True):
         network = saved_run.open_model(workdir)
-        page = os.path.join("pictures", f"fig4-predictions-seed{seed}.png")
+        page = os.path.join("images", f"fig4-predictions-seed{seed}.png")
         overview.draw_run(workdir, context.data_dir, context.path(page))
-        near = os.path.join("pictures", f"fig4-neighbours-seed{seed}.png")
+        near = os.path.join("images", f"fig4-neighbours-seed{seed}.png")
         found = features.draw_neighbours(
             network, LAYER, dataset, "validation", context.path(near), 6
         )

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import ILSVRC_2012_TRAIN, Result, ClaimRow, Context, not_run
+from alexnet_tf.experiments.results import ILSVRC_2012_TRAIN, ClaimRow, Context, Result, not_run
 from alexnet_tf.models import catalog, compilation
 from alexnet_tf.training import distributed_input, loop
 from alexnet_tf.training.schedules import make_optimizer
@@ -60,7 +60,9 @@ def _images_per_second(context: Context, device: str) -> dict:
     )
     images = random.integers(0, 256, (recipe.batch_size, size, size, 3), np.uint8)
     batch = (images, random.integers(0, 1000, recipe.batch_size), {})
-    batches = distributed_input.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat())
+    batches = distributed_input.dealt(
+        strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat()
+    )
     one, nothing = tf.constant(1), tf.constant(0.0)
     rates = []
     for number in range(_WARM_UP + _STEPS):

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import Result, ClaimRow, Context, percent, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, percent, spread_of
 from alexnet_tf.models import catalog, spec
 
 

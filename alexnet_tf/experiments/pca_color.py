@@ -1,7 +1,7 @@
 """Colour noise along the principal components of RGB, and none (section 4.1)."""
 
 from alexnet_tf.experiments import comparison, networks, published
-from alexnet_tf.experiments.results import Result, Context
+from alexnet_tf.experiments.results import Context, Result
 from alexnet_tf.models import catalog
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from alexnet_tf import atomic
-from alexnet_tf.experiments.results import Result, ClaimRow, Context
+from alexnet_tf.experiments.results import ClaimRow, Context, Result
 
 NOT_RUN = "not run"
 _COLUMNS = ("Claim", "Published", "Source", "Measured here", "Seeds", "Spread", "Remark")

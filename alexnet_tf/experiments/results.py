@@ -23,7 +23,7 @@ class Scale:
       narrowing: maps and units are divided by this; 1 is the published network.
       recipe: fields that replace those of the published recipe.
       images: at most so many of each split; None for all.
-      fig1_pictures: at most so many training images in figure 1; CIFAR-10 has 50,000.
+      fig1_images: the most training images in figure 1; CIFAR-10 has 50,000.
       fig1_epochs: after which figure 1 gives up.
       measures: whether what comes out may stand in the report as measured.
     """
@@ -144,15 +144,17 @@ class Result:
         return reports.as_json(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, content: dict) -> "Finding":
+    def from_json(cls, content: dict) -> "Result":
         rows = [
             ClaimRow(**{**row, "claim": Claim(**row["claim"]), "seeds": tuple(row["seeds"])})
             for row in content["rows"]
         ]
-        images = tuple((caption, path) for caption, path in content["pictures"])
+        images = tuple(
+            (caption, path) for caption, path in content.get("images", content.get("pictures", ()))
+        )
         return cls(tuple(rows), content["numbers"], images)
 
-    def unmeasured(self, why: str) -> "Finding":
+    def unmeasured(self, why: str) -> "Result":
         """The same without a measured value in any row."""
         rows = [
             dataclasses.replace(row, measured=None, data="", seeds=(), spread="", note=why)

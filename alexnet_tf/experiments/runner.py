@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from alexnet_tf import atomic
 from alexnet_tf.data import records
 from alexnet_tf.experiments import data, report
-from alexnet_tf.experiments.results import SCALES, Result, Context, describe_data
 from alexnet_tf.experiments.registry import EXPERIMENTS
+from alexnet_tf.experiments.results import SCALES, Context, Result, describe_data
 
 SMOKE = "a smoke run measures nothing"
 _SETTING_FILE = "setting.json"

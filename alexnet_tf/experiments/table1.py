@@ -1,7 +1,7 @@
 """Table 1: one network, ten crops and one."""
 
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import Result, ClaimRow, Context, not_run, percent, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, not_run, percent, spread_of
 from alexnet_tf.models import catalog
 
 _OTHERS = "no network: the published number is for comparison"

@@ -3,7 +3,7 @@
 import dataclasses
 
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import Result, ClaimRow, Context, not_run, percent, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, not_run, percent, spread_of
 from alexnet_tf.models import catalog
 
 MEMBERS = 5

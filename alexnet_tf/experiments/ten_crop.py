@@ -1,7 +1,7 @@
 """What averaging over ten crops gains (section 4.1)."""
 
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import Result, ClaimRow, Context, points, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, points, spread_of
 from alexnet_tf.models import catalog
 
 

@@ -4,7 +4,7 @@ import os
 
 from alexnet_tf.analysis import filters, plots
 from alexnet_tf.experiments import comparison, networks, published
-from alexnet_tf.experiments.results import Result, Context
+from alexnet_tf.experiments.results import Context, Result
 from alexnet_tf.models import catalog, saved_run
 
 
@@ -19,7 +19,7 @@ def run(context: Context) -> Result:
     row, differences = comparison.difference(context, published.ONE_COLUMN, two, one)
     kernels, images = {}, []
     for seed, workdir in zip(context.seeds, two, strict=True):
-        image = os.path.join("pictures", f"two_gpus-seed{seed}.png")
+        image = os.path.join("images", f"two_gpus-seed{seed}.png")
         first = plots.first_kernels(saved_run.open_model(workdir).model)
         kernels[seed] = filters.draw_filters(first, context.path(image), groups=2)
         caption = f"First kernels of both halves, one above the other, seed {seed}"

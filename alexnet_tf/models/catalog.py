@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy.typing as npt
 
-from alexnet_tf.models import alexnet, builder, cifarnet, keras_files, lenet, alexnet_2012
+from alexnet_tf.models import alexnet, alexnet_2012, builder, cifarnet, keras_files, lenet
 from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.spec import Variant
 

@@ -124,7 +124,7 @@ class _HalfDropout(layers.Dropout):
 def _require_columns(variant: Variant) -> None:
     entries = (*variant.features, *variant.top)
     advice = (
-        "use alexnet_145, the network whose halves the program of 2012 ran on two GPUs, or one of "
+        "use alexnet_145, the network whose halves the original program ran on two GPUs, or one of "
         "its variants with two columns"
     )
     for entry in entries:

@@ -113,7 +113,9 @@ def training_form(strategy, model: str, precision: str, batch_size: int, jit_com
     draws = {"crop": corners, "mirror": tf.range(share) % 2 == 0}
     labels = tf.range(share, dtype=tf.int64) % network.output_shape[-1]
     batch = (tf.cast(pixels, tf.uint8), labels, draws)
-    batches = distributed_input.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat())
+    batches = distributed_input.dealt(
+        strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat()
+    )
     return timing.Form(step_clock(steps, batches), batch_size), training_operations(network)
 
 

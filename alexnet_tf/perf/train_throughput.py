@@ -47,7 +47,7 @@ def measure_train(settings: TrainSettings) -> dict:
 
     from alexnet_tf.data.pipeline import Schedule, training_inputs
     from alexnet_tf.data.records import open_dataset
-    from alexnet_tf.training import distribution, distributed_input
+    from alexnet_tf.training import distributed_input, distribution
 
     strategy = distribution.make_strategy(settings.strategy, settings.devices)
     dataset = open_dataset(settings.data_dir)
@@ -84,7 +84,9 @@ def measure_train(settings: TrainSettings) -> dict:
         return steps.step_clock(run, begun())(times)
 
     one = next(iter(of_worker(None)))  # a replica's share
-    same = distributed_input.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(one).repeat())
+    same = distributed_input.dealt(
+        strategy, lambda context: tf.data.Dataset.from_tensors(one).repeat()
+    )
     size = settings.batch_size
     forms = {
         "input": timing.Form(input_alone, size),

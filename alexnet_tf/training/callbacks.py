@@ -70,7 +70,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.writer = tf.summary.create_file_writer(self.directory)
-        images = self.pictures(_DRAWN) if callable(self.pictures) else self.pictures
+        images = self.images(_DRAWN) if callable(self.images) else self.images
         if images is not None:
             with self.writer.as_default(step=0):
                 _write_images("input", tf.cast(images[:_DRAWN], tf.float32) / 255.0)

@@ -35,8 +35,14 @@ from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.debugging import numerics_checked
 from alexnet_tf.training.distribution import TwoTowers
-from alexnet_tf.training.errors import Diverged, explained, results_written
-from alexnet_tf.training.errors import Interrupted, StopRequest, stop_requests
+from alexnet_tf.training.errors import (
+    Diverged,
+    Interrupted,
+    StopRequest,
+    explained,
+    results_written,
+    stop_requests,
+)
 from alexnet_tf.training.optimizers import SharedLossScale
 from alexnet_tf.training.pace import Pace
 from alexnet_tf.training.recipes import Recipe
@@ -128,7 +134,9 @@ def train(
 
 
 def _train(run: Run, strategy, callbacks) -> dict:
-    dataset = initialization.as_network_sees(run.recipe, open_dataset(run.data_dir, run.first_label))
+    dataset = initialization.as_network_sees(
+        run.recipe, open_dataset(run.data_dir, run.first_label)
+    )
     several = cluster.workers(strategy) > 1
     lost_workers = cluster.lost_workers() if several else contextlib.nullcontext()
     with lost_workers, explained(run.data_dir):

@@ -41,7 +41,9 @@ class Validation:
         jit_compile: bool = False,
     ):
         self.model, self.dataset, self.strategy = model, dataset, strategy
-        self.view = evaluation.EvaluationSettings("validation", crops=1, batch_size=recipe.batch_size)
+        self.view = evaluation.EvaluationSettings(
+            "validation", crops=1, batch_size=recipe.batch_size
+        )
         alone = cluster.workers(strategy) == 1
         self.own_strategy = strategy if alone else compilation.default_strategy()
         # Traced once, not once per epoch.

@@ -238,7 +238,7 @@ def by_lists(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
     """Images in flat folders whose classes are in lists beside them."""
     tree = look(listing)
     if tree.splits.get("train") == tree.root and labels.tables(listing, tree.root, tree.root):
-        yield from labels.images(listing, tree.root, split_of)
+        yield from labels.labelled_images(listing, tree.root, split_of)
     else:
         yield from read(listing, tree)
 

@@ -168,7 +168,7 @@ def _names(listing, folder):
     return names | {name.rpartition(".")[0] for name in names}
 
 
-def images(
+def labelled_images(
     listing: Listing, root: str, split_of: Callable[[str], str | None]
 ) -> Iterator[SourceImage | LeftOut]:
     """The images of a source that has lists instead of class folders.

@@ -34,7 +34,11 @@ def unpack(
 
     if folder is None:
         for item in read():
-            yield item if isinstance(item, LeftOut) else SourceImage(item[0], os.sep, 0, 0, *item[1:3])
+            yield (
+                item
+                if isinstance(item, LeftOut)
+                else SourceImage(item[0], os.sep, 0, 0, *item[1:3])
+            )
         return
     data, index = os.path.join(folder, f"{name}.bin"), os.path.join(folder, f"{name}.jsonl")
     stamp = json.loads(json.dumps(stamp))

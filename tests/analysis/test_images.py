@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 
-from alexnet_tf import analyze as analyze_door
+from alexnet_tf import analyze as analyze_command
 from alexnet_tf import models
 from alexnet_tf.analysis import architecture, augmentation, features, images, saliency, summary
 from alexnet_tf.data import pipeline, preprocessing, records
@@ -53,7 +53,7 @@ def test_the_views_are_those_of_the_training_pipeline(dataset, kind):
     assert len({(view["top"], view["left"]) for view in found}) > 3
     assert {view["mirrored"] for view in found} == {False, True}
     for view, one in zip(found, trained_on, strict=True):
-        np.testing.assert_allclose(view[kind]["picture"], one, atol=1e-3)
+        np.testing.assert_allclose(view[kind]["image"], one, atol=1e-3)
         plain = image[view["top"] :, view["left"] :][:48, :48]
         np.testing.assert_array_equal(view["crop"], plain)
 
@@ -146,9 +146,9 @@ def test_images_and_numbers_of_a_file_of_any_size(network, dataset, tmp_path):
     for size in ((1, 1), (3000, 40)):
         Image.new("RGB", size, (200, 30, 90)).save(tmp_path / "one.png")
         image = f"--image={tmp_path}/one.png"
-        assert analyze_door.main(["augmentation", image, *flags]) == 0
+        assert analyze_command.main(["augmentation", image, *flags]) == 0
         arguments = ["saliency", image, f"--workdir={network}", f"--output={tmp_path}/s.png"]
-        assert analyze_door.main(arguments) == 0
+        assert analyze_command.main(arguments) == 0
     numbers = json.loads((tmp_path / "a.json").read_text())
     assert len(numbers["views"]) == 6 and len(numbers["views"][0]["source"]["shift"]) == 3
     numbers = json.loads((tmp_path / "s.json").read_text())
@@ -180,7 +180,7 @@ def test_bad_images_and_names_end_with_one_sentence(network, dataset, tmp_path, 
         (["architecture", output, "--model=alexnet,vgg"], 1, "no model 'vgg'"),
         (["architecture", f"--output={tmp_path}/o.pdf"], 1, "ends in .png or .svg"),
     ]:
-        code = analyze_door.main(flags)
+        code = analyze_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1], len(err)) == (wanted, True, 1), (flags, code, err)
     assert not (tmp_path / "o.png").exists()

@@ -179,7 +179,7 @@ def test_an_empty_first_shard_is_no_hindrance(inception):
 
 
 def _builder(directory, image, examples, anonymous=True):
-    """Prepares a data set called tiny_pictures with TFDS itself; `examples` by split."""
+    """Prepares a data set called tiny_images with TFDS itself; `examples` by split."""
     import tensorflow_datasets as tfds
 
     register = tfds.core.registered.skip_registration if anonymous else contextlib.nullcontext
@@ -241,7 +241,7 @@ def test_a_tfds_data_set_by_name(tmp_path, monkeypatch):
     rows = [(rng.integers(0, 256, (28, 28, 1), np.uint8), n % 3) for n in range(4)]
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "home"))
     _builder(tmp_path / "home", tfds.features.Image(shape=(28, 28, 1)), {"train": rows}, False)
-    dataset = records.open_dataset("tfds:tiny_pictures").viewed(256, 1)
+    dataset = records.open_dataset("tfds:tiny_images").viewed(256, 1)
     assert dataset.format == records.RecordFormat(28, 1, "any")
     batches = training_batches(
         dataset, Augmentation(crop_size=28, mirror=False), Schedule(batch_size=4, epochs=1)

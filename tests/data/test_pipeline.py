@@ -326,10 +326,10 @@ class Slow(pipeline.LocatedRecords):
         slowly(0)
         return super()._read(*given)
 
-def stored_picture(encoded, form, original=pipeline.stored_picture):
+def stored_image(encoded, form, original=pipeline.stored_image):
     return original(tf.numpy_function(slowly, [encoded], tf.string, stateful=False), form)
 
-pipeline.LocatedRecords, pipeline.stored_picture = Slow, stored_picture
+pipeline.LocatedRecords, pipeline.stored_image = Slow, stored_image
 pipeline._processors = lambda: 4
 stored = records.open_dataset({photo_records!r})
 # Records of known places are read in one call for a batch, those of a stream in one for each.

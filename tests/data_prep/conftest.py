@@ -42,7 +42,7 @@ def write(path, content):
 
 
 def run_module(module, *arguments, **environment):
-    """Runs a front door as a user does."""
+    """Runs a command as a user does."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,

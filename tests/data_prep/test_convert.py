@@ -1,4 +1,4 @@
-"""Folders in, a TFDS data set out: through the front door, read back with plain TFDS."""
+"""Folders in, a TFDS data set out: through the command, read back with plain TFDS."""
 
 import hashlib
 import os
@@ -224,7 +224,9 @@ def test_an_interrupted_run_keeps_finished_shards(photo_folders, prepared, tmp_p
 def test_a_plan_deals_every_image_once_in_little_memory(tmp_path):
     count = 100_000
     found = (
-        plan.SourceImage("train", f"n{i % 1000:08d}/{i}.JPEG", -1, 100_000, f"{i}.JPEG", f"n{i % 1000}")
+        plan.SourceImage(
+            "train", f"n{i % 1000:08d}/{i}.JPEG", -1, 100_000, f"{i}.JPEG", f"n{i % 1000}"
+        )
         for i in range(count)
     )
     made = plan.make_plan(found, str(tmp_path), seed=3)

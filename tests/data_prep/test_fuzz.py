@@ -284,8 +284,7 @@ def look(root):
     account = accounting.Account(found, layout.name, allow_unused=True)
     if layout.classes:
         layout.classes(found)
-    pictures = list(account.watch(layout.pictures(found, os.path.join(root, "unpacked"))))
-    for image in pictures:
+    for image in list(account.watch(layout.images(found, os.path.join(root, "unpacked")))):
         with contextlib.suppress(images.BadImage):
             content = writer.read_image(source, image)
             images.decode(content, images.Conversion(max_pixels=10**6))

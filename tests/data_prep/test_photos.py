@@ -109,7 +109,7 @@ def test_written_photos_are_kept_and_nothing_else_is_overwritten(tmp_path):
         photos.write_photos(str(tmp_path / "other"), 14, 14)
 
 
-def test_the_photographs_of_the_front_doors_lie_in_the_users_cache(tmp_path, monkeypatch):
+def test_the_photographs_of_the_commands_lie_in_the_users_cache(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(photos, "prepare_photos", lambda place: asked.append(place) or place)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

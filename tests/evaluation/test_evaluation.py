@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 
-from alexnet_tf import evaluate as evaluate_door
+from alexnet_tf import evaluate as evaluate_command
 from alexnet_tf import evaluation
 from alexnet_tf.data import class_names, imagenet, records
 
@@ -182,7 +182,9 @@ def test_a_network_whose_outputs_are_nan_is_not_scored(make_dataset):
     network = colour_network()
     network.set_weights([w * np.nan for w in network.get_weights()])
     with pytest.raises(ValueError, match="diverged"):
-        evaluation.split_probabilities(network, records.open_dataset(path), evaluation.EvaluationSettings())
+        evaluation.split_probabilities(
+            network, records.open_dataset(path), evaluation.EvaluationSettings()
+        )
     with pytest.raises(ValueError, match="NaN"):
         evaluation.score(np.full((2, 3), np.nan), np.array([0, 1]))
 
@@ -203,7 +205,10 @@ def test_a_model_in_another_label_order_is_mapped_by_name(make_dataset, tmp_path
     wanted = evaluation.evaluate([str(plain)], path, evaluation.EvaluationSettings())
     unmapped = evaluation.evaluate([str(workdir)], path, evaluation.EvaluationSettings())
     by_flag = evaluation.evaluate(
-        [str(workdir)], path, evaluation.EvaluationSettings(), label_order=str(tmp_path / "labels.txt")
+        [str(workdir)],
+        path,
+        evaluation.EvaluationSettings(),
+        label_order=str(tmp_path / "labels.txt"),
     )
     (workdir / "config.json").write_text(json.dumps({"class_names": names}))
     by_config = evaluation.evaluate([str(workdir)], path, evaluation.EvaluationSettings())
@@ -269,7 +274,9 @@ def test_more_outputs_than_the_data_has_classes(make_dataset, tmp_path):
     further = _saved(tmp_path / "further", twin, third)
     with pytest.raises(ValueError, match="use --outputs=restricted"):
         evaluation.evaluate([model, further], path, evaluation.EvaluationSettings())
-    evaluation.evaluate([model, further], path, evaluation.EvaluationSettings(), outputs="restricted")
+    evaluation.evaluate(
+        [model, further], path, evaluation.EvaluationSettings(), outputs="restricted"
+    )
 
 
 def test_ten_classes_of_imagenet_are_found_among_a_thousand(make_dataset, tmp_path, capsys):
@@ -289,10 +296,10 @@ def test_ten_classes_of_imagenet_are_found_among_a_thousand(make_dataset, tmp_pa
     for model in (str(bare), worded):
         found = evaluation.evaluate([model], path, evaluation.EvaluationSettings())
         assert found["loss"] == pytest.approx(-np.log(truth).mean())
-    code, out, _ = door(capsys, f"--model={bare}", f"--data_dir={path}")
+    code, out, _ = command(capsys, f"--model={bare}", f"--data_dir={path}")
     assert code == 0 and "over all 1000 outputs" in "".join(out)
     flags = [f"--model={bare}", f"--data_dir={path}", "--outputs=restricted"]
-    code, out, _ = door(capsys, *flags)
+    code, out, _ = command(capsys, *flags)
     assert code == 0 and "over the outputs of these classes only" in "".join(out)
 
 
@@ -342,13 +349,13 @@ def test_a_flipped_byte_names_the_data_and_the_way_out(make_dataset):
         )
 
 
-def door(capsys, *flags):
-    code = evaluate_door.main(list(flags))
+def command(capsys, *flags):
+    code = evaluate_command.main(list(flags))
     captured = capsys.readouterr()
     return code, captured.out, captured.err.strip().splitlines()
 
 
-def test_the_door_reports_and_writes_json_beside_what_is_there(
+def test_the_command_reports_and_writes_json_beside_what_is_there(
     make_dataset, tmp_path, capsys, monkeypatch
 ):
     path, _, _ = make_dataset(9, SIZE)
@@ -359,12 +366,12 @@ def test_the_door_reports_and_writes_json_beside_what_is_there(
     (workdir / "results.json").write_text("training's")
     data = f"--data_dir={path}"
     for crops in (1, 10):
-        code, out, _ = door(capsys, f"--model={workdir}", data, f"--crops={crops}")
+        code, out, _ = command(capsys, f"--model={workdir}", data, f"--crops={crops}")
         assert code == 0
         written = json.loads((workdir / f"evaluation-validation-{crops}crop.json").read_text())
         assert written["count"] == 9 and written["crops"] == crops
         assert f"{written['top1_error']:.2%}" in out
-    assert door(capsys, f"--model={workdir}/other.keras", data)[0] == 0
+    assert command(capsys, f"--model={workdir}/other.keras", data)[0] == 0
     assert (workdir / "results.json").read_text() == "training's"
     assert sorted(os.listdir(workdir)) == [
         "evaluation-validation-10crop.json",
@@ -377,7 +384,7 @@ def test_the_door_reports_and_writes_json_beside_what_is_there(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    assert door(capsys, f"--model={workdir},{workdir}/other.keras", data)[0] == 0
+    assert command(capsys, f"--model={workdir},{workdir}/other.keras", data)[0] == 0
     assert os.listdir(here) == ["evaluation-validation-1crop.json"]
     assert len(json.loads((here / os.listdir(here)[0]).read_text())["models"]) == 2
 
@@ -390,7 +397,7 @@ def test_a_data_set_whose_records_have_no_labels_is_refused_by_name(make_dataset
     features = tfds.features.FeaturesDict({"image": image})
     tfds.folder_dataset.write_metadata(data_dir=path, features=features)
     colour_network().save(tmp_path / "good.keras")
-    code, _, err = door(capsys, f"--model={tmp_path}/good.keras", f"--data_dir={path}")
+    code, _, err = command(capsys, f"--model={tmp_path}/good.keras", f"--data_dir={path}")
     assert code == 1 and "of another kind" in err[-1] and "ClassLabel called label" in err[-1]
 
 
@@ -417,7 +424,9 @@ def test_records_of_one_pixel_and_huge_ones_are_brought_to_the_crop(make_dataset
     with tf.io.TFRecordWriter(shard) as writer:
         writer.write(records.encode_example(image.tobytes(), 0, "p", "n00000000"))
     dataset = dataclasses.replace(records.open_dataset(path), format=shape)
-    found, _ = evaluation.split_probabilities(colour_network(), dataset, evaluation.EvaluationSettings())
+    found, _ = evaluation.split_probabilities(
+        colour_network(), dataset, evaluation.EvaluationSettings()
+    )
     if size < CROP:
         view = np.broadcast_to(image, (CROP, CROP, 3))
     else:
@@ -463,7 +472,7 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         ),
     ]
     for flags, wanted_code, sentence in cases:
-        code, _, err = door(capsys, *flags)
+        code, _, err = command(capsys, *flags)
         assert (code, sentence in err[-1]) == (wanted_code, True), (flags, code, err)
         assert err[-1].startswith("error: ") and "Traceback" not in "".join(err), flags
     assert not list(tmp_path.glob("*evaluation-*"))

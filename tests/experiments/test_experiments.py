@@ -15,17 +15,17 @@ import keras
 import tensorflow as tf
 
 from alexnet_tf import models
-from alexnet_tf import reproduce as reproduce_door
+from alexnet_tf import reproduce as reproduce_command
 from alexnet_tf.data import records
 from alexnet_tf.experiments import (
     data,
     fig1,
-    results,
     lenet_to_alexnet,
     networks,
     published,
     registry,
     report,
+    results,
     runner,
 )
 from alexnet_tf.models import catalog, spec
@@ -134,8 +134,12 @@ def test_a_derived_data_set_holds_the_first_images_shrunk(prepared, tmp_path):
 
 
 ROWS = (
-    results.Row(published.NO_NORM, "+0.3 / +0.1 points", "photographs (14 classes)", (0, 1), "s"),
-    results.Row(published.FIVE_NETWORKS, "40.0 % / 17.0 %", published.VALIDATION_2012, (0,)),
+    results.ClaimRow(
+        published.NO_NORM, "+0.3 / +0.1 points", "photographs (14 classes)", (0, 1), "s"
+    ),
+        published.NO_NORM, "+0.3 / +0.1 points", "photographs (14 classes)", (0, 1), "s"
+    ),
+    results.ClaimRow(published.FIVE_NETWORKS, "40.0 % / 17.0 %", published.VALIDATION_2012, (0,)),
     results.not_run(published.SEVEN_NETWORKS, "needs pre-training"),
 )
 
@@ -169,8 +173,8 @@ def test_no_measured_value_stands_without_its_data():
 def test_reports_hold_every_row_and_the_images_themselves(tmp_path):
     from PIL import Image
 
-    os.makedirs(tmp_path / "pictures")
-    Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "pictures" / "p.png")
+    os.makedirs(tmp_path / "images")
+    Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "images" / "p.png")
     result = results.Result(ROWS, {"a": 1}, (("a <image>", "images/p.png"),))
     assert results.Result.from_json(result.to_json()) == result
     context = results.Context("d", "photos", str(tmp_path), results.SCALES["small"], (0,))
@@ -202,23 +206,23 @@ def test_every_experiment_names_a_module_that_runs():
 def test_a_finished_experiment_is_not_run_again(photo_records, tmp_path, monkeypatch, capsys):
     workdir = str(tmp_path / "work")
     arguments = [f"--data_dir={photo_records}", f"--workdir={workdir}", "--scale=smoke"]
-    assert reproduce_door.main(["ten_crop", *arguments]) == 0
+    assert reproduce_command.main(["ten_crop", *arguments]) == 0
     kept = os.path.join(workdir, "findings", "ten_crop.json")
     numbers = json.loads(_text(kept))["finding"]["numbers"]
     assert len(numbers["gains"]) == 1
     monkeypatch.setattr(loop, "train", lambda run: pytest.fail("trained again"))
-    assert reproduce_door.main(["ten_crop", *arguments]) == 0
+    assert reproduce_command.main(["ten_crop", *arguments]) == 0
     # table1 and fig3 are of the same network: they need no training either.
-    assert reproduce_door.main(["fig3", *arguments]) == 0
+    assert reproduce_command.main(["fig3", *arguments]) == 0
     os.remove(kept)
-    assert reproduce_door.main(["ten_crop", *arguments]) == 0
+    assert reproduce_command.main(["ten_crop", *arguments]) == 0
     again = json.loads(_text(kept))["finding"]["numbers"]
     assert again == numbers
     results = json.loads(_text(workdir, "results.json"))
     rows = [row for name in ("ten_crop", "fig3") for row in results[name]["finding"]["rows"]]
     assert len(rows) == 2 and all(row["measured"] is None for row in rows)
     capsys.readouterr()
-    assert reproduce_door.main(["ten_crop", *arguments[:2], "--scale=small"]) == 1
+    assert reproduce_command.main(["ten_crop", *arguments[:2], "--scale=small"]) == 1
     assert "was begun with" in capsys.readouterr().err
 
 
@@ -226,7 +230,7 @@ def test_a_finished_experiment_is_not_run_again(photo_records, tmp_path, monkeyp
 def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
     workdir = str(tmp_path / "work")
     arguments = ["all", f"--data_dir={photo_records}", f"--workdir={workdir}", "--scale=smoke"]
-    assert reproduce_door.main(arguments) == 0
+    assert reproduce_command.main(arguments) == 0
     results = json.loads(_text(workdir, "results.json"))
     assert set(registry.EXPERIMENTS) <= set(results)
     images = 0
@@ -235,9 +239,9 @@ def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
         assert result["rows"], name
         assert all(row["measured"] is None and row["note"] for row in result["rows"]), name
         assert f"reproduce {name} " in results[name]["command"]
-        for _, image in result["pictures"]:
+        for _, image in result["images"]:
             assert os.path.getsize(os.path.join(workdir, image)) > 1000
-        images += len(result["pictures"])
+        images += len(result["images"])
     ablations = results["ablations"]["finding"]["numbers"]
     assert len(ablations) == 6 and len(results["ablations"]["finding"]["rows"]) == 6
     assert len(results["table2"]["finding"]["numbers"]["single"]) == 2
@@ -297,7 +301,7 @@ def test_bad_input_ends_with_one_sentence(tmp_path, make_dataset, capsys):
         (["fig1", workdir, f"--data_dir={only_validation}"], 1, "has no split 'train'"),
         (["fig1", workdir, f"--data_dir={nothing}"], 1, "has no split 'train'"),
     ]:
-        code = reproduce_door.main(flags)
+        code = reproduce_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1]) == (wanted, True), (flags, code, err)
     with pytest.raises(ValueError, match="no experiment 'table9'"):

@@ -384,7 +384,7 @@ def test_whatever_is_flipped_or_cut_is_read_or_refused(small_torch, graph, tmp_p
     assert refused > 40
 
 
-def test_the_front_door_takes_classes(small_torch, tmp_path, capsys):
+def test_the_command_takes_classes(small_torch, tmp_path, capsys):
     torch.save(small_torch.state_dict(), tmp_path / "a.pth")
     flags = [f"--source={tmp_path}/a.pth", "--model=alexnet_owt", f"--output={tmp_path}/a.keras"]
     assert import_weights.main([*flags, "--classes=0"]) == 2

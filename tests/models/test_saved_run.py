@@ -81,12 +81,12 @@ def test_weights_that_are_not_finite_are_refused_by_every_program(run, tmp_path,
     model.save(run / "model.keras")
     image = tmp_path / "a.png"
     keras.utils.save_img(image, np.zeros((8, 8, 3)))
-    for door, flags in (
+    for command, flags in (
         (export, [f"--output={tmp_path}/saved"]),
         (export, ["--format=litert", f"--output={tmp_path}/a.tflite"]),
         (predict, ["--json", str(image)]),
     ):
-        assert door.main([f"--model={run}", *flags]) == 1
+        assert command.main([f"--model={run}", *flags]) == 1
         captured = capsys.readouterr()
         assert "holds 1 numbers in dense" in captured.err and "not finite" in captured.err
         assert "NaN" not in captured.out

@@ -108,7 +108,7 @@ def test_caffes_weights_fit_the_papers_network_but_for_its_norms(zoo_file):
     )
 
 
-def test_the_front_door_writes_a_model_that_loads(zoo_file, tmp_path, capsys):
+def test_the_command_writes_a_model_that_loads(zoo_file, tmp_path, capsys):
     output = tmp_path / "alexnet_onnx.keras"
     code = import_weights.main(
         [f"--source={zoo_file}", "--model=alexnet_onnx", f"--output={output}"]
@@ -166,7 +166,7 @@ def test_a_bad_file_is_refused_with_the_tensors_name(zoo_file, shared_model, tmp
     assert all(word in str(error.value) for word in words), error.value
 
 
-def test_the_front_door_writes_nothing_for_a_bad_file(zoo_file, tmp_path, capsys):
+def test_the_command_writes_nothing_for_a_bad_file(zoo_file, tmp_path, capsys):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(damaged(onnx.load(zoo_file), "nan"))
     code = import_weights.main(

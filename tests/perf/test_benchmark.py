@@ -1,4 +1,4 @@
-"""The front door `benchmark` measures what it says; numbers follow from the times that it keeps."""
+"""The command `benchmark` measures what it says; numbers follow from the times that it keeps."""
 
 import json
 import os

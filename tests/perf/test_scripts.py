@@ -41,10 +41,10 @@ def test_make_bench_makes_every_table_and_writes_them_last(tables):
     recipe = makefile.split("\nbench: ")[1].split("\n\n")[0]
     commands = [line.split("/python ")[1] for line in recipe.splitlines()[1:]]
     for name in tables.TABLES:
-        door = f"-m alexnet_tf.benchmark {name} "
+        start = f"-m alexnet_tf.benchmark {name} "
         written = f"--output=benchmarks/results/{name}.json"
         assert f"benchmarks/{name}.py" in commands or [
-            command for command in commands if command.startswith(door) and written in command
+            command for command in commands if command.startswith(start) and written in command
         ], name
     assert commands[-1] == "benchmarks/tables.py"
     assert all((ROOT / command).is_file() for command in commands if "-m " not in command)
@@ -65,13 +65,13 @@ def test_a_table_follows_its_file(tables, tmp_path):
 
 
 def test_contestants_take_turns_and_absent_ones_are_named(tmp_path):
-    peers = _load("contestants")
+    peers = _load("peers")
     (tmp_path / "files").mkdir()
     image = simplejpeg.encode_jpeg(skimage.data.astronaut()[:256, :256].copy(), 95)
     for number in range(3):
         (tmp_path / "files" / f"{number}.jpg").write_bytes(image)
     script = str(BENCHMARKS / "input_peers.py")
-    lost = "import contestants; contestants.serve(lambda: __import__('no_such_peer'))"
+    lost = "import peers; peers.serve(lambda: __import__('no_such_peer'))"
     result = peers.compete(
         [
             peers.Entry("codec", [sys.executable, script, "libjpeg", str(tmp_path), "8"]),
@@ -89,11 +89,11 @@ def test_contestants_take_turns_and_absent_ones_are_named(tmp_path):
 
 
 def test_a_contestant_that_cannot_run_here_says_why(tmp_path):
-    peers = _load("contestants")
+    peers = _load("peers")
     code = (
-        "import sys; sys.path[:0] = ['benchmarks']; import contestants\n"
-        "def prepare(): raise contestants.Absent('no compiler here')\n"
-        "contestants.serve(prepare)"
+        "import sys; sys.path[:0] = ['benchmarks']; import peers\n"
+        "def prepare(): raise peers.Absent('no compiler here')\n"
+        "peers.serve(prepare)"
     )
     result = peers.compete([peers.Entry("lost", [sys.executable, "-c", code])], 1)
     assert result["absent"] == {"lost": "no compiler here"} and not result["rows"]

@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pytest
 
-from alexnet_tf import predict as predict_door
+from alexnet_tf import predict as predict_command
 from alexnet_tf.serving import client
 from alexnet_tf.serving.predictor import ImageError
 
@@ -165,7 +165,7 @@ def test_the_answers_equal_the_local_ones(backend, exported, images, bad_images,
     files = [images["astronaut.jpg"], bad_images["cut.jpg"], images["grey.png"]]
 
     def predictions(*flags):
-        code = predict_door.main([*flags, *files, "--json"])
+        code = predict_command.main([*flags, *files, "--json"])
         return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     code, local = predictions(f"--model={exported}")
@@ -241,7 +241,7 @@ def test_an_unknown_label_is_said_once_and_not_of_each_image(backend, images, st
     files = [images["small.png"], images["grey.png"]]
     backend.requests = 0
     with start(backend) as url:
-        assert predict_door.main([f"--server={url}", "--version_label=nobody", *files]) == 1
+        assert predict_command.main([f"--server={url}", "--version_label=nobody", *files]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and UNKNOWN_LABEL in line and url in line
     assert backend.requests == 1
@@ -337,6 +337,6 @@ def test_wrong_flags_end_with_one_sentence(images, capsys):
         (["--server=http://h", "--labels=x", image], 2, "--labels is not for --server"),
         (["--model=x", "--timeout=3", image], 2, "--timeout is only for --server"),
     ]:
-        code = predict_door.main(flags)
+        code = predict_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1]) == (wanted, True), (flags, code, err)

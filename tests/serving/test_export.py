@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from alexnet_tf import export as export_door
+from alexnet_tf import export as export_command
 from alexnet_tf.models import saved_run
 from alexnet_tf.serving import export, predictor, signatures
 
@@ -350,7 +350,7 @@ def test_bad_input_ends_with_one_sentence(workdir, exported, tmp_path, capsys):
         ([f"--model={workdir}", output, f"--labels={tmp_path}/no"], 1, "no label file"),
     ]
     for flags, code, sentence in cases:
-        found = export_door.main(flags)
+        found = export_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (found, sentence in err[-1]) == (code, True), (flags, found, err)
         assert not any("Traceback" in line for line in err), flags

@@ -50,9 +50,7 @@ def by_keras(network, images):
     return answers
 
 
-def test_plain_tensorflow_gives_the_keras_models_probabilities(
-    exported, images, by_keras, without
-):
+def test_plain_tensorflow_gives_the_keras_models_probabilities(exported, images, by_keras, without):
     run = subprocess.run(
         [
             sys.executable,
@@ -81,7 +79,9 @@ def test_probabilities_equal_those_that_evaluation_counts(exported, network, mak
 
     path, _, _ = make_dataset(6, 256, encoding="jpeg", classes=14)
     dataset = records.open_dataset(path)
-    wanted, _ = evaluation.split_probabilities(network.model, dataset, evaluation.EvaluationSettings())
+    wanted, _ = evaluation.split_probabilities(
+        network.model, dataset, evaluation.EvaluationSettings()
+    )
     files = [
         tf.train.Example.FromString(record).features.feature["image"].bytes_list.value[0]
         for shard in dataset.shards["validation"]
@@ -266,9 +266,7 @@ def test_the_c_api_that_tf_serving_loads_with(
     answers = c_api(exported, [*requests * 3, *last], 4, tmp_path)
     hidden, *nothing = answers[3 * len(requests) :]
     del answers[3 * len(requests) :]
-    np.testing.assert_allclose(
-        hidden["fc7"], _hidden(network, images["astronaut.jpg"]), atol=1e-5
-    )
+    np.testing.assert_allclose(hidden["fc7"], _hidden(network, images["astronaut.jpg"]), atol=1e-5)
     assert len(nothing) == len(EMPTY)
     for answer in nothing:
         assert answer["code"] == 3 and signatures.NO_PICTURES in answer["message"]

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from alexnet_tf import predict as predict_door
+from alexnet_tf import predict as predict_command
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(images, tmp_path):
 
 
 def predict(capsys, *arguments):
-    code = predict_door.main([*arguments, "--json"])
+    code = predict_command.main([*arguments, "--json"])
     captured = capsys.readouterr()
     return code, [json.loads(line) for line in captured.out.splitlines()], captured.err
 
@@ -57,9 +57,7 @@ def test_model_file_and_saved_model_say_the_same(workdir, exported, images, bad_
     assert errors == [line["error"] for line in answers[2] if "error" in line]
 
 
-def test_files_directories_globs_and_standard_input(
-    exported, folder, images, capsys, monkeypatch
-):
+def test_files_directories_globs_and_standard_input(exported, folder, images, capsys, monkeypatch):
     model = f"--model={exported}"
     code, lines, _ = predict(capsys, model, str(folder))
     assert code == 0
@@ -76,7 +74,7 @@ def test_files_directories_globs_and_standard_input(
 
 
 def test_the_table_shows_five_classes_and_their_probabilities(exported, images, capsys):
-    assert predict_door.main([f"--model={exported}", images["astronaut.jpg"]]) == 0
+    assert predict_command.main([f"--model={exported}", images["astronaut.jpg"]]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == images["astronaut.jpg"] and len(lines) == 6
     shares = [float(line.split("%")[0]) for line in lines[1:]]
@@ -148,7 +146,7 @@ def test_bad_input_ends_with_one_sentence(workdir, exported, images, tmp_path, c
         ([f"--model={workdir}", f"--labels={labels}", image], 1, "has 2 names"),
     ]
     for flags, wanted, sentence in cases:
-        code = predict_door.main(flags)
+        code = predict_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1]) == (wanted, True), (flags, code, err)
         assert not any("Traceback" in line for line in err), flags
@@ -188,5 +186,5 @@ def test_what_is_no_regular_file_fails_alone_and_is_not_waited_for(exported, fol
 
 def test_a_name_that_is_no_text_is_printed_with_escapes(exported, folder, capsys):
     os.rename(folder / "b.jpg", os.path.join(os.fsencode(folder), b"b_\xff.jpg"))
-    assert predict_door.main([f"--model={exported}", str(folder)]) == 0
+    assert predict_command.main([f"--model={exported}", str(folder)]) == 0
     assert f"{folder}/b_\\udcff.jpg" in capsys.readouterr().out

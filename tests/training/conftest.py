@@ -1,4 +1,4 @@
-"""Small data sets of real images, prepared by data_prep's own front door."""
+"""Small data sets of real images, prepared by data_prep's own command."""
 
 import importlib.util
 import pathlib
@@ -24,10 +24,10 @@ def write_idx(directory, split, pictures, labels):
 
 
 def convert(source, output, *flags):
-    from data_prep import convert as door
+    from data_prep import convert as command
 
     common = [f"--source={source}", f"--output={output}", "--workers=1"]
-    assert not door.main([*common, *flags])
+    assert not command.main([*common, *flags])
     return str(output)
 
 

@@ -8,7 +8,7 @@ from tensorflow.python.distribute import collective_all_reduce_strategy
 
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.models import builder, catalog
-from alexnet_tf.training import distribution, distributed_input
+from alexnet_tf.training import distributed_input, distribution
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.step import ReplicaSteps
 

@@ -142,7 +142,9 @@ def test_what_does_not_fit_is_refused_in_a_sentence(source, small_photo_records,
         )
     lenet = build_model("lenet5")
     with pytest.raises(ValueError, match=r"nothing of lenet5 is left to train.*'output'"):
-        initialization.prepare_body(lenet, Recipe(model="lenet5", weights="x", body_learning_rate=0.0))
+        initialization.prepare_body(
+            lenet, Recipe(model="lenet5", weights="x", body_learning_rate=0.0)
+        )
     caffe = Recipe(model="caffenet", weights=source)
     with pytest.raises(ValueError, match=r"in rgb, but caffenet takes them .* in bgr"):
         initialization.network_mean(caffe, dataset, open_model(source))

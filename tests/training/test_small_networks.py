@@ -1,4 +1,4 @@
-"""LeNet-5 and the CIFAR-10 network through the front doors, on images of their own size."""
+"""LeNet-5 and the CIFAR-10 network through the commands, on images of their own size."""
 
 import csv
 import dataclasses

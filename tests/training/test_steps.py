@@ -13,7 +13,7 @@ from alexnet_tf.data import records
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.pipeline import Schedule
 from alexnet_tf.models import builder, catalog, compilation, layers
-from alexnet_tf.training import distribution, distributed_input, loop
+from alexnet_tf.training import distributed_input, distribution, loop
 from alexnet_tf.training.debugging import numerics_checked
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.pace import Pace

@@ -19,9 +19,9 @@ from alexnet_tf.analysis import summary
 from alexnet_tf.models import builder, catalog
 from alexnet_tf.models.spec import Conv, Dense
 from alexnet_tf.models.towers import crossing_values, stages
-from alexnet_tf.training import distribution, distributed_input, loop
-from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.perf.placement import placement
+from alexnet_tf.training import distributed_input, distribution, loop
+from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import ReplicaSteps, dtype_policy
 from alexnet_tf.training.towers import Towers

@@ -210,7 +210,7 @@ def _preprocessing_differences(model, source):
         yield (
             "the file's network was trained on images warped to 256x256 and a mean per pixel; "
             "this package keeps their proportions, and subtracts that mean's average over the "
-            "picture"
+            "image"
         )
 
 

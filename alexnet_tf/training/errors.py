@@ -1,10 +1,53 @@
-"""What TensorFlow and the disk say when a run cannot go on, as one sentence that helps."""
+"""Stop signals, and TensorFlow's and the disk's errors as one sentence that says what to do."""
 
 import contextlib
+import dataclasses
 import errno
 import os
+import signal
+from collections.abc import Callable
 
 import tensorflow as tf
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; the same command continues it."""
+
+
+@dataclasses.dataclass
+class StopRequest:
+    requested: bool = False
+
+    def honoured_by(self, function: Callable) -> Callable:
+        """The function, which raises Interrupted instead once the run is asked to stop."""
+
+        def unless_requested(*arguments):
+            if self.requested:
+                raise Interrupted
+            return function(*arguments)
+
+        return unless_requested
+
+
+@contextlib.contextmanager
+def stop_requests():
+    """SIGTERM and SIGINT ask the loop to save and leave; a second SIGINT leaves at once."""
+    stop = StopRequest()
+
+    def request(number, frame):
+        if stop.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    try:
+        old = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: a notebook or a server decides about signals
+        old = {}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 class Diverged(ValueError):
@@ -22,7 +65,7 @@ def what_to_do(error: OSError) -> str:
 
 @contextlib.contextmanager
 def explained(data_dir: str):
-    """Turns TensorFlow's errors about images, numbers and room into sentences."""
+    """Turns TensorFlow's errors about images, numbers and memory into sentences."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:

@@ -1,4 +1,4 @@
-"""Flags of the training front door that decide about a run's safety."""
+"""Flags of the training command that decide about a run's safety."""
 
 import shutil
 

@@ -149,9 +149,7 @@ def top_patches(
     boxes: list = [None] * len(order)
     if field is not None and layer in measured.places:
         boxes = [field.box(*map(int, measured.places[layer][n, unit])) for n in order]
-    return [
-        Patch(int(n), float(responses[n]), box) for n, box in zip(order, boxes, strict=True)
-    ]
+    return [Patch(int(n), float(responses[n]), box) for n, box in zip(order, boxes, strict=True)]
 
 
 def _largest(values):

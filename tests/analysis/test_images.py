@@ -15,9 +15,8 @@ import tensorflow as tf
 
 from alexnet_tf import analyze as analyze_command
 from alexnet_tf import models
-from alexnet_tf.analysis import architecture, augmentation, features, images, saliency, summary
+from alexnet_tf.analysis import architecture, augmentation, features, images, saliency
 from alexnet_tf.data import pipeline, preprocessing, records
-from alexnet_tf.models import catalog
 
 STATISTICS = {
     "rgb_mean": np.array([120.0, 110.0, 100.0]),

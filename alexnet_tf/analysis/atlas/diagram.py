@@ -5,6 +5,7 @@ from top to bottom for narrow screens. The style sheet shows one of the two.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from alexnet_tf.analysis.architecture import Block
@@ -92,10 +93,9 @@ def crossing_note(blocks: Sequence[Block]) -> str:
     if not crossing:
         return "Nothing crosses between the two halves before the last layer."
     norm = any("both halves" in text for block in blocks for text in block.then)
-    return (
-        "Two halves, each on a GPU of its own in 2012. Orange: what crosses between them, into "
-        f"{', '.join(crossing)}" + (" (response normalisation reads both halves too)." if norm else ".")
-    )
+    said = "Two halves, each on a GPU of its own in 2012. Orange: what crosses between them, into "
+    also = " (response normalisation reads both halves too)" if norm else ""
+    return f"{said}{', '.join(crossing)}{also}."
 
 
 def wide(blocks: Sequence[Block]) -> Diagram:
@@ -114,9 +114,7 @@ def wide(blocks: Sequence[Block]) -> Diagram:
             Box(x, y - height / 2 + depth / 2, width, height, depth, _size(block)) for y in ys
         )
         name_at = (x, boxes[0].y - depth - 24)
-        drawn.append(
-            Drawn(block, boxes, name_at, (x, boxes[-1].y + height + 28), words(block))
-        )
+        drawn.append(Drawn(block, boxes, name_at, (x, boxes[-1].y + height + 28), words(block)))
     height = max(one.then_at[1] + 13 * max(len(_lines(one.block)) - 1, 0) for one in drawn) + 8
     return Diagram(len(blocks) * _STEP + 8, height, tuple(drawn), _arrows(drawn, _rightwards))
 
@@ -144,7 +142,7 @@ def _lines(block: Block) -> list[str]:
 
 def _arrows(drawn: Sequence[Drawn], ends) -> tuple[Arrow, ...]:
     found = []
-    for before, after in zip(drawn, drawn[1:], strict=False):
+    for before, after in itertools.pairwise(drawn):
         for i, source in enumerate(before.boxes):
             for j, target in enumerate(after.boxes):
                 split = len(before.boxes) > 1 and len(after.boxes) > 1 and i != j

@@ -60,7 +60,9 @@ def write_pages(
         site.write(f"layers/{layer['slug']}.html", "layer.html", layer=layer)
         around = layer["shown"]
         for position, unit in enumerate(around):
-            before, after = (around[n] if 0 <= n < len(around) else None for n in (position - 1, position + 1))
+            before, after = (
+                around[n] if 0 <= n < len(around) else None for n in (position - 1, position + 1)
+            )
             site.write(
                 f"units/{layer['slug']}-{unit}.html",
                 "unit.html",
@@ -99,13 +101,17 @@ class _Site:
 
     def write(self, name: str, template: str, **values: Any) -> None:
         """Renders a template to the file `name` of the site."""
-        text = environment().get_template(template).render(
-            root="../" * name.count("/"),
-            here=name,
-            site=self,
-            version=__version__,
-            **self._numbers_for_templates(),
-            **values,
+        text = (
+            environment()
+            .get_template(template)
+            .render(
+                root="../" * name.count("/"),
+                here=name,
+                site=self,
+                version=__version__,
+                **self._numbers_for_templates(),
+                **values,
+            )
         )
         self._place.write_page(name, text)
 

@@ -1,7 +1,7 @@
 """An atlas's directory: every file whole or not there, and an interrupted one continued.
 
-While an atlas is made, what is measured is kept in `unfinished/`, with what it is made from. A later
-call with the same model, data and settings goes on from there; with others it is refused.
+While an atlas is made, what is measured is kept in `unfinished/`, with what it is made from. A
+later call with the same model, data and settings goes on from there; with others it is refused.
 `atlas.json` is written last and holds every number of the pages.
 """
 

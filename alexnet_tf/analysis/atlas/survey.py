@@ -249,7 +249,8 @@ class Survey:
         files = [image_name(f"unit-{layer['slug']}-{unit}", self._patch(name)[2]) for unit in units]
         kernels = self._kernels(layer)
         found = self._storage.measured(
-            f"units-{layer['slug']}", lambda: self._measured_units(layer, measured, tops, crops, files)
+            f"units-{layer['slug']}",
+            lambda: self._measured_units(layer, measured, tops, crops, files),
         )
         for one, kernel in zip(found, kernels, strict=True):
             one["kernel"] = kernel
@@ -361,7 +362,9 @@ class Survey:
         part = keras.Model(self._model.input, self._model.get_layer(name).output)
         shape = (None, *self._model.input_shape[1:])
 
-        @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.int32)])
+        @tf.function(
+            input_signature=[tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.int32)]
+        )
         def respond(images, unit):
             values = tf.gather(tf.cast(part(images, training=False), tf.float32), unit, axis=-1)
             return tf.reduce_max(tf.reshape(values, (tf.shape(values)[0], -1)), axis=1)
@@ -465,7 +468,9 @@ class Survey:
         return {
             "file": file,
             "active": int((row > 0).sum()),
-            "units": [{"unit": unit, "response": float(values[number, unit])} for unit in strongest],
+            "units": [
+                {"unit": unit, "response": float(values[number, unit])} for unit in strongest
+            ],
         }
 
 
@@ -504,9 +509,7 @@ def _occlusion_map(seen: saliency.Saliency, crop: np.ndarray) -> np.ndarray:
     height, width = crop.shape[:2]
     lost = np.maximum(seen.probability - seen.occluded, 0)
     half = seen.square / 2
-    rows = np.stack(
-        [np.interp(np.arange(width) + 0.5, seen.lefts + half, row) for row in lost]
-    )
+    rows = np.stack([np.interp(np.arange(width) + 0.5, seen.lefts + half, row) for row in lost])
     full = np.stack(
         [np.interp(np.arange(height) + 0.5, seen.tops + half, column) for column in rows.T], axis=1
     )

@@ -137,8 +137,6 @@ ROWS = (
     results.ClaimRow(
         published.NO_NORM, "+0.3 / +0.1 points", "photographs (14 classes)", (0, 1), "s"
     ),
-        published.NO_NORM, "+0.3 / +0.1 points", "photographs (14 classes)", (0, 1), "s"
-    ),
     results.ClaimRow(published.FIVE_NETWORKS, "40.0 % / 17.0 %", published.VALIDATION_2012, (0,)),
     results.not_run(published.SEVEN_NETWORKS, "needs pre-training"),
 )

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import jinja2
 import keras
 
 from alexnet_tf import __version__
@@ -18,14 +19,8 @@ _COMPARED = "lenet5"
 
 
 @functools.cache
-def environment():
-    """The templates; every value is escaped.
-
-    Raises:
-      ModuleNotFoundError: Jinja2 is missing.
-    """
-    import jinja2
-
+def environment() -> jinja2.Environment:
+    """The templates; every value is escaped."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("alexnet_tf.analysis.atlas"),
         autoescape=True,

@@ -38,9 +38,7 @@ def build(model_path: str, data_dir: str, output: str, settings: Settings) -> Bu
       FileNotFoundError: no such model or data.
       ValueError: data of another kind, an image without a label, or another directory's files.
       OSError: `output` cannot be written.
-      ModuleNotFoundError: Jinja2 or matplotlib is missing.
     """
-    pages.environment()  # raises before the work, not after it
     network = saved_run.open_model(model_path)
     dataset = records.open_dataset(data_dir)
     dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib import colormaps
 
 from alexnet_tf.analysis import (
     activation_maximization,
@@ -156,6 +157,7 @@ class Survey:
         """
         responses = measured.responses[name]
         found = selectivity.label_correlations(responses, measured.labels, self._dataset.classes)
+        found[np.ptp(responses, axis=0) == 0] = -1  # a silent unit tells nothing apart
         chosen: list[int] = []
         while len(chosen) < min(self._settings.units, len(found)):
             free = np.where(np.isin(np.arange(len(found)), chosen)[:, None], -np.inf, found)
@@ -499,8 +501,6 @@ def _spread(labels: np.ndarray, count: int) -> list[int]:
 
 def _coloured(values: np.ndarray) -> np.ndarray:
     """Values 0..1, (h, w), as colours 0..255 from black to light yellow."""
-    from matplotlib import colormaps
-
     return 255 * colormaps["inferno"](np.clip(values, 0, 1))[..., :3]
 
 

@@ -40,12 +40,16 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """A layer in the drawing: its parts, where its captions go, and in words what it is."""
+    """A layer in the drawing: its parts, where its captions go, and in words what it is.
+
+    area: (x, y, width, height) of all that leads to its page.
+    """
 
     block: Block
     boxes: tuple[Box, ...]
     name_at: tuple[float, float]
     then_at: tuple[float, float]
+    area: tuple[float, float, float, float]
     words: str
 
 
@@ -114,8 +118,11 @@ def wide(blocks: Sequence[Block]) -> Diagram:
             Box(x, y - height / 2 + depth / 2, width, height, depth, _size(block)) for y in ys
         )
         name_at = (x, boxes[0].y - depth - 24)
-        drawn.append(Drawn(block, boxes, name_at, (x, boxes[-1].y + height + 28), words(block)))
-    height = max(one.then_at[1] + 13 * max(len(_lines(one.block)) - 1, 0) for one in drawn) + 8
+        then_at = (x, boxes[-1].y + height + 28)
+        top, bottom = name_at[1] - 14, then_at[1] + 13 * max(len(block.then) - 1, 0)
+        area = (x - 5, top, _STEP - 14, bottom - top + 6)
+        drawn.append(Drawn(block, boxes, name_at, then_at, area, words(block)))
+    height = max(one.area[1] + one.area[3] for one in drawn) + 4
     return Diagram(len(blocks) * _STEP + 8, height, tuple(drawn), _arrows(drawn, _rightwards))
 
 
@@ -127,17 +134,14 @@ def tall(blocks: Sequence[Block]) -> Diagram:
         width = 24 + 66 * (block.maps / block.columns / 4096) ** 0.4
         centres = (58.0, 158.0) if block.columns > 1 else (108.0,)
         boxes = tuple(Box(x - width / 2, y, width, 32, 0, "") for x in centres)
-        drawn.append(Drawn(block, boxes, (222, y + 9), (222, y + 39), words(block)))
+        area = (0, y - 8, 360, _ROW - 16)
+        drawn.append(Drawn(block, boxes, (222, y + 9), (222, y + 39), area, words(block)))
     return Diagram(360, len(blocks) * _ROW + 4, tuple(drawn), _arrows(drawn, _downwards))
 
 
 def _size(block: Block) -> str:
     maps = f"{block.maps // block.columns:,}"
     return maps if block.side is None else f"{maps} × {block.side}²"
-
-
-def _lines(block: Block) -> list[str]:
-    return [text.replace("\n", " ") for text in block.then]
 
 
 def _arrows(drawn: Sequence[Drawn], ends) -> tuple[Arrow, ...]:

@@ -51,7 +51,7 @@ def write_report(
 def cells(row: ClaimRow, narrowing: int = 1) -> tuple[str, ...]:
     """A row's texts, in the order of the columns.
 
-    A measured value never stands without the data that it was measured on, nor without the
+    A measured value is always shown with the data that it was measured on and the
     `narrowing` of its networks.
     """
     claim = row.claim

@@ -1,4 +1,4 @@
-"""What an experiment is given and what it gives back."""
+"""An experiment's input (`Context`) and output (`Result`)."""
 
 import dataclasses
 import json
@@ -27,11 +27,11 @@ class Scale:
       name: what --scale says.
       narrowing: maps and units are divided by this; 1 is the published network.
       recipe: fields that replace those of the published recipe.
-      images: at most so many of each split; None for all.
+      images: split -> the most images used of it; None for all.
       fig1_images: the most training images in figure 1; CIFAR-10 has 50,000.
       fig1_epochs: after which figure 1 gives up.
       cifar10_recipe: fields that replace those of the CIFAR-10 networks' published recipes.
-      measures: whether what comes out may stand in the report as measured.
+      measures: whether the report may show its results as measured.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Runs experiments one after the other; what is done stays done."""
+"""Runs experiments in turn and keeps what is finished, so that a rerun resumes."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""What was measured of the networks, from results/*.json: a table in a document, and images.
+"""Writes the table and plots of measured results from results/*.json.
 
     python benchmarks/measured.py
 
@@ -19,7 +19,7 @@ DOCUMENT, RESULTS = HERE.parent / "docs" / "reproducing.md", HERE / "results"
 DOCUMENTS = {DOCUMENT: 6, HERE.parent / "README.md": 3}
 _BLOCK = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
 _NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
-# What others published about the very same data; nothing else stands beside a measured value.
+# Published on the same data; only such numbers are shown beside a measured one.
 _PUBLISHED = {"mnist": "0.95 % (LeCun et al. 1998, with their own output units and training)"}
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 

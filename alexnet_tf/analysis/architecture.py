@@ -1,14 +1,13 @@
-"""Networks drawn layer by layer, with what is transferred between the two halves."""
+"""Networks drawn from their layers: layers, and connections between the two halves."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
-from alexnet_tf.analysis import plots, summary
-from alexnet_tf.models import build_model, catalog
-from alexnet_tf.models.layers import dropout, lenet, response_norm
+from alexnet_tf.analysis import plots, receptive_field, summary
+from alexnet_tf.models import build_model, catalog, layers
+from alexnet_tf.models.layers import lenet
 
 _WITHIN, _CROSSING = "#7A8B99", "#D55E00"
 _CONV, _DENSE, _INPUT = "#A9C6DE", "#B8DDB0", "#EEEEEE"
@@ -42,33 +41,36 @@ class Block:
 
 
 def blocks(model: keras.Model) -> list[Block]:
-    """The layers of a network, from the input to the last layer with weights.
+    """The layers of a chain-shaped network, from the input to the last layer with weights.
 
     A network has two columns when one of its layers is computed in two groups; then every layer but
     the last is drawn in two, as the paper's Figure 2, and one that is not grouped crosses.
-
-    Args:
-      model: a chain of layers, as every network of this package is.
     """
     rows = {row.name: row for row in summary.layer_table(model)}
-    columns = max(_groups(layer) for layer in model.layers)
-    weighted = [layer.name for layer in model.layers if _is_block(layer)]
-    input_shape: Any = model.input_shape
-    found = [Block("input", input_shape[1], input_shape[3], None, None, 1, False, (), 0)]
-    for layer in model.layers:
-        row, last = rows[layer.name], found[-1]
-        if not _is_block(layer):
-            found[-1] = dataclasses.replace(last, then=(*last.then, *_words(layer, columns)))
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    columns = max(getattr(layer, "groups", 1) for layer in layers)
+    weighted = [layer for layer in layers if _is_block(rows[layer.name])]
+    _, side, _, channels = model.input_shape
+    found = [Block("input", side, channels, None, None, 1, False, (), 0)]
+    for layer in layers:
+        row = rows[layer.name]
+        if layer not in weighted:
+            words = _words(layer, columns)
+            last = found[-1]
+            found[-1] = dataclasses.replace(last, then=(*last.then, *words))
             continue
+        shown = 1 if layer is weighted[-1] else columns
+        previous = found[-1].columns
+        window = receptive_field.window(layer)
         found.append(
             Block(
-                name=layer.name,
+                name=row.name,
                 side=row.shape[0] if len(row.shape) == 3 else None,
                 maps=row.shape[-1],
-                kernel=_first(getattr(layer, "kernel_size", None)),
-                stride=_first(getattr(layer, "strides", None)),
-                columns=1 if layer.name == weighted[-1] else columns,
-                crosses=last.columns > 1 and _groups(layer) == 1,
+                kernel=window[0] if window else None,
+                stride=window[1] if window else None,
+                columns=shown,
+                crosses=previous > 1 and getattr(layer, "groups", 1) == 1,
                 then=(),
                 parameters=row.parameters,
             )
@@ -76,11 +78,17 @@ def blocks(model: keras.Model) -> list[Block]:
     return found
 
 
+def published_blocks(name: str) -> list[Block]:
+    """The layers of a published network, which is built without giving values to its weights."""
+    with keras.StatelessScope(initialize_variables=False):
+        return blocks(build_model(name))
+
+
 def plot_model(model: keras.Model, to_file: str = "model.png") -> dict:
-    """Draws one network, as `keras.utils.plot_model` does, without Graphviz.
+    """Draws one network, as `keras.utils.plot_model` does, but without Graphviz.
 
     Args:
-      model: a chain of layers, as every network of this package is.
+      model: a chain-shaped network.
       to_file: path of the PNG, SVG or PDF.
 
     Returns:
@@ -104,66 +112,53 @@ def draw_architecture(networks: Sequence[str | keras.Model], output: str) -> dic
     """
     from matplotlib.figure import Figure
 
-    models = [build_model(one) if isinstance(one, str) else one for one in networks]
-    drawn = [blocks(model) for model in models]
+    names = [one if isinstance(one, str) else one.name for one in networks]
+    drawn = [published_blocks(one) if isinstance(one, str) else blocks(one) for one in networks]
+    totals = [sum(layer.parameters for layer in chain) for chain in drawn]
     widest = max(len(layers) for layers in drawn)
-    heights = [4.3 if layers[1].columns > 1 else 2.2 for layers in drawn]
+    heights = [4.3 if layers[1].columns > 1 else 2.2 for chain in drawn]
     figure = Figure(figsize=(1.42 * widest + 0.4, sum(heights)), dpi=120, layout="constrained")
     grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, height, model, layers in zip(grid, heights, models, drawn, strict=True):
+    for axes, height, name, total, chain in zip(grid, heights, names, totals, drawn, strict=True):
         axes.set_xlim(-0.3, _STEP * widest)
         axes.set_ylim(-height / 1.42 * _STEP / 2, height / 1.42 * _STEP / 2)
         axes.set_axis_off()
-        axes.set_title(_title(model), loc="left", fontsize=11, fontweight="bold")
-        _draw_network(axes, layers)
+        axes.set_title(_title(name, total), loc="left", fontsize=11, fontweight="bold")
+        _draw_network(axes, chain)
     plots.save_figure(figure, output)
     return {
-        model.name: {
-            "parameters": model.count_params(),
-            "layers": [dataclasses.asdict(layer) for layer in layers],
-        }
-        for model, layers in zip(models, drawn, strict=True)
+        name: {"parameters": total, "layers": [dataclasses.asdict(layer) for layer in chain]}
+        for name, total, chain in zip(names, totals, drawn, strict=True)
     }
 
 
-def _title(model: keras.Model) -> str:
-    known = model.name in catalog.list_models()
-    about = f": {catalog.find_variant(model.name).summary}" if known else ""
-    return f"{model.name}{about}; {model.count_params():,} parameters"
+def _title(name: str, parameters: int) -> str:
+    known = name in catalog.list_models()
+    about = f": {catalog.find_variant(name).summary}" if known else ""
+    return f"{name}{about}; {parameters:,} parameters"
 
 
-def _groups(layer) -> int:
-    """In how many parts a layer with weights is computed."""
-    return getattr(layer, "groups", 1) if layer.weights else 1
-
-
-def _first(size) -> int | None:
-    return size[0] if isinstance(size, tuple) else size
-
-
-def _is_block(layer) -> bool:
+def _is_block(row: summary.Row) -> bool:
     """Whether a layer has weights worth a box of its own; LeNet-5's subsampling has two per map."""
-    return bool(layer.weights) and not isinstance(layer, lenet.Subsampling)
+    return row.kind != "Subsampling" and (row.parameters > 0 or row.kind == "RadialBasis")
 
 
-def _words(layer, columns: int) -> tuple[str, ...]:
+def _words(layer: keras.layers.Layer, columns: int) -> tuple[str, ...]:
     """A layer without a box, as the reader should see it; () for what goes without saying."""
-    if isinstance(layer, response_norm.LocalResponseNormalization):
-        across = columns > 1 and layer.groups == 1
-        return ("LRN over\nboth halves" if across else "LRN",)
-    if isinstance(layer, response_norm.SpatialResponseNormalization):
+    if isinstance(layer, layers.LocalResponseNormalization):
+        return ("LRN over\nboth halves" if columns > layer.groups else "LRN",)
+    if isinstance(layer, layers.SpatialResponseNormalization):
         return ("spatial norm",)
-    if isinstance(layer, (keras.layers.Dropout, dropout.Dropout)):
-        return (f"dropout {layer.rate:g}",)
+    if isinstance(layer, keras.layers.MaxPooling2D):
+        return (f"max-pool {layer.pool_size[0]}/{layer.strides[0]}",)
     if isinstance(layer, lenet.Subsampling):
         return ("subsample 2/2",)
+    if isinstance(layer, keras.layers.AveragePooling2D):
+        return (f"mean-pool {layer.pool_size[0]}/{layer.strides[0]}",)
     if isinstance(layer, keras.layers.GlobalAveragePooling2D):
         return ("mean of\neach map",)
-    if isinstance(layer, keras.layers.GlobalMaxPooling2D):
-        return ("maximum of\neach map",)
-    if hasattr(layer, "pool_size"):
-        kind = "mean" if isinstance(layer, keras.layers.AveragePooling2D) else "max"
-        return (f"{kind}-pool {_first(layer.pool_size)}/{_first(layer.strides)}",)
+    if isinstance(layer, layers.Dropout | keras.layers.Dropout):
+        return (f"dropout {layer.rate:g}",) if layer.rate else ()
     return ()
 
 

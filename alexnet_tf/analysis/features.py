@@ -1,4 +1,4 @@
-"""What a layer says about images, and which images it finds alike (paper, section 6.1)."""
+"""Layer activations of a split, and nearest neighbours in them (paper, section 6.1)."""
 
 import os
 
@@ -138,7 +138,7 @@ def draw_neighbours(
                 color="black" if right else "#B03A2E",
             )
             if column > 0:
-                axes.set_xlabel(f"{distances[row, column - 1]:.3g}", fontsize=7, labelpad=2)
+                axes.set_xlabel(f"{distances[row, column - 1]:#.3g}", fontsize=7, labelpad=2)
             axes.spines[:].set_visible(column == 0)
             axes.spines[:].set_linewidth(2)
     figure.supxlabel(

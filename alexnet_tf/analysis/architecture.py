@@ -115,8 +115,8 @@ def draw_architecture(networks: Sequence[str | keras.Model], output: str) -> dic
     names = [one if isinstance(one, str) else one.name for one in networks]
     drawn = [published_blocks(one) if isinstance(one, str) else blocks(one) for one in networks]
     totals = [sum(layer.parameters for layer in chain) for chain in drawn]
-    widest = max(len(layers) for layers in drawn)
-    heights = [4.3 if layers[1].columns > 1 else 2.2 for chain in drawn]
+    widest = max(len(chain) for chain in drawn)
+    heights = [4.3 if chain[1].columns > 1 else 2.2 for chain in drawn]
     figure = Figure(figsize=(1.42 * widest + 0.4, sum(heights)), dpi=120, layout="constrained")
     grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, height, name, total, chain in zip(grid, heights, names, totals, drawn, strict=True):

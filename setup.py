@@ -61,7 +61,10 @@ setup(
     include_package_data=False,
     package_data={"alexnet_tf": ["py.typed", "*.pyi", "data/*.txt"], "data_prep": ["py.typed"]},
     entry_points={
-        "console_scripts": [f"alexnet-tf-{name} = {home}:main" for name, home in COMMANDS.items()]
+        "console_scripts": [
+            "alexnet-tf = alexnet_tf.__main__:main",
+            *(f"alexnet-tf-{name} = {home}:main" for name, home in COMMANDS.items()),
+        ]
     },
     install_requires=[
         # The oldest with which the quick tests of the networks, the data, training, evaluation and

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import tempfile
 from typing import BinaryIO
 
 
@@ -26,3 +27,18 @@ def _open(path, flags):
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EINVAL, "This is no regular file", os.fspath(path))
+
+
+def can_write(directory: str | os.PathLike) -> bool:
+    """Whether files can be written into a local directory, or into the one in which it would be made.
+
+    By trying: permissions say nothing about a read-only disk, nor to a superuser.
+    """
+    path = os.path.abspath(directory)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            return True
+    except OSError:
+        return False

@@ -40,6 +40,7 @@ FLOW = {
 }
 ROOMS = set(FLOW)
 COMMANDS = {
+    "alexnet_tf.__main__",
     "alexnet_tf.train",
     "alexnet_tf.evaluate",
     "alexnet_tf.predict",
@@ -60,6 +61,8 @@ SHARED = {
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
+    "alexnet_tf.quiet",
+    "alexnet_tf.usage",
 }
 
 

@@ -1,4 +1,4 @@
-"""What every command (`python -m alexnet_tf.X`) shares: flags in, an exit code out.
+"""Runner shared by all commands (`python -m alexnet_tf.X`): flags in, exit code out.
 
 absl's own runner exits with 1 on a bad flag and on `--help`, and keeps all flags of a process in
 one table, so two commands with the same flag cannot be imported together. Here each one declares
@@ -21,7 +21,7 @@ EXIT_DATA = 1
 EXIT_USAGE = 2
 EXIT_NO_READER = 141  # as the shell says of a process that SIGPIPE ended
 # Packages that only some commands need, and the extra of setup.py that brings each.
-_EXTRAS = {"matplotlib": "plots", "pyarrow": "data"}
+_EXTRAS = {"jinja2": "plots", "matplotlib": "plots", "pyarrow": "data"}
 
 
 class UsageError(Exception):

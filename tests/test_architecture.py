@@ -46,6 +46,7 @@ COMMANDS = {
     "alexnet_tf.predict",
     "alexnet_tf.export",
     "alexnet_tf.analyze",
+    "alexnet_tf.atlas",
     "alexnet_tf.benchmark",
     "alexnet_tf.import_weights",
     "alexnet_tf.reproduce",

@@ -84,8 +84,8 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "output",
         None,
-        "Where the JSON results go. Default: evaluation-SPLIT-CROPScrop.json beside the model; in the "
-        "current directory for several models, or where the model's cannot be written.",
+        "Where the JSON results go. Default: evaluation-SPLIT-CROPScrop.json beside the model; in "
+        "the current directory for several models, or where the model's cannot be written.",
         flag_values=flags,
     )
 
@@ -129,6 +129,10 @@ def _output(wanted: str | None, files: Sequence[str], view) -> str:
     from alexnet_tf.files import can_write
 
     output = cli.local("output", wanted or _default_output(files, view))
+    if os.path.isdir(output):
+        raise cli.UsageError(
+            f"--output={output} is a directory: name a file, such as results.json."
+        )
     if can_write(os.path.dirname(output)):
         return output
     here = os.path.basename(output)
@@ -140,8 +144,8 @@ def _output(wanted: str | None, files: Sequence[str], view) -> str:
         )
         return here
     raise cli.UsageError(
-        f"The results cannot be written to {output}: name a file in a directory that can be written "
-        "with --output."
+        f"The results cannot be written to {output}: name a file in a directory that can be "
+        "written with --output."
     )
 
 

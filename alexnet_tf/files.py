@@ -30,7 +30,7 @@ def _open(path, flags):
 
 
 def can_write(directory: str | os.PathLike) -> bool:
-    """Whether files can be written into a local directory, or into the one in which it would be made.
+    """Whether files can be written into a local directory, which need not be there yet.
 
     By trying: permissions say nothing about a read-only disk, nor to a superuser.
     """

@@ -91,14 +91,14 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         raise cli.UsageError("--model is missing: name a .keras file or a workdir.")
     if not flags.data_dir:
         raise cli.UsageError("--data_dir is missing: name a prepared data set.")
-    from alexnet_tf import atomic, evaluation
+    from alexnet_tf import evaluation, files
     from alexnet_tf.models import saved_run
     from alexnet_tf.training import distribution
 
     strategy = distribution.make_strategy(flags.strategy, flags.devices)
     view = evaluation.EvaluationSettings(flags.split, int(flags.crops), flags.batch_size)
-    files = [saved_run.find_model_file(path) for path in flags.model]
-    output = cli.local("output", flags.output or _default_output(files, view))
+    models = [saved_run.find_model_file(path) for path in flags.model]
+    output = cli.local("output", flags.output or _default_output(models, view))
     results = evaluation.evaluate(
         flags.model,
         flags.data_dir,
@@ -109,20 +109,20 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         flags.jit_compile,
         flags.outputs,
     )
-    atomic.write_json(output, results)
+    files.write_json(output, results)
     print(_text(results))
     print(f"Written to {output}")
 
 
-def _default_output(files: Sequence[str], view) -> str:
+def _default_output(models: Sequence[str], view) -> str:
     """A name of its own for each way to look, so that no evaluation takes another's place.
 
     A workdir's results.json is training's.
     """
     name = f"evaluation-{view.split}-{view.crops}crop.json"
-    if len(files) > 1:
+    if len(models) > 1:
         return name
-    directory, file = os.path.split(files[0])
+    directory, file = os.path.split(models[0])
     stem = os.path.splitext(file)[0]
     return os.path.join(directory, name if stem == "model" else f"{stem}-{name}")
 

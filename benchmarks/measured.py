@@ -11,7 +11,7 @@ import pathlib
 import re
 import sys
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCUMENT, RESULTS = HERE.parent / "docs" / "reproducing.md", HERE / "results"
@@ -23,7 +23,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def main() -> int:
-    atomic.write_text(DOCUMENT, render(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
+    files.write_text(DOCUMENT, render(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
     draw(RESULTS)
     return 0
 
@@ -146,7 +146,7 @@ def _draw_errors(output: pathlib.Path, title: str, curves: dict[str, list[float]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with atomic.replacing(output) as aside:
+    with files.replacing(output) as aside:
         figure.savefig(aside, format="png")
 
 

@@ -5,7 +5,7 @@ import html
 import os
 from collections.abc import Mapping
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.experiments.results import ClaimRow, Context, Result
 
 NOT_RUN = "not run"
@@ -40,8 +40,8 @@ def write_report(
       The two paths.
     """
     paths = context.path("report.md"), context.path("report.html")
-    atomic.write_text(paths[0], _markdown(results, commands, context, machine))
-    atomic.write_text(paths[1], _html(results, commands, context, machine))
+    files.write_text(paths[0], _markdown(results, commands, context, machine))
+    files.write_text(paths[1], _html(results, commands, context, machine))
     return paths
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Sequence
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.registry import EXPERIMENTS
@@ -83,7 +83,7 @@ def _one(name: str, context: Context) -> Result:
         "command": _command(name, context),
         "finding": result.to_json(),
     }
-    atomic.write_json(path, content)
+    files.write_json(path, content)
     return result
 
 
@@ -97,7 +97,7 @@ def _report(context: Context) -> None:
                 contents[name] = json.load(file)
     machine = describe_machine()
     results = {"data": context.data, "scale": context.scale.name, "machine": machine, **contents}
-    atomic.write_json(context.path("results.json"), results)
+    files.write_json(context.path("results.json"), results)
     results = {name: Result.from_json(one["finding"]) for name, one in contents.items()}
     commands = {name: one["command"] for name, one in contents.items()}
     report.write_report(results, commands, context, machine)
@@ -115,7 +115,7 @@ def _require_same_setting(workdir: str, data_dir: str, scale: str) -> None:
     path = os.path.join(workdir, _SETTING_FILE)
     wanted = {"data_dir": os.path.abspath(data_dir), "scale": scale}
     if not os.path.exists(path):
-        atomic.write_json(path, wanted)
+        files.write_json(path, wanted)
         return
     with open(path, encoding="utf-8") as file:
         known = json.load(file)

@@ -11,7 +11,7 @@ import pathlib
 import re
 import sys
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCUMENT, RESULTS = HERE.parent / "docs" / "reproducing.md", HERE / "results"
@@ -26,7 +26,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 def main() -> int:
     for document, columns in DOCUMENTS.items():
-        atomic.write_text(document, render(document.read_text(encoding="utf-8"), RESULTS, columns))
+        files.write_text(document, render(document.read_text(encoding="utf-8"), RESULTS, columns))
     draw(RESULTS)
     return 0
 
@@ -150,7 +150,7 @@ def _draw_errors(output: pathlib.Path, title: str, curves: dict[str, list[float]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with atomic.replacing(output) as aside:
+    with files.replacing(output) as aside:
         figure.savefig(aside, format="png")
 
 

@@ -79,9 +79,14 @@ def blocks(model: keras.Model) -> list[Block]:
 
 
 def published_blocks(name: str) -> list[Block]:
-    """The layers of a published network, which is built without giving values to its weights."""
+    """The layers of a published network."""
+    return blocks(_published(name))
+
+
+def _published(name: str) -> keras.Model:
+    """The network without values in its weights, which would take a second and 250 MB."""
     with keras.StatelessScope(initialize_variables=False):
-        return blocks(build_model(name))
+        return build_model(name)
 
 
 def plot_model(model: keras.Model, to_file: str = "model.png") -> dict:
@@ -112,9 +117,9 @@ def draw_architecture(networks: Sequence[str | keras.Model], output: str) -> dic
     """
     from matplotlib.figure import Figure
 
-    names = [one if isinstance(one, str) else one.name for one in networks]
-    drawn = [published_blocks(one) if isinstance(one, str) else blocks(one) for one in networks]
-    totals = [sum(layer.parameters for layer in chain) for chain in drawn]
+    models = [_published(one) if isinstance(one, str) else one for one in networks]
+    names, drawn = [model.name for model in models], [blocks(model) for model in models]
+    totals = [model.count_params() for model in models]
     widest = max(len(chain) for chain in drawn)
     heights = [4.3 if chain[1].columns > 1 else 2.2 for chain in drawn]
     figure = Figure(figsize=(1.42 * widest + 0.4, sum(heights)), dpi=120, layout="constrained")

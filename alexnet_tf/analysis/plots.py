@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 # Legible on white in print and to colour-blind eyes (Okabe and Ito's palette).
 _TRAIN, _VALID = "#0072B2", "#D55E00"
@@ -344,7 +344,7 @@ def save_figure(figure, output: str) -> None:
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     # No date inside: the same figure is the same file.
     date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
-    with atomic.replacing(output) as aside:
+    with files.replacing(output) as aside:
         figure.savefig(aside, format=ending, metadata=date)
 
 

@@ -108,9 +108,10 @@ def curve(
 ) -> dict:
     """The training error as it falls, until it is 25 % or there is no hope of it.
 
-    That is: at the scale's last epoch, when the error is still that of guessing after three epochs,
-    or when training takes longer than with `rival`, the curve of another rate: as soon as that one
-    was at 25 %, or after three epochs if it was as far in half the time. Done once in a workdir. Killed in the middle, it goes on from its last checkpoint.
+    It ends at the scale's last epoch; when the error is still that of guessing after three epochs;
+    and when it is slower than `rival`, the curve of another rate: when that one was at 25 % by
+    then, or, after three epochs, was as far in half the time. A curve is made once in a workdir.
+    Killed in the middle, it goes on from its last checkpoint.
 
     Returns:
       {"epoch": [...], "training_error": [...]}; it ends early where training diverged.

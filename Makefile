@@ -91,6 +91,7 @@ bench: $(TESTING)
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/emulated_cores.py
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/small_networks.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/parallelism.py
 	$(BIN)/python benchmarks/data_prep.py

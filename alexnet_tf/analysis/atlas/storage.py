@@ -65,7 +65,7 @@ class Storage:
         path = os.path.join(self._unfinished, f"{name}.npz")
         if not os.path.exists(path):
             with atomic.replacing(path) as aside:
-                np.savez(aside, **measure())
+                np.savez(aside, **measure())  # type: ignore[arg-type]  # for its own keyword
         with np.load(path) as arrays:
             return {key: arrays[key] for key in arrays.files}
 

@@ -121,7 +121,7 @@ class Survey:
     def _responses(self) -> unit_responses.Responses:
         def measure():
             count = min(self._settings.sample, self._dataset.counts[self._settings.split])
-            done = iter(self._progress("images", range(count), count))
+            done = iter(self._progress("images measured", range(count), count))
 
             def advance(number: int) -> None:
                 for _ in range(number):
@@ -275,7 +275,7 @@ class Survey:
         self._maximize(layer, files)
         found = []
         work = list(zip(units, files, strict=True))
-        for position, (unit, file) in enumerate(self._progress(name, work, len(work))):
+        for position, (unit, file) in enumerate(self._progress(f"{name}, units", work, len(work))):
             patches = tops[name, unit]
             favourites = np.argsort(-np.nan_to_num(means[unit]), kind="stable")[:_CLASSES]
             linked = np.argsort(-by_label[unit], kind="stable")[: min(3, len(names))]
@@ -350,15 +350,19 @@ class Survey:
         top, left, side = self._patch(layer["name"])
         # A small field has neither room to move nor many pixels that are to be alike.
         share = min(1.0, side / 150)
+        steps = self._settings.steps
+        done = iter(self._progress(f"{layer['name']}, images made", range(steps), steps))
         images = activation_maximization.maximize(
             self._model,
             layer["name"],
             units,
-            steps=self._settings.steps,
+            steps=steps,
             jitter=max(1, min(6, side // 12)),
             smoothness=0.15 * share,
             seed=self._settings.seed,
+            progress=lambda _: next(done),
         )
+        next(done, None)  # closes the bar
         for n in left_out:
             self._storage.write_image(files[n], images[n, top : top + side, left : left + side])
 

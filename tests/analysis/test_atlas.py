@@ -144,7 +144,7 @@ def test_an_interrupted_atlas_goes_on_and_becomes_the_same(atlas, sources, tmp_p
 def test_another_directorys_files_stay(atlas, sources, tmp_path):
     other = dataclasses.replace(SMALL, units=7)
     before = _files(atlas)
-    with pytest.raises(ValueError, match="holds an atlas with another settings: name another"):
+    with pytest.raises(ValueError, match="holds an atlas of other settings: name another"):
         site.build(*sources, str(atlas), other)
     assert _files(atlas) == before
     (tmp_path / "thesis.txt").write_text("mine")

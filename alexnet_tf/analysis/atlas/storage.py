@@ -19,6 +19,12 @@ NUMBERS_FILE = "atlas.json"
 INDEX_FILE = "index.html"
 _UNFINISHED = "unfinished"
 _MADE_FROM = "made_from.json"
+_OTHER = {
+    "format": "another version of this package",
+    "model": "another model",
+    "data": "other data",
+    "settings": "other settings",
+}
 _LARGE = 64  # pixels: from this side on an image of a photograph's kind is stored as JPEG
 
 
@@ -37,16 +43,16 @@ class Storage:
         known = os.path.join(self._unfinished, _MADE_FROM)
         found = None
         if self.finished:
-            found = _read(os.path.join(path, NUMBERS_FILE)).get("made_from")
+            found = _read(os.path.join(path, NUMBERS_FILE)).get("made_from", {})
         elif os.path.exists(known):
             found = _read(known)
         elif os.path.isdir(path) and os.listdir(path):
             raise ValueError(f"{path} holds other files: name a new or an empty directory.")
         if found is not None and found != made_from:
-            different = [key for key in made_from if (found or {}).get(key) != made_from[key]]
+            different = [_OTHER[key] for key in made_from if found.get(key) != made_from[key]]
             raise ValueError(
-                f"{path} holds an atlas with another {' and '.join(different) or 'version'}: name "
-                "another directory, or remove that one."
+                f"{path} holds an atlas of {' and '.join(different)}: name another directory, or "
+                "remove that one."
             )
         if not self.finished:
             files.write_json(known, made_from)

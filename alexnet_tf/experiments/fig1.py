@@ -28,7 +28,7 @@ from alexnet_tf.experiments.results import ClaimRow, Context, Result, describe_d
 from alexnet_tf.models import catalog, spec
 from alexnet_tf.models.cifarnet import CIFAR10_MEAN
 from alexnet_tf.models.lenet import TanhSpec
-from alexnet_tf.training import loop, recipes
+from alexnet_tf.training import errors, loop, recipes
 
 TARGET = 0.25
 RATES = (0.003, 0.01, 0.001, 0.03, 0.0003, 0.0001, 0.1)  # the likely ones first
@@ -180,7 +180,7 @@ def _curve(
         run = loop.Run(recipe=recipe, data_dir=dataset.path, workdir=workdir, seed=own_seed)
         # What an interrupted curve left behind lacks its first looks.
         shutil.rmtree(workdir, ignore_errors=True)
-        with contextlib.suppress(_Done, loop.Diverged):
+        with contextlib.suppress(_Done, errors.Diverged):
             loop.train(run, callbacks=[watch])
         shutil.rmtree(workdir, ignore_errors=True)
         return {"epoch": watch.epochs, "training_error": watch.errors}
@@ -224,7 +224,7 @@ class _TrainingError(keras.callbacks.Callback):
             [self.call(self.images[n : n + 250]).numpy() for n in range(0, len(self.labels), 250)]
         )
         if not np.isfinite(probabilities).all():
-            raise loop.Diverged("The outputs are not finite.")
+            raise errors.Diverged("The outputs are not finite.")
         self.epochs.append(step / self.steps_per_epoch)
         self.errors.append(evaluation.score(probabilities, self.labels).top1_error)
         if self.errors[-1] <= TARGET or self.epochs[-1] >= self.limit:

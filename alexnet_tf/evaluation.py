@@ -1,7 +1,7 @@
 """Top-1 and top-5 error of one or several networks. Counts every image of a split exactly once.
 
-With one centre crop or the paper's ten, whose softmax outputs are averaged (section 4.1); several
-networks' outputs are averaged too (section 6.1).
+With one centre crop, the paper's ten or the nine of its CIFAR-10 networks, whose softmax outputs
+are averaged (section 4.1); several networks' outputs are averaged too (section 6.1).
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ class EvaluationSettings:
 
     Attributes:
       split: a split of the data set.
-      crops: 1 or 10.
+      crops: 1, 9 or 10.
       batch_size: views in one step over all replicas: ten crops take a tenth of the images.
       image_size: side to which images are resized before the crop, in pixels; None for the stored
         size.
@@ -360,7 +360,7 @@ def _one_ahead(batches, step):
 def _with_progress(results, count: int, batch_size: int, view: EvaluationSettings):
     from tqdm import tqdm
 
-    label = f"evaluate {view.split}" + (" (10 crops)" if view.crops == 10 else "")
+    label = f"evaluate {view.split}" + (f" ({view.crops} crops)" if view.crops > 1 else "")
     with tqdm(total=count, unit="image", desc=label) as bar:
         for done, result in enumerate(results):
             yield result

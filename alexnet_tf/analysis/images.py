@@ -1,4 +1,4 @@
-"""The images to analyse: records of a data set as a network sees it, or a file."""
+"""Reads the images to inspect: records of a data set as a network sees it, or a file."""
 
 import os
 

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
+from alexnet_tf.data.pipeline import bytes_in_memory
 from alexnet_tf.models import compilation
 from alexnet_tf.training import initialization, reports, resuming, workdir
 from alexnet_tf.training.callbacks import TensorBoardLog
@@ -105,6 +106,9 @@ class _Trainer:
             schedule,
             self.run.data_service,
         )
+        kept = 0 if self.run.data_service else bytes_in_memory(self.setup.dataset)
+        if kept and self.cluster.is_chief:
+            print(f"The images stay in memory once read: {kept / 1e6:.0f} MB.", file=sys.stderr)
         if self.setup.jit_compile and self.cluster.is_chief:
             print("XLA compiles the training step, once: this takes a while.", file=sys.stderr)
         self.callbacks.on_train_begin()

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import alexnet_tf
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import identity
 from alexnet_tf.models import knowledge
 from alexnet_tf.training.initialization import Setup
@@ -45,7 +45,7 @@ def write_metrics(workdir: str, history: list[dict]) -> None:
     writer = csv.DictWriter(text, METRICS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    atomic.write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
+    files.write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
@@ -60,7 +60,7 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
 def write_model(setup: Setup) -> None:
     """model.keras: the whole network, with its preprocessing and what it knows."""
     knowledge.write(setup.model, _known(setup))
-    with atomic.replacing(pathlib.Path(setup.run.workdir) / "model.keras") as aside:
+    with files.replacing(pathlib.Path(setup.run.workdir) / "model.keras") as aside:
         setup.model.save(aside)
 
 
@@ -92,7 +92,7 @@ def write_config(setup: Setup) -> None:
         },
         "git_commit": _git_commit(),
     }
-    atomic.write_json(pathlib.Path(run.workdir) / "config.json", content)
+    files.write_json(pathlib.Path(run.workdir) / "config.json", content)
 
 
 def write_results(setup: Setup, history: list[dict], results: dict) -> None:
@@ -100,7 +100,7 @@ def write_results(setup: Setup, history: list[dict], results: dict) -> None:
     write_metrics(setup.run.workdir, history)
     write_model(setup)
     write_config(setup)
-    atomic.write_json(pathlib.Path(setup.run.workdir) / "results.json", results)
+    files.write_json(pathlib.Path(setup.run.workdir) / "results.json", results)
 
 
 def _known(setup: Setup) -> dict:

@@ -182,7 +182,7 @@ def test_the_step_beside_stock_keras(tables, tmp_path):
 
 @pytest.mark.slow
 def test_small_networks_beside_stock_keras(tables, tmp_path):
-    """LeNet-5 alone: the peers check by themselves that they have the published networks' weights."""
+    """LeNet-5 alone: the peers count their networks' weights themselves."""
     flags = ["--rounds=1", "--images=640", "--model=lenet5_softmax"]
     result, table = _measure(tables, tmp_path, "small_networks", *flags)
     (part,) = result["models"]

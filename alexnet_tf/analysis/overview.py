@@ -65,7 +65,7 @@ def _error_in_words(metrics: dict[str, np.ndarray], dataset: records.PreparedDat
     return (
         f"After {epochs} epochs the network is wrong for {error:.1%} of "
         f"{dataset.counts['validation']:,} validation images; guessing among {dataset.classes} "
-        f"classes would be for {1 - 1 / dataset.classes:.1%}."
+        f"classes is wrong for {1 - 1 / dataset.classes:.1%}."
     )
 
 

@@ -85,7 +85,7 @@ def test_a_page_says_its_error_beside_that_of_guessing(workdir):
     metrics = {"epoch": np.array([1.0, 2.0]), "validation_top1_error": np.array([0.5, 0.125])}
     assert overview._error_in_words(metrics, dataset) == (
         "After 2 epochs the network is wrong for 12.5% of 1,500 validation images; guessing among "
-        "4 classes would be for 75.0%."
+        "4 classes is wrong for 75.0%."
     )
     metrics["validation_top1_error"][-1] = np.nan
     assert overview._error_in_words(metrics, dataset) == "2 epochs, not validated."

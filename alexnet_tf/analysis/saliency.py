@@ -11,7 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.analysis import images, plots
+from alexnet_tf.data import preprocessing
+from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import logits_model
+from alexnet_tf.models.saved_run import TrainedModel
 
 _BATCH = 32
 
@@ -87,6 +90,42 @@ def measure(
         lefts=lefts,
         gradient=_gradient(model, image, label),
     )
+
+
+def draw_image_saliency(
+    network: TrainedModel,
+    output: str,
+    image: str | None = None,
+    dataset: PreparedDataset | None = None,
+    split: str = "validation",
+    number: int = 0,
+) -> dict:
+    """Draws the saliency of one image for its most probable class.
+
+    Args:
+      network: the trained network.
+      output: path of the PNG or SVG.
+      image: a JPEG or PNG file; None takes record `number` of the dataset's split.
+      dataset: from `images.dataset_for`; needed without `image`.
+
+    Returns:
+      What `draw_saliency` returns, with "image" and "truth", the record's class name or None.
+    """
+    names, truth = network.class_names, None
+    if image is not None:
+        stored = images.of_file(image, network.image_size, network.channels, network.apply_exif)
+    elif dataset is None:
+        raise ValueError("image is missing: name a JPEG or PNG file, or a data set.")
+    else:
+        stored, truth = images.of_split(dataset, split, number)
+        # The data set's names fit only as many outputs.
+        if names is None and dataset.classes == network.classes:
+            names = dataset.synsets
+    size = max(network.image_size, network.crop_size)
+    view = preprocessing.evaluation_crop(tf.constant(stored), network.crop_size, size).numpy()
+    measured = measure(network.model, view)
+    name = names[measured.label] if names else f"class {measured.label}"
+    return {"image": image, "truth": truth, **draw_saliency(measured, view, name, output)}
 
 
 def draw_saliency(measured: Saliency, image: np.ndarray, name: str, output: str) -> dict:

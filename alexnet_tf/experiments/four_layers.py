@@ -24,7 +24,7 @@ from alexnet_tf.experiments.results import Context
 from alexnet_tf.models import catalog, spec
 from alexnet_tf.models.cifarnet import CIFAR10_MEAN
 from alexnet_tf.models.lenet import TanhSpec
-from alexnet_tf.training import loop, recipes
+from alexnet_tf.training import errors, loop, recipes
 
 TARGET = 0.25
 SIZE = 32
@@ -127,7 +127,7 @@ def curve(
         watch = _TrainingError(*_sample(dataset), steps, rival, looks)
         workdir = context.path("networks", name)
         run = loop.Run(recipe=own, data_dir=dataset.path, workdir=workdir, seed=seed)
-        with contextlib.suppress(_Done, loop.Diverged):
+        with contextlib.suppress(_Done, errors.Diverged):
             loop.train(run, callbacks=[watch])
         found = watch.curve()
         shutil.rmtree(workdir, ignore_errors=True)

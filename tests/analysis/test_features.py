@@ -236,8 +236,8 @@ def test_bad_input_ends_with_one_sentence(model_file, make_dataset, tmp_path, ca
     path, _, _ = make_dataset(1, 64)
     model, data, output = f"--workdir={model_file}", f"--data_dir={path}", f"--output={tmp_path}/o"
     for flags, wanted, sentence in [
-        ([], 2, "expected what to do"),
-        (["dream", model], 2, "expected what to do"),
+        ([], 2, "expected one of run"),
+        (["dream", model], 2, "expected one of run"),
         (["filters", output], 2, "--workdir is missing"),
         (["filters", model], 2, "--output is missing"),
         (["features", model, output], 2, "--data_dir is missing"),

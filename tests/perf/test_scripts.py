@@ -182,7 +182,7 @@ def test_the_step_beside_stock_keras(tables, tmp_path):
 
 @pytest.mark.slow
 def test_small_networks_beside_stock_keras(tables, tmp_path):
-    """LeNet-5 alone: the peers count their networks' weights themselves."""
+    """LeNet-5 alone: each peer checks that it has the published network's number of weights."""
     flags = ["--rounds=1", "--images=640", "--model=lenet5_softmax"]
     result, table = _measure(tables, tmp_path, "small_networks", *flags)
     (part,) = result["models"]

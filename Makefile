@@ -12,6 +12,10 @@ PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: demo cifar test test-slow test-colab lint format types docs bench buildifier clean
 
+# On the demo's page.
+NOTE := "All images of a class are crops of one photograph (no pixel is both in training and validation): this shows that \
+the pipeline works. It says nothing about photographs of other things, and nothing about ImageNet."
+
 # From end to end: photographs, records, training on two replicas, evaluation, a SavedModel, predictions.
 # Each step skips what is already there, so a second `make demo` is quick.
 demo: $(READY)
@@ -23,7 +27,7 @@ demo: $(READY)
 	$(BIN)/python -m alexnet_tf.evaluate --model=$(DEMO)/run --data_dir=$(DEMO)/records --crops=10 --output=$(DEMO)/evaluation_10_crops.json
 	test -d saved_models/alexnet/1 || $(BIN)/python -m alexnet_tf.export --model=$(DEMO)/run --output=saved_models/alexnet --version=1
 	$(BIN)/python saved_models/predict_example.py saved_models/alexnet/1 $$(ls $(DEMO)/photographs/val/*/*.jpg | awk 'NR % 40 == 1')
-	$(BIN)/python -m alexnet_tf.analyze run --workdir=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/page.png
+	$(BIN)/python -m alexnet_tf.analyze run --workdir=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/page.png --note=$(NOTE)
 	$(BIN)/python -m alexnet_tf.atlas --model=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/atlas --units=4 --images=7 --steps=32 --places=8
 	@echo
 	@echo "The data set        $(DEMO)/records"

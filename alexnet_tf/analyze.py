@@ -49,6 +49,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
         ("layer", "relu7", "The layer (neighbours, features)."),
         ("image", None, "A JPEG or PNG file instead of a record (augmentation, saliency)."),
         ("model", "alexnet,lenet5", "Names of networks, separated by commas (architecture)."),
+        ("note", "", "What a reader of the page should know (run)."),
         ("output", None, "The file to write (not for summary)."),
     ):
         absl_flags.DEFINE_string(name, default, text, flag_values=flags)
@@ -101,7 +102,7 @@ def _require_ending(command: str, output: str | None) -> None:
 def _run(flags) -> None:
     from alexnet_tf.analysis import overview
 
-    overview.draw_run(flags.workdir, flags.data_dir, flags.output)
+    overview.draw_run(flags.workdir, flags.data_dir, flags.output, note=flags.note)
 
 
 def _curves(flags) -> dict:

@@ -285,6 +285,7 @@ def save_page(
     kernels: np.ndarray,
     shown: Sequence[Shown],
     groups: int | None = None,
+    caption: str = "",
 ) -> None:
     """Writes curve, kernels and up to eight predictions as one image.
 
@@ -294,6 +295,7 @@ def save_page(
       kernels: from `first_kernels`.
       shown: predictions, as many as are there, at most eight.
       groups: of the kernels, see `split_groups`.
+      caption: lines above everything else.
     """
     from matplotlib.figure import Figure
 
@@ -301,6 +303,8 @@ def save_page(
     columns = max(4, -(-len(shown) // 2))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(11, 4.4 + 3.6 * rows), dpi=120, layout="constrained")
+    if caption:
+        figure.suptitle(caption, x=0.01, ha="left", fontsize=10)
     heights = [4.4, max(3.6 * rows, 0.1)]
     top, bottom = figure.subfigures(2, 1, height_ratios=heights)  # type: ignore[misc]
     curve_axes, kernel_axes = top.subplots(1, 2, width_ratios=[1, 1.25])

@@ -188,14 +188,14 @@ def split_probabilities(
     times_seen = np.zeros(count, np.int64)
     try:
         for replicas in results:
-            for outputs, truths, indices in replicas:
-                outputs, truths, indices = outputs.numpy(), truths.numpy(), indices.numpy()
+            for outputs, given, indices in replicas:
+                outputs, given, indices = outputs.numpy(), given.numpy(), indices.numpy()
                 real = indices >= 0
                 indices = indices[real]
                 if indices.size and indices.max() >= count:
                     raise ValueError(_wrong_count(dataset, view.split, "more"))
                 probabilities[indices] = outputs[real]
-                labels[indices] = truths[real]
+                labels[indices] = given[real]
                 np.add.at(times_seen, indices, 1)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         first_line = str(error.message).strip().split("\n")[0].rstrip(".")

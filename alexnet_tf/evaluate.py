@@ -1,8 +1,9 @@
 """Evaluates trained networks: python -m alexnet_tf.evaluate --model=RUN --data_dir=DATA
 
 Counts top-1 and top-5 errors over every image of a split exactly once, with the centre crop or
-the paper's ten crops, for one network or for several whose predictions are averaged. Prints a
-report and writes the numbers beside the model, as evaluation-SPLIT-CROPScrop.json.
+the paper's ten crops (or the nine of its CIFAR-10 networks), for one network or for several whose
+predictions are averaged. Prints a report and writes the numbers beside the model, as
+evaluation-SPLIT-CROPScrop.json, or into the current directory where the model's cannot be written.
 """
 
 import os
@@ -40,7 +41,12 @@ def _define(flags: absl_flags.FlagValues) -> None:
     )
     absl_flags.DEFINE_string("split", "validation", "Its split to evaluate.", flag_values=flags)
     absl_flags.DEFINE_enum(
-        "crops", "1", ["1", "10"], "Views of each image that are averaged.", flag_values=flags
+        "crops",
+        "1",
+        ["1", "9", "10"],
+        "Views of each image that are averaged: the centre, the nine of cuda-convnet2's CIFAR-10 "
+        "networks, the paper's ten.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_integer(
         "batch_size", 128, "Views in one step, over all replicas.", flag_values=flags
@@ -78,8 +84,8 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "output",
         None,
-        "Where the JSON results go. Default: evaluation-SPLIT-CROPScrop.json beside the model, for "
-        "several models in the current directory.",
+        "Where the JSON results go. Default: evaluation-SPLIT-CROPScrop.json beside the model; in "
+        "the current directory for several models, or where the model's cannot be written.",
         flag_values=flags,
     )
 
@@ -98,7 +104,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     strategy = distribution.make_strategy(flags.strategy, flags.devices)
     view = evaluation.EvaluationSettings(flags.split, int(flags.crops), flags.batch_size)
     models = [saved_run.find_model_file(path) for path in flags.model]
-    output = cli.local("output", flags.output or _default_output(models, view))
+    output = _output(flags.output, models, view)
     results = evaluation.evaluate(
         flags.model,
         flags.data_dir,
@@ -109,9 +115,38 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         flags.jit_compile,
         flags.outputs,
     )
+    print(_text(results), flush=True)  # whatever becomes of the file
     files.write_json(output, results)
-    print(_text(results))
     print(f"Written to {output}")
+
+
+def _output(wanted: str | None, models: Sequence[str], view) -> str:
+    """The file for the results, in a place that can be written.
+
+    Raises:
+      UsageError: there is none.
+    """
+    from alexnet_tf import files
+
+    output = cli.local("output", wanted or _default_output(models, view))
+    if os.path.isdir(output):
+        raise cli.UsageError(
+            f"--output={output} is a directory: name a file, such as results.json."
+        )
+    if files.can_write(os.path.dirname(output)):
+        return output
+    here = os.path.basename(output)
+    if not wanted and files.can_write(os.curdir):
+        print(
+            f"note: {os.path.dirname(output)} cannot be written, so the results go to {here} in "
+            "the current directory.",
+            file=sys.stderr,
+        )
+        return here
+    raise cli.UsageError(
+        f"The results cannot be written to {output}: name a file in a directory that can be "
+        "written with --output."
+    )
 
 
 def _default_output(models: Sequence[str], view) -> str:

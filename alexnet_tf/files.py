@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -54,6 +55,21 @@ def open_binary(path: str) -> BinaryIO:
 def create_binary(path: str) -> BinaryIO:
     """Creates a local or remote file for writing bytes."""
     return _gfile().GFile(path, "wb") if is_remote(path) else open(path, "wb")
+
+
+def can_write(directory: str | os.PathLike) -> bool:
+    """Whether files can be written into a local directory, which may not exist yet.
+
+    By trying: permissions say nothing about a read-only disk, nor to a superuser.
+    """
+    path = os.path.abspath(directory)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            return True
+    except OSError:
+        return False
 
 
 class Fingerprint(NamedTuple):

@@ -1,4 +1,4 @@
-"""Memory that a process keeps for its next batch, instead of handing it back.
+"""Keeps freed memory in the process for the next batch.
 
 The C library returns a large block to the kernel as soon as it is freed. A batch of 128 float32
 crops is 77 MB: with every batch the kernel would take back 18,800 pages, and find, clear and map as
@@ -9,6 +9,10 @@ runs); those of JPEGs, and the training step, as fast as before.
 import ctypes
 import os
 import sys
+
+# A larger image is refused before it is decoded: a few kilobytes of PNG or JPEG can otherwise ask
+# for gigabytes. The largest image of ILSVRC has about 40 million pixels.
+MAX_PIXELS = 100_000_000
 
 # Parameters of glibc's mallopt (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

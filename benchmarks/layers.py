@@ -1,4 +1,4 @@
-"""How fast this package's layers train, beside those of TensorFlow and Keras, in one run.
+"""Training speed of this package's layers beside TensorFlow's and Keras'.
 
     python benchmarks/layers.py
 

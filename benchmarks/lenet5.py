@@ -1,4 +1,4 @@
-"""LeNet-5's recipe on a prepared MNIST or Fashion-MNIST: error, time, and how it was made, as JSON.
+"""LeNet-5's recipe on a prepared MNIST or Fashion-MNIST: error, time and provenance as JSON.
 
     python -m data_prep.convert --source=MNIST_IDX_FILES --output=mnist --encoding=raw
     python benchmarks/lenet5.py --data_dir=mnist --name=mnist --workdir=runs/mnist
@@ -29,7 +29,7 @@ def _define(flags):
     for name, default, text in (
         ("data_dir", None, "A prepared data set of grey 28-pixel images."),
         ("name", None, "Its name, for the result's file."),
-        ("workdir", None, "Where the run lies."),
+        ("workdir", None, "The run's directory."),
         ("results", str(runs.RESULTS), "Directory for the result."),
     ):
         absl_flags.DEFINE_string(name, default, text, flag_values=flags)

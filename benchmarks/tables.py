@@ -2,7 +2,7 @@
 
     python benchmarks/tables.py
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->` and is made of results/NAME.json;
+A table is between `<!-- table NAME -->` and `<!-- end -->` and is made of results/NAME.json;
 a test holds that README says what those files say. Medians, and in brackets the least and the
 greatest of the runs.
 """
@@ -120,7 +120,7 @@ def input_pipeline(result: dict) -> list[str]:
     lines = _table(["", "images/s", "alexnet_tf over it"], rows)
     size = result["pictures"]["bytes_per_picture"] / 1e3
     facts = (
-        f"{result['pictures']['count']} images of 256 x 256, {size:.0f} KB each as JPEG; batches "
+        f"{result['images']['count']} images of 256 x 256, {size:.0f} KB each as JPEG; batches "
         f"of {result['batch_size']}. {_runs(result['rows'][0]['rate'])}."
     )
     return [*lines, "", facts, *_absent(result)]
@@ -249,7 +249,7 @@ def _data(result: dict) -> str:
     data = result["data"]
     size = data["image_size"]
     return (
-        f"{data['pictures']} {data['encoding']} records of {size} x {size}, "
+        f"{data['images']} {data['encoding']} records of {size} x {size}, "
         f"{data['bytes_per_record'] / 1e3:.0f} KB each, batches of "
         f"{result['settings']['batch_size']}."
     )

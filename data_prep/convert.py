@@ -10,7 +10,7 @@ the byte, whatever the number of workers.
 
 import sys
 
-from alexnet_tf import cli
+from alexnet_tf import cli, memory
 
 
 def _define(flags):
@@ -44,7 +44,7 @@ def _define(flags):
     integer("seed", 0, "Seed of the shuffle.", 0)
     integer("shards", None, "Training shards; one per 256 images, at most 1024, if not given.")
     integer("max_bad", 0, "Leave out up to so many images that cannot be decoded.", 0)
-    integer("max_pixels", 100_000_000, "Refuse larger images, to protect memory.")
+    integer("max_pixels", memory.MAX_PIXELS, "Refuse larger images, to protect memory.")
     absl_flags.DEFINE_float(
         "validation_share",
         None,

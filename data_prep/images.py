@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from alexnet_tf import memory
 from data_prep import area_resize
 
 # Of the arithmetic here and in `area`. It is raised when the same image becomes other bytes, so
@@ -23,7 +24,6 @@ _ORIENTATION = 0x0112  # EXIF 2.32
 NOT_TURNED = "not turned, though it has the EXIF orientation"
 JPEG_QUALITY = 95  # cuda-convnet2, make-data
 CHROMA = "420"
-MAX_PIXELS = 100_000_000  # the largest image of ILSVRC has about 40 million
 # A decoder goes over all pixels again for each scan of a progressive JPEG. Encoders write about 10;
 # some hundred bytes are enough for one more, and the standard sets no bound. libtiff's is the same.
 MAX_SCANS = 100
@@ -97,7 +97,7 @@ class Conversion:
     image_size: int = 256
     channels: int = 3
     encoding: str = "jpeg"
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = memory.MAX_PIXELS
     fast_dct: bool = False
     apply_exif: bool = False
 

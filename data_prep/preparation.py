@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from alexnet_tf import files
+from alexnet_tf import files, memory
 from alexnet_tf.data import records
 from data_prep import (
     accounting,
@@ -60,7 +60,7 @@ class Settings:
     seed: int = 0
     shards: int | None = None
     max_bad: int = 0
-    max_pixels: int = images.MAX_PIXELS
+    max_pixels: int = memory.MAX_PIXELS
     fast_dct: bool = False
     apply_exif: bool = False
     validation_share: float | None = None

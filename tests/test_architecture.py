@@ -40,11 +40,13 @@ FLOW = {
 }
 ROOMS = set(FLOW)
 COMMANDS = {
+    "alexnet_tf.__main__",
     "alexnet_tf.train",
     "alexnet_tf.evaluate",
     "alexnet_tf.predict",
     "alexnet_tf.export",
     "alexnet_tf.analyze",
+    "alexnet_tf.atlas",
     "alexnet_tf.benchmark",
     "alexnet_tf.import_weights",
     "alexnet_tf.reproduce",
@@ -59,6 +61,8 @@ SHARED = {
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
+    "alexnet_tf.quiet",
+    "alexnet_tf.usage",
 }
 
 

@@ -1,4 +1,4 @@
-"""What a layer says about images, and which images it finds alike (paper, section 6.1)."""
+"""Layer activations of a split, and nearest neighbours in them (paper, section 6.1)."""
 
 import os
 

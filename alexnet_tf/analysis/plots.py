@@ -1,4 +1,4 @@
-"""Images to look at: a run's curve, the first layer's kernels, predictions with their images.
+"""Plots: a run's curves, the first layer's kernels, predictions with their images.
 
 Each `draw_*` function draws into matplotlib axes that it is given; `save_page` writes all three as
 one PNG. matplotlib is imported only where a figure is made.

@@ -70,11 +70,11 @@ class Index:
     counts: dict[str, int]
 
 
-def tfds_directory(name: str) -> str:
-    """The directory of the TFDS data set `name`, downloaded and prepared if need be.
+def tfds_builder(name: str):
+    """The `tfds.core.DatasetBuilder` of a data set, downloaded and prepared if need be.
 
     Args:
-      name: as in `tfds.load`: "mnist", "imagenette/320px-v2".
+      name: as in `tfds.load` ("mnist", "imagenette/320px-v2"), or a directory that TFDS prepared.
 
     Raises:
       ValueError: TFDS cannot provide it.
@@ -82,6 +82,8 @@ def tfds_directory(name: str) -> str:
     import tensorflow_datasets as tfds
 
     try:
+        if tf.io.gfile.exists(f"{name}/dataset_info.json"):
+            return tfds.builder_from_directory(name)
         builder = tfds.builder(name)
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises whatever its downloader does
@@ -90,7 +92,7 @@ def tfds_directory(name: str) -> str:
             f"TFDS cannot provide {name} ({type(error).__name__}: {' '.join(first)}): expected the "
             "name of a data set, as tfds:imagenette/320px-v2, or a directory that TFDS prepared."
         ) from None
-    return str(builder.data_dir)
+    return builder
 
 
 def record_files(path: str) -> dict[str, tuple[str, ...]]:

@@ -227,7 +227,7 @@ def open_dataset(path: str, first_label: int | None = None) -> PreparedDataset:
     """
     path = str(path)
     if path.startswith(external.TFDS_PREFIX):
-        path = external.tfds_directory(path.removeprefix(external.TFDS_PREFIX))
+        path = str(external.tfds_builder(path.removeprefix(external.TFDS_PREFIX)).data_dir)
     path = path.rstrip("/")
     missing = "Name a directory that `python -m data_prep.convert` wrote."
     if not tf.io.gfile.isdir(path):

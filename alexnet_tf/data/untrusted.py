@@ -6,6 +6,7 @@ much when its shorter side is enlarged. All are TensorFlow ops: a served model d
 
 import tensorflow as tf
 
+from alexnet_tf import memory
 from alexnet_tf.data import preprocessing
 
 # Bringing the shorter side to 256 makes an image of 256 x 25,600 at worst: 79 MB as float32.
@@ -25,7 +26,7 @@ def decode_untrusted(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = F
 
     Raises:
       tf.errors.InvalidArgumentError: neither a JPEG nor a PNG, damaged, of more than
-        `preprocessing.MAX_PIXELS` pixels, or more than 100 times as long as wide.
+        `memory.MAX_PIXELS` pixels, or more than 100 times as long as wide.
     """
     with tf.control_dependencies([require_size(encoded_size(encoded))]):
         return preprocessing.decode(tf.identity(encoded), channels, apply_exif)
@@ -64,11 +65,11 @@ def require_size(height_width: tf.Tensor) -> tf.Operation:
     reasonable = (
         (shorter > 0)
         # A product of two sides of up to 2^31 fits an int64.
-        & (height * width <= preprocessing.MAX_PIXELS)
+        & (height * width <= memory.MAX_PIXELS)
         & (longer <= MAX_ASPECT_RATIO * shorter)
     )
     message = (
-        f"Images may have 1 to {preprocessing.MAX_PIXELS} pixels and be at most "
+        f"Images may have 1 to {memory.MAX_PIXELS} pixels and be at most "
         f"{MAX_ASPECT_RATIO} times as long as wide; this one has height and width"
     )
     check = tf.debugging.Assert(reasonable, [message, height, width])

@@ -17,12 +17,12 @@ def derive(
     limit: dict[str, int] | None = None,
     image_size: int | None = None,
 ) -> str:
-    """Writes the first images of a data set's splits, shrunk, as a data set of its own.
+    """Writes the first images of a data set's splits, shrunk, as another data set.
 
     Args:
       dataset: the source, with training images.
       directory: where the copy goes; when it is there already nothing is done.
-      limit: split -> at most so many images; None for all. Records were shuffled when they were
+      limit: split -> the most images taken; None for all. Records were shuffled when they were
         written, so the first ones are a sample.
       image_size: side of the copies in pixels; None keeps the source's.
 

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data.augmentation import Augmentation
+from alexnet_tf.data.imagenet import ILSVRC_2012
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import ILSVRC_2012_TRAIN, ClaimRow, Context, Result, not_run
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, not_run
 from alexnet_tf.models import catalog, compilation
 from alexnet_tf.training import distributed_input, loop
 from alexnet_tf.training.schedules import make_optimizer
@@ -19,7 +20,7 @@ EPOCHS = 90
 
 
 def run(context: Context) -> Result:
-    """Times whole steps (forward, backward, update) on one batch that lies ready."""
+    """Times whole steps (forward, backward, update) on one batch that is in memory."""
     rates = {"CPU": context.remembered("speed-cpu", lambda: _images_per_second(context, "CPU:0"))}
     if tf.config.list_logical_devices("GPU"):
         measured = context.remembered("speed-gpu", lambda: _images_per_second(context, "GPU:0"))
@@ -30,7 +31,7 @@ def run(context: Context) -> Result:
             why = "this machine has no GPU"
         return Result((not_run(published.TRAINING_TIME, why),), rates)
     cpu, gpu = rates["CPU"]["median"], rates["GPU"]["median"]
-    days = EPOCHS * ILSVRC_2012_TRAIN / gpu / 86400
+    days = EPOCHS * ILSVRC_2012.train / gpu / 86400
     row = ClaimRow(
         published.TRAINING_TIME,
         f"{days:.2g} days at {gpu:.0f} images/s on one GPU, {gpu / cpu:.0f} times the CPU's "
@@ -54,7 +55,7 @@ def _images_per_second(context: Context, device: str) -> dict:
         optimizer = make_optimizer(recipe, 1000)
         optimizer.build(model.trainable_variables)
     still = Augmentation(crop_size=size, mirror=False)
-    compiled = compilation.is_worthwhile("auto", strategy, EPOCHS * ILSVRC_2012_TRAIN)
+    compiled = compilation.is_worthwhile("auto", strategy, EPOCHS * ILSVRC_2012.train)
     steps = ReplicaSteps(
         strategy, model, optimizer, recipe.batch_size, still.compiled, jit_compile=compiled
     )

@@ -1,4 +1,4 @@
-"""Writes a SavedModel that TF Serving takes as it is.
+"""Writes a SavedModel version directory for TF Serving.
 
 A version is written under a name that a polling server does not look at, checked, flushed to disk
 and renamed, so the server sees all of it or nothing.
@@ -33,7 +33,7 @@ def export_saved_model(
 
     Args:
       network: the classifier.
-      class_names: one name per output; they stand in the graph and in assets/labels.txt.
+      class_names: one name per output; written into the graph and assets/labels.txt.
       output: the model's base directory; its last part is the name in the warm-up requests.
       version: a positive number that is not taken. None takes the highest one plus 1.
 

@@ -1,4 +1,4 @@
-"""ONNX and LiteRT files of a network, compared with it on real images when they are written.
+"""Exports ONNX and LiteRT files and compares them with the network on real images.
 
 Both hold the bare network: float32 crops (b, crop, crop, channels), RGB 0..255, in, probabilities
 out. Decoding, resizing and cropping are left to the caller (`preprocessing.evaluation_crop`).

@@ -7,14 +7,13 @@ import os
 import re
 from collections.abc import Iterator
 
+from alexnet_tf.data import external, imagenet
 from alexnet_tf.files import open_binary
 from data_prep import storage
 from data_prep.layouts import folders, staging
 from data_prep.listing import TFDS_PREFIX, Listing
 from data_prep.plan import FOLDER, IMAGE, UNLABELLED, LeftOut, SourceImage
 
-# HF's imagenet-1k names its classes in words, in the order of the sorted synsets.
-_FIRST_IMAGENET_CLASS = "tench"
 NO_LABEL = -1  # how Hugging Face and TFDS write it
 
 
@@ -155,18 +154,7 @@ def _builder(listing):
     import tensorflow_datasets
 
     name = listing.source.removeprefix(TFDS_PREFIX)
-    try:
-        if storage.exists(os.path.join(name, "dataset_info.json")):
-            builder = tensorflow_datasets.builder_from_directory(name)
-        else:
-            builder = tensorflow_datasets.builder(name)
-            builder.download_and_prepare()
-    except Exception as error:  # TFDS raises whatever its downloader does
-        first = str(error).strip().splitlines()[:1]
-        raise ValueError(
-            f"TFDS cannot provide {name} ({type(error).__name__}: {' '.join(first)}): expected the "
-            "name of a data set, as tfds:imagenette/320px-v2, or a directory that TFDS prepared."
-        ) from None
+    builder = external.tfds_builder(name)
     features = builder.info.features
     kinds = tensorflow_datasets.features
     by_kind = {
@@ -312,12 +300,9 @@ def _features(metadata):
 
 
 def _synsets_for(names):
-    if len(names) == 1000 and names[0].startswith(_FIRST_IMAGENET_CLASS):
-        import tensorflow_datasets
-
-        root = os.path.dirname(tensorflow_datasets.__file__)
-        with open(os.path.join(root, "datasets/imagenet2012/labels.txt"), encoding="utf-8") as file:
-            return file.read().split()
+    # Hugging Face's imagenet-1k names its classes in words, in the order of the sorted synsets.
+    if len(names) == imagenet.CLASSES and names[0].startswith(imagenet.class_names()[0]):
+        return imagenet.class_synsets()
     return list(names)
 
 

@@ -1,4 +1,4 @@
-"""A file of another program to a `.keras` file, with a report."""
+"""Converts a weights file to a `.keras` file and reports what was done."""
 
 import dataclasses
 import os

@@ -179,12 +179,6 @@ def _write_all(folder, settings):
         json.dump(record, file)
 
 
-def read_crops(output_dir: str) -> list[Crop]:
-    """Where each image below `output_dir` was cut, as `write_photos` recorded it."""
-    with open(os.path.join(output_dir, CROPS_FILE), encoding="utf-8") as file:
-        return [Crop(**crop) for crop in json.load(file)["crops"]]
-
-
 def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, seed: int = 0) -> str:
     """The embedded photographs as a prepared data set (records.py) in `output_dir`.
 

@@ -17,7 +17,6 @@ import functools
 import cv2
 import numpy as np
 from scipy import sparse
-from scipy.sparse._sparsetools import csr_matvecs
 
 # Above, few images are left to be faster for.
 _LARGEST = 4.0
@@ -45,42 +44,15 @@ def shrink(square: np.ndarray, size: int) -> np.ndarray:
     """
     side, _, channels = square.shape
     bands, second = _weights(side, size)
-    most = max(first.shape[1] for _, _, first in bands)
-    # Taken once for all bands: the second finds them in the cache, where the first left them.
-    rows = np.empty((most, side, channels), np.uint16)
-    down = np.empty((_BAND, side, channels), np.uint16)
-    columns = np.empty(_BAND * side * channels, np.float32)
-    across = np.empty(_BAND * size * channels, np.float32)
     shrunk = np.empty((size, size, channels), np.uint8)
     for resized, source, first in bands:
         height, taken = first.shape
-        rows[:taken] = square[source]
-        _multiply(first, rows[:taken], down[:height])
-        turned = cv2.transpose(down[:height])
-        narrow = columns[: turned.size].reshape(turned.shape)
-        narrow[...] = turned
-        wide = across[: size * height * channels].reshape(size, height, channels)
-        _multiply(second, narrow, wide)
-        turned = cv2.transpose(cv2.convertScaleAbs(wide, alpha=2.0**-16))
-        shrunk[resized] = turned.reshape(height, size, channels)
+        down = first @ square[source].reshape(taken, -1).astype(np.uint16)
+        turned = cv2.transpose(down.reshape(height, side, channels))
+        across = second @ turned.reshape(side, -1).astype(np.float32)
+        across = cv2.convertScaleAbs(across.reshape(size, height, channels), alpha=2.0**-16)
+        shrunk[resized] = cv2.transpose(across).reshape(height, size, channels)
     return shrunk
-
-
-def _multiply(weights, source, result):
-    """result = weights @ source over the first dimension. All are contiguous and of one dtype."""
-    result.fill(0)
-    # What `weights @ source` comes to: its way there, and memory that is new each time, cost a
-    # tenth of this module's time.
-    columns = result[0].size
-    csr_matvecs(
-        *weights.shape,
-        columns,
-        weights.indptr,
-        weights.indices,
-        weights.data,
-        source.reshape(-1),
-        result.reshape(-1),
-    )
 
 
 @functools.lru_cache(maxsize=64)  # sides that ImageNet has often; some 10 KB each

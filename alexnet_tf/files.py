@@ -47,18 +47,8 @@ def _open(path, flags):
     raise OSError(errno.EINVAL, "This is no regular file", os.fspath(path))
 
 
-def open_binary(path: str) -> BinaryIO:
-    """Opens a local or remote file for reading bytes; see `open_regular`."""
-    return _gfile().GFile(path, "rb") if is_remote(path) else open_regular(path)
-
-
-def create_binary(path: str) -> BinaryIO:
-    """Creates a local or remote file for writing bytes."""
-    return _gfile().GFile(path, "wb") if is_remote(path) else open(path, "wb")
-
-
 def can_write(directory: str | os.PathLike) -> bool:
-    """Whether files can be written into a local directory, which may not exist yet.
+    """Whether files can be written into a local directory, which need not be there yet.
 
     By trying: permissions say nothing about a read-only disk, nor to a superuser.
     """
@@ -70,6 +60,16 @@ def can_write(directory: str | os.PathLike) -> bool:
             return True
     except OSError:
         return False
+
+
+def open_binary(path: str) -> BinaryIO:
+    """Opens a local or remote file for reading bytes; see `open_regular`."""
+    return _gfile().GFile(path, "rb") if is_remote(path) else open_regular(path)
+
+
+def create_binary(path: str) -> BinaryIO:
+    """Creates a local or remote file for writing bytes."""
+    return _gfile().GFile(path, "wb") if is_remote(path) else open(path, "wb")
 
 
 class Fingerprint(NamedTuple):

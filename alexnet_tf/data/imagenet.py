@@ -57,7 +57,7 @@ def class_synsets() -> list[str]:
 def class_names() -> list[str]:
     """The 1000 names of ILSVRC-2012, such as "great_white_shark", in the order of the outputs.
 
-    Two names stand for two classes each ("crane" is a bird and a machine, "maillot" two garments):
+    Two names mean two classes each ("crane" is a bird and a machine, "maillot" two garments):
     use the synsets where names must differ.
     """
     return [name for _, name in _classes()]

@@ -1,7 +1,7 @@
-"""Images that others send: their size is read from the header, before anything is decoded.
+"""Untrusted images: the size in the header is checked before anything is decoded.
 
-A few kilobytes of PNG or JPEG can ask for gigabytes of pixels, and one of 1 x 100,000 pixels for as
-much when its shorter side is enlarged. All are TensorFlow ops: a served model does the same.
+A few kilobytes of PNG or JPEG can ask for gigabytes of pixels; so can 1 x 100,000 pixels when the
+shorter side is enlarged. All are TensorFlow ops, so that served models do the same.
 """
 
 import tensorflow as tf

@@ -1,7 +1,7 @@
 """MNIST's idx files and CIFAR-10's batches: images as plain numbers.
 
-They are copied as PNGs, which lose nothing, and then go the way of all images. The published test
-set takes the place of validation, because neither data set has another one.
+They are copied as PNGs, which are lossless, and converted like all images. The published test set
+is used for validation, because neither data set has another.
 """
 
 import gzip
@@ -175,7 +175,7 @@ def _read_cifar(path):
     else:
         try:
             batch = pickles.load(io.BytesIO(content), pickles.numpy_names())
-            # The published files are Python 2's, whose texts a Python 3 that repacks makes bytes.
+            # Texts of the published files, which Python 2 wrote; bytes if Python 3 repacked them.
             keys = ("data", "labels") if "data" in batch else (b"data", b"labels")
             planes, labels = np.asarray(batch[keys[0]], np.uint8), np.asarray(batch[keys[1]])
             labels = labels.astype(np.int64, casting="safe") if labels.size else labels

@@ -14,17 +14,17 @@ from data_prep.layouts import folders, staging
 from data_prep.listing import TFDS_PREFIX, Listing
 from data_prep.plan import FOLDER, IMAGE, UNLABELLED, LeftOut, SourceImage
 
-NO_LABEL = -1  # how Hugging Face and TFDS write it
+NO_LABEL = -1  # of Hugging Face and TFDS
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Where a table has its images and labels.
+    """The columns of images and labels in a table.
 
     Attributes:
       image: column of encoded images: bytes, or a struct with a field `bytes`.
       label: column of whole numbers or of strings.
-      names: the classes in label order, where the table's metadata says them.
+      names: the classes in label order, if the table's metadata has them.
     """
 
     image: str
@@ -66,8 +66,7 @@ def parquet(listing: Listing, folder: str | None) -> Iterator[SourceImage | Left
 def parquet_classes(listing: Listing) -> list[str] | None:
     """Class names in label order, from the files' Hugging Face metadata; else the numbers.
 
-    For ImageNet's thousand classes these are the synsets. None where labels are the names
-    themselves: then they are sorted.
+    For ImageNet's 1000 classes these are the synsets. None if labels are names, which are sorted.
     """
     largest = NO_LABEL
     for file in _data_set(listing):
@@ -270,7 +269,7 @@ def _find_columns(listing, file):
 
 
 def _preferred(candidates):
-    """Those that are called label; else all."""
+    """The one that is called label; else all."""
     named = [name for name in candidates if name.lower() in ("label", "labels")]
     return named if len(named) == 1 else candidates
 

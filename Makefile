@@ -57,7 +57,7 @@ test-slow: $(TESTING)
 test-beam:
 	$(PYTHON) -m venv build/beam
 	build/beam/bin/python -m pip install --quiet --editable ".[beam]" "apache-beam[dask]" pytest
-	build/beam/bin/python -m pytest -q tests/data_prep/test_runners.py tests/data_prep/test_cluster.py
+	build/beam/bin/python -m pytest -q tests/data_prep/test_beam.py tests/data_prep/test_beam_on_dask.py
 
 # The notebook with the versions that Google Colab ships, on this Python, in an environment of its own.
 test-colab: $(TESTING)

@@ -32,7 +32,7 @@ import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import cli, files
+from alexnet_tf import cli, files, machine
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "parallelism.json"
 STRATEGIES = ("none", "mirrored", "towers")
@@ -103,7 +103,7 @@ def measure(sizes: list[int], runs: int) -> dict:
     for row in rows:
         row["seconds"] = seconds[row.pop("key")]
         row["expected"] = expected(row, terms)
-    return {"machine": timing.machine(), "model": MODEL, "terms": terms, "rows": rows}
+    return {"machine": machine.describe(), "model": MODEL, "terms": terms, "rows": rows}
 
 
 class Trained:
@@ -256,12 +256,11 @@ def expected(row: dict, terms: dict) -> float:
 
 def text(result: dict) -> str:
     """What was measured, beside what the model expects."""
-    from alexnet_tf.perf import timing
 
     terms = result["terms"]
     rate = f"{1e-9 / terms['r']:.1f} GB/s"
     lines = [
-        timing.describe(result["machine"]),
+        machine.as_text(result["machine"]),
         f"{MODEL}: c {1e3 * terms['c']:.2f} ms per image, u {1e3 * terms['u']:.0f} ms, "
         f"s {1e3 * terms['s']:.0f} ms, r {rate}, f {terms['f']:.2f}, g {terms['g']:.2f}",
         f"{'strategy':10}{'batch':>7}{'ms':>10}{'spread':>8}{'model ms':>10}{'off by':>8}"

@@ -66,6 +66,8 @@ SHARED = {
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
+    "alexnet_tf.machine",
+    "alexnet_tf.pickles",
     "alexnet_tf.quiet",
     "alexnet_tf.usage",
 }

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data.augmentation import Augmentation
+from alexnet_tf.data.imagenet import ILSVRC_2012
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import ILSVRC_2012_TRAIN, ClaimRow, Context, Result, not_run
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, not_run
 from alexnet_tf.models import catalog, compilation
 from alexnet_tf.training import distributed_input
 from alexnet_tf.training.errors import Diverged
@@ -31,7 +32,7 @@ def run(context: Context) -> Result:
             why = "this machine has no GPU"
         return Result((not_run(published.TRAINING_TIME, why),), rates)
     cpu, gpu = rates["CPU"]["median"], rates["GPU"]["median"]
-    days = EPOCHS * ILSVRC_2012_TRAIN / gpu / 86400
+    days = EPOCHS * ILSVRC_2012.train / gpu / 86400
     row = ClaimRow(
         published.TRAINING_TIME,
         f"{days:.2g} days at {gpu:.0f} images/s on one GPU, {gpu / cpu:.0f} times the CPU's "
@@ -53,7 +54,7 @@ def _images_per_second(context: Context, device: str) -> dict:
     mean = np.full(3, 127.0, np.float32)
     model, optimizer = build(strategy, recipe, (1000, 3), mean, steps_per_epoch=1000)
     still = Augmentation(crop_size=size, mirror=False)
-    compiled = compilation.is_worthwhile("auto", strategy, EPOCHS * ILSVRC_2012_TRAIN)
+    compiled = compilation.is_worthwhile("auto", strategy, EPOCHS * ILSVRC_2012.train)
     steps = ReplicaSteps(
         strategy, model, optimizer, recipe.batch_size, still.compiled, jit_compile=compiled
     )

@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable
 
 from alexnet_tf import files
+from alexnet_tf.data import imagenet
 from alexnet_tf.experiments import published
 from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
 
-ILSVRC_2012_TRAIN = 1_281_167
-# By the number of training images, as the development kits count them.
-_ILSVRC = {ILSVRC_2012_TRAIN: "ILSVRC-2012 validation", 1_261_406: "ILSVRC-2010 validation"}
+_ILSVRC = {year.train: f"{year.name} validation" for year in imagenet.CHALLENGES}
 
 _CIFAR10_CLASSES = frozenset(
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -200,7 +199,7 @@ def is_cifar10(dataset) -> bool:
 def describe_data(dataset, name: str | None = None) -> str:
     """A prepared data set in words; `name` instead of its directory's."""
     train, validation = (dataset.counts.get(name, 0) for name in ("train", "validation"))
-    if dataset.classes == 1000 and train in _ILSVRC:
+    if dataset.classes == imagenet.CLASSES and train in _ILSVRC:
         return _ILSVRC[train]
     if is_cifar10(dataset):
         return published.CIFAR10

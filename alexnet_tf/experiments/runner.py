@@ -3,10 +3,9 @@
 import importlib
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 
-from alexnet_tf import files
+from alexnet_tf import __version__, files, machine
 from alexnet_tf.data import external, records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.registry import EXPERIMENTS
@@ -119,20 +118,20 @@ def _report(context: Context, skipped: Mapping[str, str]) -> None:
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 contents[name] = json.load(file)
-    machine = describe_machine()
+    computer = {**machine.describe(), "alexnet_tf": __version__}
     # What was found by name before stays in the report.
     skipped = {name: why for name, why in skipped.items() if name not in contents}
     results = {
         "data": context.data,
         "scale": context.scale.name,
-        "machine": machine,
+        "machine": computer,
         "skipped": skipped,
         **contents,
     }
     files.write_json(context.path("results.json"), results)
     results = {name: Result.from_json(one["finding"]) for name, one in contents.items()}
     commands = {name: one["command"] for name, one in contents.items()}
-    report.write_report(results, commands, context, machine, skipped)
+    report.write_report(results, commands, context, computer, skipped)
 
 
 def _command(name: str, context: Context) -> str:
@@ -158,29 +157,3 @@ def _require_same_setting(workdir: str, data_dir: str, scale: str) -> None:
             f"{workdir} was begun with --data_dir={known['data_dir']} --scale={known['scale']}: "
             "use the same again to go on, or another --workdir."
         )
-
-
-def describe_machine() -> dict[str, str]:
-    """Processor, devices and versions."""
-    import keras
-    import tensorflow as tf
-
-    import alexnet_tf
-
-    processor = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-        processor = models[0] if models else processor
-    gpus = [
-        tf.config.experimental.get_device_details(device).get("device_name", device.name)
-        for device in tf.config.list_physical_devices("GPU")
-    ]
-    return {
-        "processor": f"{processor}, {os.cpu_count()} cores",
-        "GPUs": ", ".join(gpus) or "none",
-        "Python": platform.python_version(),
-        "TensorFlow": tf.__version__,
-        "Keras": keras.__version__,
-        "alexnet_tf": alexnet_tf.__version__,
-    }

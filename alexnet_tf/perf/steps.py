@@ -3,10 +3,12 @@
 import dataclasses
 import time
 
+from alexnet_tf import machine
+from alexnet_tf.data.imagenet import ILSVRC_2012
 from alexnet_tf.perf import timing
 
 STORED = (256, 32)  # sides of stored images in pixels, of which networks take crops
-_LONG = 90 * 1_281_167  # images of a run that is worth compiling: the paper's
+_LONG = 90 * ILSVRC_2012.train  # images of a run that is worth compiling: the paper's
 # The precision of a Keras policy's matrix products.
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 
@@ -73,17 +75,17 @@ def measure_step(settings: StepSettings) -> dict:
     products = {kind: timing.matrix_product(kind) for kind in sorted(kinds)}
     rates = timing.take_turns({**forms, **products}, settings.runs)
     ceilings = {kind: timing.summary(rates[kind]) for kind in products}
-    machine = timing.machine()
+    computer = machine.describe()
     rows = []
     for key, row in details.items():
         images = timing.summary(rates[key])
         # Logical devices share one processor, so there is one ceiling; GPUs have one each.
-        devices = row["replicas"] if machine["accelerator"] != "none" else 1
+        devices = row["replicas"] if computer["accelerator"] != "none" else 1
         ceiling = devices * ceilings[PRECISIONS[row["precision"]]]["median"]
         share = images["median"] * row["operations_per_image"] / ceiling
         rows.append({**row, "images_per_second": images, "share_of_ceiling": share})
     return {
-        "machine": machine,
+        "machine": computer,
         "settings": dataclasses.asdict(settings),
         "ceilings": ceilings,
         "rows": rows,

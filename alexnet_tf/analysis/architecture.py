@@ -1,5 +1,6 @@
 """Networks drawn from their layers: layers, and connections between the two halves."""
 
+import concurrent.futures
 import dataclasses
 
 import keras
@@ -79,6 +80,13 @@ def blocks(model: keras.Model) -> list[Block]:
 
 def published_blocks(name: str) -> list[Block]:
     """The layers of a published network, which is built without giving values to its weights."""
+    # In a thread of its own, with which Keras forgets the weights: here it would give them values,
+    # 240 MB of each AlexNet, as soon as it tries out another layer.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(_blocks_without_weights, name).result()
+
+
+def _blocks_without_weights(name: str) -> list[Block]:
     with keras.StatelessScope(initialize_variables=False):
         return blocks(build_model(name))
 

@@ -1,7 +1,7 @@
 """Analyses networks, runs and data: `python -m alexnet_tf.analyze WHAT --output=FILE ...`.
 
 run           a run's training curve, first kernels and some predictions on one page
-curves        errors of one or more runs (--workdir=A,B) over their epochs
+curves        loss and errors of one or more runs (--workdir=A,B) over their epochs
 filters       the first layer's kernels, as in Figure 3, and their colour selectivity
 neighbours    images and their nearest neighbours by Euclidean distance of features
 features      a layer's output for each image, as .npy (with a file of labels) or .tfrecord
@@ -9,10 +9,10 @@ augmentation  an image as training augments it: random crops, mirrors, colour no
 saliency      which parts of an image matter for its class: occlusion and gradient
 summary       layers with shapes, parameters, multiply-adds and receptive fields, as text; and the
               bytes that training on two devices transfers
-architecture  networks drawn from their specs (--model=alexnet,lenet5), with the transfers between
-              the two halves
+architecture  networks drawn layer by layer (--model=alexnet,lenet5, or --workdir=RUN), with the
+              transfers between the two halves
 
-Images are .png or .svg; the numbers are written beside them as .json.
+Images are .png, .svg or .pdf; the numbers are written beside them as .json.
 """
 
 import os
@@ -108,8 +108,8 @@ def _run(flags) -> None:
 def _curves(flags) -> dict:
     from alexnet_tf.analysis import plots
 
-    runs = {os.path.normpath(path): path for path in flags.workdir.split(",")}
-    metrics = {name: plots.read_metrics(path) for name, path in runs.items()}
+    paths = flags.workdir.split(",")
+    metrics = dict(zip(plots.run_names(paths), map(plots.read_metrics, paths), strict=True))
     plots.save_curves(flags.output, metrics)
     return {name: plots.last_errors(columns) for name, columns in metrics.items()}
 
@@ -190,7 +190,11 @@ def _summary(flags) -> None:
 def _architecture(flags) -> dict:
     from alexnet_tf.analysis import architecture
 
-    return architecture.draw_architecture(flags.model.split(","), flags.output)
+    if flags.workdir is None:
+        return architecture.draw_architecture(flags.model.split(","), flags.output)
+    from alexnet_tf.models import saved_run
+
+    return architecture.plot_model(saved_run.open_model(flags.workdir).model, flags.output)
 
 
 _COMMANDS = {

@@ -14,7 +14,7 @@ _LINE = 140  # characters of a line above the page
 
 
 def draw_run(workdir: str, data_dir: str, output: str, images: int = 8, note: str = "") -> None:
-    """Writes the page as a PNG or SVG.
+    """Writes the page as a PNG, SVG or PDF.
 
     Args:
       workdir: a run that train() finished.

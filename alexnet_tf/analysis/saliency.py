@@ -129,18 +129,21 @@ def draw_image_saliency(
 
 
 def draw_saliency(measured: Saliency, image: np.ndarray, name: str, output: str) -> dict:
-    """Draws image, occlusion map and gradient map side by side.
+    """Draws the image, the occlusion map over it, and the gradient map, side by side.
 
     Args:
       measured: from `measure`.
       image: what was measured, (h, w, channels), 0..255.
       name: the class's name.
-      output: path of the PNG or SVG.
+      output: path of the PNG, SVG or PDF.
 
     Returns:
       The numbers, JSON-ready: class, probability, square, the occlusion map, the centre of the
       square that costs most and the pixel of the largest gradient (row, column).
     """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     height, width = measured.gradient.shape
@@ -148,25 +151,22 @@ def draw_saliency(measured: Saliency, image: np.ndarray, name: str, output: str)
     first, second, third = figure.subplots(1, 3)
     images.show(first, image)
     first.set_title(f"{plots.shortened(name)}, probability {measured.probability:.1%}")
-    grey = np.asarray(image, np.float64).mean(axis=-1)
-    second.imshow(grey, cmap="gray", vmin=0, vmax=255)
+    images.show(second, image)
     # Each measured place coloured around its centre; the outermost squares touch the edges.
     half = measured.square / 2
     extent = (half - 0.5, width - half - 0.5, height - half - 0.5, half - 0.5)
-    lost = measured.probability - measured.occluded
-    drawn = second.imshow(
-        np.maximum(lost, 0),
-        cmap="inferno",
-        alpha=0.6,
-        vmin=0,
-        vmax=max(float(lost.max()), 0.01),  # a smaller loss is none to look at
-        extent=extent,
-        interpolation="nearest",
-    )
+    lost = np.maximum(measured.probability - measured.occluded, 0)
+    largest = max(float(lost.max()), 0.01)  # a smaller loss is none to look at
+    # The more is lost the less of the image is seen through: where nothing is lost, all of it.
+    colours = ScalarMappable(Normalize(0, largest), colormaps["autumn_r"])
+    overlay = colours.to_rgba(lost)
+    overlay[..., 3] = 0.75 * lost / largest
+    second.imshow(overlay, extent=extent, interpolation="bilinear")
     second.set_xlim(-0.5, width - 0.5)
     second.set_ylim(height - 0.5, -0.5)
-    second.set_title(f"occlusion (square of {measured.square} pixels)")
-    bar = figure.colorbar(drawn, ax=second, shrink=0.8)
+    title = f"occlusion (square of {measured.square} pixels)"
+    second.set_title(title if lost.max() > 0.01 else f"{title}: 1 % lost at most")
+    bar = figure.colorbar(colours, ax=second, shrink=0.8)
     bar.set_label("probability lost when the place is hidden")
     # A few pixels far above the others would leave the rest black.
     largest = max(float(np.percentile(measured.gradient, 99.5)), 1e-30)

@@ -241,7 +241,7 @@ def test_bad_input_ends_with_one_sentence(model_file, make_dataset, tmp_path, ca
         (["filters", output], 2, "--workdir is missing"),
         (["filters", model], 2, "--output is missing"),
         (["features", model, output], 2, "--data_dir is missing"),
-        (["filters", model, output], 1, "ends in .png or .svg"),
+        (["filters", model, output], 1, "ends in .png, .svg or .pdf"),
         (["features", model, data, f"{output}.npy", "--layer=fc9"], 1, ", conv1, quarters"),
         (
             ["features", model, data, f"{output}.npz", "--layer=colours"],

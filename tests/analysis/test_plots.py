@@ -111,7 +111,7 @@ def test_a_page_shows_images_and_leaves_nothing_else_behind(workdir):
     # Five squares of the image's own red: a sixth of the page's width each, or about so.
     reds = (np.abs(pixels - [250, 0, 0]).max(-1) <= 2).sum()
     assert 5 * 100**2 < reds < 5 * 300**2
-    with pytest.raises(ValueError, match=r"ends in \.png or \.svg"):
+    with pytest.raises(ValueError, match=r"ends in \.png, \.svg or \.pdf"):
         plots.save_panel(str(workdir / "page.bmp"), shown)
     plots.save_panel(str(workdir / "panel.svg"), shown)
     assert (workdir / "panel.svg").read_text().startswith("<?xml")

@@ -10,6 +10,7 @@ from alexnet_tf.experiments import published
 from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
 
+PLAN_FILE = "plan.json"
 ILSVRC_2012_TRAIN = 1_281_167
 # By the number of training images, as the development kits count them.
 _ILSVRC = {ILSVRC_2012_TRAIN: "ILSVRC-2012 validation", 1_261_406: "ILSVRC-2010 validation"}
@@ -112,6 +113,14 @@ class Context:
     def path(self, *parts: str) -> str:
         """A path in the workdir."""
         return os.path.join(self.workdir, *parts)
+
+    def planned_seconds(self) -> float | None:
+        """Seconds of an epoch of the authors' network by the workdir's plan, if it has one."""
+        try:
+            with open(self.path(PLAN_FILE), encoding="utf-8") as file:
+                return float(json.load(file)["seconds_per_epoch"])
+        except FileNotFoundError:
+            return None
 
     def remembered(self, name: str, compute: Callable[[], dict]) -> dict:
         """What `compute` returned when it was first called under this name in this workdir."""

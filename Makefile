@@ -8,7 +8,8 @@ READY := $(VENV)/.ready
 TESTING := $(VENV)/.testing
 # `make test PACKAGE=data` runs the tests of one package.
 TESTS := $(if $(PACKAGE),tests/$(PACKAGE),tests)
-PYTEST := $(BIN)/python -m pytest -q
+# Two processes: most tests keep one core busy. A file's tests share fixtures and so a process.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: demo test test-slow lint format types docs bench buildifier clean
 
@@ -30,12 +31,11 @@ demo: $(READY)
 	@echo "For TF Serving      saved_models/alexnet/1"
 	@echo "To look at          $(DEMO)/page.png"
 
-# Two processes: most tests keep one core busy. A file's tests share fixtures and so a process.
 test: $(TESTING)
-	$(PYTEST) -n 2 --dist loadfile -m "not slow" $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
 
 test-slow: $(TESTING)
-	$(PYTEST) -m slow $(TESTS)  # one process: an export to ONNX alone takes 11 GB
+	$(PYTEST) -m slow $(TESTS)
 
 # Beam, also on a Dask cluster of three processes, in an environment of its own: it takes an older protobuf.
 test-beam:

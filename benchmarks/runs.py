@@ -1,4 +1,4 @@
-"""What the scripts that train through the commands share: starting one, writing it down."""
+"""Shared by the scripts that train through the commands: start one, record it."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 
-from alexnet_tf.perf import timing
+from alexnet_tf import machine
 from alexnet_tf.training import reports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -14,7 +14,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def run(module: str, *arguments: str) -> None:
-    """Runs a command in a process of its own.
+    """Runs a command in its own process.
 
     Raises:
       OSError: it did not end well; it has said why.
@@ -66,7 +66,7 @@ def circumstances(workdir: pathlib.Path) -> dict:
         "replicas": config["replicas"],
         "versions": config["versions"],
         "git_commit": config["git_commit"],
-        "machine": timing.processor(),
+        "machine": machine.processor(),
     }
 
 

@@ -1,4 +1,4 @@
-"""How fast an exported SavedModel answers: python benchmarks/serving.py [--workdir=RUN]
+"""Serving speed of an exported SavedModel: python benchmarks/serving.py [--workdir=RUN]
 
 Requests to a network that `python -m alexnet_tf.export` writes, in float32 and bfloat16, in this
 process, beside the bare Keras model and the same layers in PyTorch (in a process of its own). Forms
@@ -17,7 +17,7 @@ import time
 from absl import flags as absl_flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
+sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py too
 
 from alexnet_tf import cli  # noqa: E402
 
@@ -55,9 +55,9 @@ def _main(flags, args) -> int:
 
     import peers
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files, machine
     from alexnet_tf.models import saved_run
-    from alexnet_tf.perf import serve, timing
+    from alexnet_tf.perf import serve
     from alexnet_tf.serving import precision as precisions
 
     network = saved_run.open_model(flags.workdir) if flags.workdir else serve.random_alexnet()
@@ -80,7 +80,7 @@ def _main(flags, args) -> int:
                 peer.close()
     result = {
         "benchmark": "serving",
-        "machine": timing.machine(),
+        "machine": machine.describe(),
         "runs": flags.runs,
         "picture": {"bytes": len(serve.photograph()), "size": [512, 512]},
         "rows": rows,
@@ -89,7 +89,7 @@ def _main(flags, args) -> int:
     if flags.data_dir:
         result["top1_error"] = _errors(networks, flags.data_dir)
     _print(result)
-    atomic.write_json(flags.output, result)
+    files.write_json(flags.output, result)
     print(f"every time is in {os.path.relpath(flags.output)}")
     return cli.EXIT_OK
 
@@ -130,7 +130,7 @@ def _take_turns(forms: dict, batch_size: int, runs: int) -> list[dict]:
     for run in range(-_WARM_TURNS, runs):
         for name, form in forms.items():
             if name == PYTORCH:
-                time.sleep(_PAUSE)  # the other framework's threads come to rest
+                time.sleep(_PAUSE)  # the other framework's threads go idle
             started = time.perf_counter()
             answer = form()
             took = time.perf_counter() - started
@@ -167,9 +167,9 @@ def _errors(networks: dict, data_dir: str) -> dict:
 
 
 def _print(result: dict) -> None:
-    from alexnet_tf.perf import timing
+    from alexnet_tf import machine
 
-    print(timing.describe(result["machine"]))
+    print(machine.as_text(result["machine"]))
     bare = {
         row["batch_size"]: row["images_per_second"] for row in result["rows"] if row["form"] == BARE
     }

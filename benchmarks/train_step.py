@@ -32,7 +32,7 @@ import sys
 from absl import flags as absl_flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
+sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py too
 
 from alexnet_tf import cli  # noqa: E402
 
@@ -81,8 +81,7 @@ def _main(flags, args) -> int:
             raise cli.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
     import peers
 
-    from alexnet_tf import atomic
-    from alexnet_tf.perf import timing
+    from alexnet_tf import files, machine
 
     script = str(ROOT / "benchmarks" / "train_peers.py")
     wanted = flags.only or _default_forms()
@@ -98,11 +97,11 @@ def _main(flags, args) -> int:
         result = peers.compete(entries, flags.rounds, warm=0)
         peers.print_rates(result, OURS, "images/s")
         parts.append({"precision": precision, **result, **_share(result)})
-    atomic.write_json(
+    files.write_json(
         flags.output,
         {
             "benchmark": "train_step",
-            "machine": timing.machine(),
+            "machine": machine.describe(),
             "rounds": flags.rounds,
             "batch_size": flags.batch_size,
             "precisions": parts,

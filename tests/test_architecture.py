@@ -17,7 +17,12 @@ FLOW = {
     "alexnet_tf.data": set(),
     "alexnet_tf.evaluation": {"alexnet_tf.models", "alexnet_tf.data"},
     # Validation inside training is the evaluation's own: it must not be written twice.
-    "alexnet_tf.training": {"alexnet_tf.models", "alexnet_tf.data", "alexnet_tf.evaluation"},
+    "alexnet_tf.training": {
+        "alexnet_tf.models",
+        "alexnet_tf.data",
+        "alexnet_tf.evaluation",
+        "alexnet_tf.analysis",
+    },
     "alexnet_tf.analysis": {"alexnet_tf.models", "alexnet_tf.data"},
     "alexnet_tf.serving": {"alexnet_tf.models", "alexnet_tf.data"},
     "alexnet_tf.experiments": {
@@ -40,11 +45,13 @@ FLOW = {
 }
 ROOMS = set(FLOW)
 COMMANDS = {
+    "alexnet_tf.__main__",
     "alexnet_tf.train",
     "alexnet_tf.evaluate",
     "alexnet_tf.predict",
     "alexnet_tf.export",
     "alexnet_tf.analyze",
+    "alexnet_tf.atlas",
     "alexnet_tf.benchmark",
     "alexnet_tf.import_weights",
     "alexnet_tf.reproduce",
@@ -55,11 +62,14 @@ COMMANDS = {
 # Doors may use these besides the rooms; so may the rooms: the version, files, memory.
 SHARED = {
     "alexnet_tf",
-    "alexnet_tf.atomic",
     "alexnet_tf.cli",
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
+    "alexnet_tf.machine",
+    "alexnet_tf.pickles",
+    "alexnet_tf.quiet",
+    "alexnet_tf.usage",
 }
 
 

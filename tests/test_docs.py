@@ -14,6 +14,7 @@ import pathlib
 import re
 import runpy
 import shlex
+import shutil
 import struct
 import sys
 import types
@@ -43,6 +44,7 @@ SMALLER = {
     "alexnet_tf.train": "--epochs=1 --batch_size=14 --nodeterministic",
     "alexnet_tf.train --strategy=(mirrored|towers)$": "--recipe=quickstart --data_dir=DATA",
     "alexnet_tf.reproduce": "--scale=smoke",
+    "alexnet_tf.atlas": "--units=2 --images=2 --steps=2 --places=3",
     "alexnet_tf.benchmark": "--batch_size=4",
     "alexnet_tf.benchmark step": "--model=cifarnet --runs=1",
     "alexnet_tf.benchmark input": "--data_dir=DATA --batches=2 --runs=1",
@@ -55,6 +57,8 @@ SMALLER = {
 }
 # Places that are a user's own: what is there when a command is executed.
 PLACES = {"/data/ILSVRC2012": "DIR", "/data/imagenet": "imagenet"}
+# The same for Python, which may begin with what another document made.
+SNIPPET_PLACES = {"/data/imagenet": "DATA", "HOST:": "localhost:"}
 # A block of which no line begins with one of these is a listing, a drawing or a file.
 PROGRAMS = re.compile(
     r"(python|pip|make|docker|curl|cat|echo|export|tensorboard|tensorflow_model_server|bazel|npm"
@@ -87,14 +91,24 @@ def _is_python(block: str) -> bool:
         tree = ast.parse(block)
     except SyntaxError:
         return False
-    return any(isinstance(node, (ast.Import, ast.ImportFrom, ast.Assign)) for node in tree.body)
+    kinds = (ast.Import, ast.ImportFrom, ast.Assign)
+    calls = [node for node in tree.body if isinstance(getattr(node, "value", None), ast.Call)]
+    return bool(calls) or any(isinstance(node, kinds) for node in tree.body)
+
+
+def _name(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _snippets(path: pathlib.Path) -> list[str]:
+    return [block for block in _blocks(path) if _is_python(block)]
 
 
 def _commands() -> list[tuple[str, str]]:
     """(document, command), continued lines joined, pipes taken apart."""
     found = []
     for path in DOCUMENTS:
-        name = str(path.relative_to(ROOT))
+        name = _name(path)
         for block in _blocks(path):
             lines = re.sub(r"\\\n\s*", "", block).splitlines()
             if _is_python(block) or not any(PROGRAMS.match(line) for line in lines):
@@ -193,7 +207,8 @@ def _problem(command: str, monkeypatch, capsys) -> str | None:
         return None if fits else f"the Makefile has {known} and {variables}"
     if words[:2] == ["pip", "install"] and words[2].startswith("alexnet-tf["):
         extra = words[2].split("[")[1].rstrip("]")
-        return None if extra in given["extras_require"] else f"setup.py has no extra {extra}"
+        known = given["extras_require"]
+        return FOREIGN if extra in known else f"setup.py has no extra {extra}"
     return FOREIGN
 
 
@@ -230,7 +245,7 @@ def test_names_in_python_blocks_exist():
     """Modules of ours that are imported there, and the names taken from them."""
     checked = 0
     for path in DOCUMENTS:
-        for block in filter(_is_python, _blocks(path)):
+        for block in _snippets(path):
             for node in ast.walk(ast.parse(block)):
                 names = []
                 if isinstance(node, ast.ImportFrom):
@@ -252,26 +267,24 @@ def test_links_lead_to_files():
                 assert (path.parent / link).exists(), f"{path.relative_to(ROOT)}: {link}"
 
 
-@pytest.fixture(scope="module")
-def narrow_networks():
+def _narrow_networks(patch) -> None:
     """AlexNets an eighth as wide, but for the one into which published weights are imported.
 
     The commands would do the same with 60 million weights, in many times the time and memory.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        for name in catalog.list_models():
-            if name.startswith("alexnet") and name != "alexnet_owt":
-                narrow = networks.narrowed(catalog.find_variant(name), 8)
-                patch.setitem(catalog._ADDED, name, dataclasses.replace(narrow, name=name))
-        yield
+    for name in catalog.list_models():
+        if name.startswith("alexnet") and name != "alexnet_owt":
+            narrow = networks.narrowed(catalog.find_variant(name), 8)
+            patch.setitem(catalog._ADDED, name, dataclasses.replace(narrow, name=name))
 
 
 @pytest.fixture(scope="module")
-def user(tmp_path_factory, narrow_networks):
+def user(tmp_path_factory):
     """What the documents' users have: photographs, prepared ones, networks, an export, digits."""
     root = tmp_path_factory.mktemp("user")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        _narrow_networks(patch)
         _write_digits(root / "MNIST_FILES")
         _write_windows(root / "CIFAR10_BATCHES")
         if importlib.util.find_spec("torch"):
@@ -283,11 +296,15 @@ def user(tmp_path_factory, narrow_networks):
             "python -m alexnet_tf.train --recipe=quickstart --data_dir=DATA --workdir=RUN",
             "python -m alexnet_tf.train --recipe=cifarnet --data_dir=cifar --workdir=runs/small",
             "python -m alexnet_tf.export --model=runs/small --output=saved_models/alexnet",
+            "python -m alexnet_tf.export --model=RUN --format=onnx --output=alexnet.onnx",
+            "python -m alexnet_tf.export --model=RUN --format=litert --output=alexnet.tflite",
         ):
             _execute(shlex.split(_smaller(command)), patch)
     for run in ("quickstart", "imagenet", "a", "b", "c"):
         (root / "runs" / run).symlink_to(root / "RUN")
-    (root / "flowers").symlink_to(root / "DATA")
+    for data in ("flowers", "records"):
+        (root / data).symlink_to(root / "DATA")
+    (root / "photographs").symlink_to(root / "DIR")
     images = sorted((root / "DIR" / "val").glob("*/*.jpg"))
     (root / "photos").symlink_to(images[0].parent)
     for name, image in zip(("cat.jpg", "photo.jpg"), images, strict=False):
@@ -377,6 +394,7 @@ def _bring(user: pathlib.Path, words: list[str]) -> None:
 def test_the_commands_of(document, user, release_memory, tmp_path, monkeypatch):
     """One after the other, in one empty directory to which what they read is brought."""
     monkeypatch.chdir(tmp_path)
+    _narrow_networks(monkeypatch)
     for command in [own for name, own in _commands() if name == document and not _excepted(own)]:
         for reading in _alternatives(shlex.split(command, comments=True)):
             words = shlex.split(_smaller(shlex.join(reading)))
@@ -387,3 +405,26 @@ def test_the_commands_of(document, user, release_memory, tmp_path, monkeypatch):
             print("$", shlex.join(words), flush=True)  # shown where it fails
             _execute(words, monkeypatch)
             release_memory()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if _snippets(path)], ids=_name)
+def test_the_python_of(document, user, tmp_path, monkeypatch, capsys):
+    """All snippets of a document, in one session and one directory that has what they read.
+
+    What a snippet's comment says it prints, up to a semicolon, is printed.
+    """
+    monkeypatch.chdir(tmp_path)
+    for path in user.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    session = {}
+    for snippet in _snippets(document):
+        for theirs, here in SNIPPET_PLACES.items():
+            snippet = snippet.replace(theirs, here)
+        capsys.readouterr()
+        exec(compile(snippet, _name(document), "exec"), session)
+        printed = capsys.readouterr().out
+        for said in re.findall(r"^print\(.*\)  # ([^;\n]+)", snippet, re.MULTILINE):
+            assert said in printed, snippet
+    session.clear()
+    shutil.rmtree(tmp_path)  # networks and checkpoints

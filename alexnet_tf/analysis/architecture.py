@@ -1,9 +1,14 @@
-"""Networks drawn from their specs: what each layer is, and what crosses between the two halves."""
+"""Networks drawn from their layers: layers, and connections between the two halves."""
 
+import concurrent.futures
 import dataclasses
+from collections.abc import Sequence
 
-from alexnet_tf.analysis import plots, summary
-from alexnet_tf.models import build_model, catalog, spec
+import keras
+
+from alexnet_tf.analysis import plots, receptive_field, summary
+from alexnet_tf.models import build_model, catalog, layers
+from alexnet_tf.models.layers import lenet
 
 _WITHIN, _CROSSING = "#7A8B99", "#D55E00"
 _CONV, _DENSE, _INPUT = "#A9C6DE", "#B8DDB0", "#EEEEEE"
@@ -36,43 +41,37 @@ class Block:
     parameters: int
 
 
-def blocks(variant: spec.Variant, rows: list[summary.Row]) -> list[Block]:
-    """The layers of a variant, from the input to the last layer with weights.
-
-    Args:
-      variant: the network's description.
-      rows: from `summary.layer_table` of the network.
+def blocks(model: keras.Model) -> list[Block]:
+    """The layers of a chain-shaped network, from the input to the last layer with weights.
 
     A network has two columns when one of its layers is computed in two groups; then every layer but
     the last is drawn in two, as the paper's Figure 2, and one that is not grouped crosses.
     """
-    entries = [*variant.features, *variant.top]
-    columns = max(_groups(entry) for entry in entries)
-    table = {row.name: row for row in rows}
-    found = [
-        Block("input", variant.crop_size, variant.channels, None, None, 1, False, (), 0),
-    ]
-    # An entry may add no layer at the published size.
-    entries = [entry for entry in entries if entry.name in table]
-    weighted = [entry for entry in entries if _is_block(table[entry.name])]
-    for entry in entries:
-        row = table[entry.name]
-        if not _is_block(row):
-            words = _words(entry, columns)
+    rows = {row.name: row for row in summary.layer_table(model)}
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    columns = max(getattr(layer, "groups", 1) for layer in layers)
+    weighted = [layer for layer in layers if _is_block(rows[layer.name])]
+    _, side, _, channels = model.input_shape
+    found = [Block("input", side, channels, None, None, 1, False, (), 0)]
+    for layer in layers:
+        row = rows[layer.name]
+        if layer not in weighted:
+            words = _words(layer, columns)
             last = found[-1]
             found[-1] = dataclasses.replace(last, then=(*last.then, *words))
             continue
-        shown = 1 if entry is weighted[-1] else columns
+        shown = 1 if layer is weighted[-1] else columns
         previous = found[-1].columns
+        window = receptive_field.window(layer)
         found.append(
             Block(
-                name=entry.name,
+                name=row.name,
                 side=row.shape[0] if len(row.shape) == 3 else None,
                 maps=row.shape[-1],
-                kernel=getattr(entry, "kernel", None),
-                stride=getattr(entry, "stride", None),
+                kernel=window[0] if window else None,
+                stride=window[1] if window else None,
                 columns=shown,
-                crosses=previous > 1 and _groups(entry) == 1,
+                crosses=previous > 1 and getattr(layer, "groups", 1) == 1,
                 then=(),
                 parameters=row.parameters,
             )
@@ -80,12 +79,43 @@ def blocks(variant: spec.Variant, rows: list[summary.Row]) -> list[Block]:
     return found
 
 
-def draw_architecture(names: list[str], output: str) -> dict:
+def published_blocks(name: str) -> list[Block]:
+    """The layers of a published network."""
+    return blocks(_published(name))
+
+
+def _published(name: str) -> keras.Model:
+    """The network without values in its weights, which would take a second and 250 MB."""
+
+    def build() -> keras.Model:
+        with keras.StatelessScope(initialize_variables=False):
+            return build_model(name)
+
+    # In a thread of its own, with which Keras forgets the weights: here it would give them their
+    # values after all, as soon as it tries out another layer.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(build).result()
+
+
+def plot_model(model: keras.Model, to_file: str = "model.png") -> dict:
+    """Draws one network, as `keras.utils.plot_model` does, but without Graphviz.
+
+    Args:
+      model: a chain-shaped network.
+      to_file: path of the PNG, SVG or PDF.
+
+    Returns:
+      As `draw_architecture`.
+    """
+    return draw_architecture([model], to_file)
+
+
+def draw_architecture(networks: Sequence[str | keras.Model], output: str) -> dict:
     """Draws networks below one another, on one scale.
 
     Args:
-      names: of `alexnet_tf.list_models()`, one or more.
-      output: path of the PNG or SVG.
+      networks: names of `alexnet_tf.list_models()` or built networks, one or more.
+      output: path of the PNG, SVG or PDF.
 
     Returns:
       name -> {"parameters", "layers": the fields of each `Block`}, JSON-ready.
@@ -95,34 +125,30 @@ def draw_architecture(names: list[str], output: str) -> dict:
     """
     from matplotlib.figure import Figure
 
-    variants = [catalog.find_variant(name) for name in names]
-    tables = [summary.layer_table(build_model(name)) for name in names]
-    totals = [sum(row.parameters for row in rows) for rows in tables]
-    drawn = [blocks(variant, rows) for variant, rows in zip(variants, tables, strict=True)]
-    widest = max(len(layers) for layers in drawn)
-    heights = [4.3 if layers[1].columns > 1 else 2.2 for layers in drawn]
+    models = [_published(one) if isinstance(one, str) else one for one in networks]
+    names, drawn = [model.name for model in models], [blocks(model) for model in models]
+    totals = [model.count_params() for model in models]
+    widest = max(len(chain) for chain in drawn)
+    heights = [4.3 if chain[1].columns > 1 else 2.2 for chain in drawn]
     figure = Figure(figsize=(1.42 * widest + 0.4, sum(heights)), dpi=120, layout="constrained")
     grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for n, (axes, height) in enumerate(zip(grid, heights, strict=True)):
-        variant = variants[n]
+    for axes, height, name, total, chain in zip(grid, heights, names, totals, drawn, strict=True):
         axes.set_xlim(-0.3, _STEP * widest)
         axes.set_ylim(-height / 1.42 * _STEP / 2, height / 1.42 * _STEP / 2)
         axes.set_axis_off()
-        title = f"{variant.name}: {variant.summary}; {totals[n]:,} parameters"
-        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-        _draw_network(axes, drawn[n])
+        axes.set_title(_title(name, total), loc="left", fontsize=11, fontweight="bold")
+        _draw_network(axes, chain)
     plots.save_figure(figure, output)
     return {
-        variant.name: {
-            "parameters": total,
-            "layers": [dataclasses.asdict(layer) for layer in layers],
-        }
-        for variant, layers, total in zip(variants, drawn, totals, strict=True)
+        name: {"parameters": total, "layers": [dataclasses.asdict(layer) for layer in chain]}
+        for name, total, chain in zip(names, totals, drawn, strict=True)
     }
 
 
-def _groups(entry) -> int:
-    return getattr(entry, "columns" if isinstance(entry, spec.Dense) else "groups", 1)
+def _title(name: str, parameters: int) -> str:
+    known = name in catalog.list_models()
+    about = f": {catalog.find_variant(name).summary}" if known else ""
+    return f"{name}{about}; {parameters:,} parameters"
 
 
 def _is_block(row: summary.Row) -> bool:
@@ -130,18 +156,23 @@ def _is_block(row: summary.Row) -> bool:
     return row.kind != "Subsampling" and (row.parameters > 0 or row.kind == "RadialBasis")
 
 
-def _words(entry, columns: int) -> tuple[str, ...]:
-    """An entry without a box, as the reader should see it; () for what goes without saying."""
-    if isinstance(entry, spec.Norm):
-        across = columns > 1 and entry.groups == 1
-        return ("LRN over\nboth halves" if across else "LRN",)
-    if isinstance(entry, spec.SpatialNorm):
+def _words(layer: keras.layers.Layer, columns: int) -> tuple[str, ...]:
+    """A layer without a box, as the reader should see it; () for what goes without saying."""
+    if isinstance(layer, layers.LocalResponseNormalization):
+        return ("LRN over\nboth halves" if columns > layer.groups else "LRN",)
+    if isinstance(layer, layers.SpatialResponseNormalization):
         return ("spatial norm",)
-    if isinstance(entry, spec.Pool):
-        return (f"max-pool {entry.size}/{entry.stride}",)
-    if isinstance(entry, spec.Drop):
-        return (f"dropout {entry.rate:g}",)
-    return ("subsample 2/2",) if type(entry).__name__ == "Subsample" else ()
+    if isinstance(layer, keras.layers.MaxPooling2D):
+        return (f"max-pool {layer.pool_size[0]}/{layer.strides[0]}",)
+    if isinstance(layer, lenet.Subsampling):
+        return ("subsample 2/2",)
+    if isinstance(layer, keras.layers.AveragePooling2D):
+        return (f"mean-pool {layer.pool_size[0]}/{layer.strides[0]}",)
+    if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+        return ("mean of\neach map",)
+    if isinstance(layer, layers.Dropout | keras.layers.Dropout):
+        return (f"dropout {layer.rate:g}",) if layer.rate else ()
+    return ()
 
 
 def _draw_network(axes, layers: list[Block]) -> None:

@@ -1,11 +1,19 @@
-"""One image to look at: a record of a prepared data set, or a file."""
+"""Reads the images to inspect: records of a data set as a network sees it, or a file."""
 
 import os
 
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import memory
 from alexnet_tf.data import evaluation_data, preprocessing, records, untrusted
+from alexnet_tf.models.saved_run import TrainedModel
+
+
+def dataset_for(network: TrainedModel, data_dir: str) -> records.PreparedDataset:
+    """A data set with its images as the network sees them."""
+    dataset = records.open_dataset(data_dir)
+    return dataset.viewed(network.image_size, network.channels, network.apply_exif)
 
 
 def of_split(
@@ -65,7 +73,7 @@ def of_file(path: str, size: int, channels: int = 3, apply_exif: bool = False) -
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"{path} cannot be used as an image ({_reason(error)}): expected a whole JPEG or PNG "
-            f"of at most {preprocessing.MAX_PIXELS:,} pixels, at most {untrusted.MAX_ASPECT_RATIO} "
+            f"of at most {memory.MAX_PIXELS:,} pixels, at most {untrusted.MAX_ASPECT_RATIO} "
             "times as long as wide."
         ) from error
     square = preprocessing.evaluation_crop(image, size, size)

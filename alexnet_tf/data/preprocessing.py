@@ -12,10 +12,6 @@ import tensorflow as tf
 
 from alexnet_tf.data import exif
 
-# An image with more pixels than this is refused before it is decoded: a few kilobytes of PNG or
-# JPEG can otherwise ask for gigabytes. The largest image of ILSVRC has about 40 million.
-MAX_PIXELS = 100_000_000
-
 
 def decode(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = False) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame) or BMP.
@@ -185,4 +181,28 @@ def ten_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
     views += [tf.reverse(view, axis=[-2]) for view in views]
     stacked = tf.stack(views, axis=-4)
     stacked.set_shape((*image.shape[:-3], 10, crop_size, crop_size, image.shape[-1]))
+    return stacked
+
+
+def nine_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
+    """The nine test views that cuda-convnet2 averages on CIFAR-10, row by row, without mirrors.
+
+    They begin at each border and midway (rounded down): crops of 24 out of 32 pixels at 0, 4, 8.
+
+    Args:
+      image: (..., height, width, channels), each side at least `crop_size`; any dtype.
+      crop_size: height and width of a view.
+
+    Returns:
+      (..., 9, crop_size, crop_size, channels) of the same dtype.
+    """
+    height, width = tf.shape(image)[-3], tf.shape(image)[-2]
+    low, right = height - crop_size, width - crop_size
+    views = [
+        image[..., top : top + crop_size, left : left + crop_size, :]
+        for top in (0, low // 2, low)
+        for left in (0, right // 2, right)
+    ]
+    stacked = tf.stack(views, axis=-4)
+    stacked.set_shape((*image.shape[:-3], 9, crop_size, crop_size, image.shape[-1]))
     return stacked

@@ -1,4 +1,4 @@
-"""ONNX and LiteRT files of a network, compared with it on real images when they are written.
+"""Exports ONNX and LiteRT files and compares them with the network on real images.
 
 Both hold the bare network: float32 crops (b, crop, crop, channels), RGB 0..255, in, probabilities
 out. Decoding, resizing and cropping are left to the caller (`preprocessing.evaluation_crop`).
@@ -8,11 +8,12 @@ import dataclasses
 import json
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import evaluation_data, preprocessing, records
 from alexnet_tf.models import saved_run
 from alexnet_tf.serving import integers, onnx_conversion
@@ -23,7 +24,7 @@ _PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_de
 COMPARED = 128
 MIN_AGREEMENT = 0.95
 _BATCH = 16  # a larger one takes more memory than AlexNet's weights
-LABELS_FILE = "labels.txt"
+LABELS_FILE, KNOWLEDGE_FILE = "labels.txt", "knowledge.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def export_onnx(
         raise ValueError(
             f"ONNX needs the package {error.name}: pip install 'alexnet-tf[onnx]'."
         ) from error
-    with atomic.replacing(output) as path:
+    with files.replacing(output) as path:
         model = onnx_conversion.convert(network.model)
         for key, value in (
             ("class_names", json.dumps(list(class_names))),
@@ -134,7 +135,8 @@ def export_litert(
     Args:
       network: the classifier.
       class_names: one per output; one per line of the file labels.txt in the zip archive at the
-        file's end, where LiteRT's metadata convention has it.
+        file's end, where LiteRT's metadata convention has it; beside it knowledge.json, what the
+        network knows.
       output: path ending in .tflite, written aside and renamed.
       crops: real images for the comparison. With "int8" the ranges are learnt from every second
         one, and the others are compared.
@@ -158,14 +160,17 @@ def export_litert(
             )
         learnt_from, crops = crops[::2], crops[1::2]
     content = _litert(network, quantization, learnt_from)
-    with atomic.replacing(output) as path:
+    with files.replacing(output) as path:
         with open(path, "wb") as file:
             file.write(content)
         with zipfile.ZipFile(path, "a") as archive:  # begins a new one behind what is there
             # A ZipInfo of its own has no time: the same network gives the same bytes.
             text = "".join(f"{name}\n" for name in class_names)
             archive.writestr(zipfile.ZipInfo(LABELS_FILE), text)
-        parity = _compare(network, _litert_runner(path), crops)
+            facts = {**network.known, "image_size": network.image_size}
+            archive.writestr(zipfile.ZipInfo(KNOWLEDGE_FILE), json.dumps(facts))
+        runner = litert_runner(path)
+        parity = _compare(network, lambda x: run_one_by_one(runner, x), crops)
         _require_agreement(parity, output, min_agreement)
     return parity
 
@@ -200,14 +205,22 @@ def _litert(network, quantization, learnt_from) -> bytes:
         ) from error
 
 
-def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
+def litert_runner(path: str) -> Any:
+    """The file's only signature: a function crops= -> {"probabilities"}.
+
+    Raises:
+      ValueError: no LiteRT file, or one without a signature.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = tf.lite.Interpreter
-    runner = Interpreter(model_path=path).get_signature_runner()
-    # One image at a time: a fixed shape is what a device would have.
-    return lambda x: np.concatenate([runner(crops=crop[None])["probabilities"] for crop in x])
+    return Interpreter(model_path=path).get_signature_runner()
+
+
+def run_one_by_one(runner, crops: np.ndarray) -> np.ndarray:
+    """Probabilities of crops, one at a time: a fixed shape is what a device would have."""
+    return np.concatenate([runner(crops=crop[None])["probabilities"] for crop in crops])
 
 
 def _compare(network, run: Callable[[np.ndarray], np.ndarray], crops: np.ndarray) -> Parity:

@@ -60,15 +60,19 @@ Classifier = Callable[[list[bytes]], dict[str, np.ndarray]]
 
 
 def open_classifier(path: str, labels: str | None = None) -> Classifier:
-    """A classifier from a `.keras` file, a workdir or a SavedModel.
+    """A classifier from a `.keras` file, a workdir, a SavedModel, or an ONNX or LiteRT file.
 
     Args:
       path: as said; of a directory with numbered versions the newest is taken.
-      labels: file with class names, only for a model file: a SavedModel holds its own.
+      labels: file with class names, not for a SavedModel, which holds its own.
 
     Raises:
       FileNotFoundError, ValueError: no model there, or one without the signature.
     """
+    if path.endswith((".onnx", ".tflite")):
+        from alexnet_tf.serving import portable_classifier
+
+        return portable_classifier.open_file(path, labels)
     saved_model = find_saved_model(path)
     if saved_model is None:
         return _from_keras(path, labels)
@@ -228,7 +232,7 @@ def _guarded(function) -> Classifier:
 def reason(message: str) -> str:
     """The line of TensorFlow's error message that says what is wrong with an image."""
     text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
-    # The reason stands right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
+    # The reason comes right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
     lines = [line.strip() for line in text.split("[[{{node", 1)[0].split("\n") if line.strip()]
     line = lines[-1] if lines else "The image was refused."
     if "assertion failed:" in line:

@@ -1,7 +1,7 @@
-"""What the development kits and label lists of ILSVRC say about images without class folders.
+"""Labels of images without class folders, from ILSVRC's development kits and label lists.
 
-Label orders differ: a devkit counts 1..1000 in an order of its own, everybody else sorts the
-synsets. Every reader here returns synsets (WNIDs), through which all orders agree.
+A development kit numbers classes 1..1000 in its own order; everyone else sorts the synsets. Every
+reader here therefore returns synsets (WNIDs).
 """
 
 import gzip
@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Callable
 
-from data_prep import storage
+from alexnet_tf.files import open_binary
 from data_prep.layouts import archives, meta_mat
 from data_prep.listing import Listing
 
@@ -29,7 +29,7 @@ DEVKITS = {
     2012: ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_devkit_t12", "devkit", "."),
 }
 KAGGLE_ROOTS = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
-_LARGEST_DEVKIT = 1 << 28  # unpacked: that of 2012 has some megabytes
+_LARGEST_DEVKIT = 1 << 28  # unpacked; that of 2012 has a few megabytes
 SYNSET_LISTS = (
     "synset_labels.txt",
     "imagenet_2012_validation_synset_labels.txt",
@@ -87,7 +87,7 @@ def find_devkit(
     """`labels_of_devkit`, or None if there is no devkit.
 
     Args:
-      looked_for: gets the paths that are not there.
+      looked_for: receives the paths that do not exist.
     """
     name = f"ILSVRC{year}_{split}_ground_truth.txt"
     for kit in DEVKITS[year]:
@@ -175,5 +175,5 @@ def _from_archive(path, truth_name):
 
 
 def _read(path):
-    with storage.open_binary(path) as file:
+    with open_binary(path) as file:
         return file.read()

@@ -1,8 +1,8 @@
-"""For sources that cannot be read image by image: parquet, TFDS, pickles, compressed files.
+"""Copies images of parquet, TFDS, pickles and compressed files to where shards can seek.
 
-Their images' bytes are copied, one source file after the other, into plain files of the work
-directory, from which shards then read in any order. That needs the source's size in disk, once, and
-no memory. What was copied is kept when the run is interrupted.
+The images' bytes are copied, one source file after the other, into plain files of the work
+directory. That takes the source's size on disk, and no memory. Finished copies are kept when the
+run is interrupted.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 
+from alexnet_tf import files
 from data_prep import storage
 from data_prep.plan import LeftOut, SourceImage
 
@@ -21,14 +22,14 @@ Item = tuple[str, str, str, bytes] | LeftOut
 def unpack(
     folder: str | None, name: str, stamp: object, read: Callable[[], Iterable[Item]]
 ) -> Iterator[SourceImage | LeftOut]:
-    """The images that `read` yields, with their bytes in files of `folder`.
+    """Copies the images that `read` yields to files in `folder` and yields their places.
 
     Args:
-      folder: the directory for these files; made when it is needed. None copies nothing: then the
-        images say what there is, and cannot be read.
+      folder: the directory for these files, created if need be. None copies nothing: the images
+        can then be counted but not read.
       name: of the files, unique in this folder.
-      stamp: anything JSON that changes when the source file does, as its size and time.
-      read: yields the images, in an order that is always the same.
+      stamp: JSON that changes when the source file does, such as its size and time.
+      read: yields the images in a deterministic order.
     """
     import tensorflow as tf
 
@@ -45,9 +46,12 @@ def unpack(
     source = int(hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:15], 16)
     if not _is_current(index, stamp):
         tf.io.gfile.makedirs(folder)
+        # The index is renamed last: it says that both are complete.
         with (
-            storage.create_binary(f"{data}.aside") as out,
-            storage.create_binary(f"{index}.aside") as lines,
+            files.staged(index, shared=False) as index_aside,
+            files.staged(data, shared=False) as data_aside,
+            files.create_binary(index_aside) as lines,
+            files.create_binary(data_aside) as out,
         ):
             lines.write(json.dumps(stamp).encode() + b"\n")
             offset = 0
@@ -62,9 +66,7 @@ def unpack(
                 listed = json.dumps(dataclasses.astuple(found), ensure_ascii=False)
                 lines.write(listed.encode("utf-8", "surrogateescape") + b"\n")
                 offset += len(content)
-        tf.io.gfile.rename(f"{data}.aside", data, overwrite=True)
-        tf.io.gfile.rename(f"{index}.aside", index, overwrite=True)  # last: it vouches for both
-    with storage.open_binary(index) as lines:
+    with files.open_binary(index) as lines:
         next(iter(lines))
         for line in lines:
             values = json.loads(line.decode("utf-8", "surrogateescape"))
@@ -74,5 +76,5 @@ def unpack(
 def _is_current(index, stamp):
     if not storage.exists(index):
         return False
-    with storage.open_binary(index) as lines:
+    with files.open_binary(index) as lines:
         return json.loads(next(iter(lines))) == stamp

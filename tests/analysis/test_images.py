@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 
 import numpy as np
@@ -15,9 +16,8 @@ import tensorflow as tf
 
 from alexnet_tf import analyze as analyze_command
 from alexnet_tf import models
-from alexnet_tf.analysis import architecture, augmentation, features, images, saliency, summary
+from alexnet_tf.analysis import architecture, augmentation, features, images, saliency
 from alexnet_tf.data import pipeline, preprocessing, records
-from alexnet_tf.models import catalog
 
 STATISTICS = {
     "rgb_mean": np.array([120.0, 110.0, 100.0]),
@@ -90,8 +90,7 @@ def test_saliency_finds_the_quarter_that_the_network_looks_at():
 
 def test_what_crosses_between_the_halves_is_what_the_paper_says():
     def crossing(name):
-        table = summary.layer_table(models.build_model(name, classes=10))
-        blocks = architecture.blocks(catalog.find_variant(name), table)
+        blocks = architecture.blocks(models.build_model(name, classes=10))
         return blocks, [block.name for block in blocks if block.crosses]
 
     # Section 3.5: conv2, 4, 5 read their own GPU's maps; conv3 and the dense layers read all.
@@ -112,6 +111,22 @@ def test_what_crosses_between_the_halves_is_what_the_paper_says():
         "local3": 3,
         "local4": 3,
     }
+
+
+def test_published_networks_are_drawn_without_values_for_their_weights(monkeypatch):
+    """Neither then, nor when Keras tries out the next layer."""
+    sizes = []
+    draw = keras.initializers.RandomNormal.__call__
+
+    def counted(self, shape, dtype=None):
+        sizes.append(math.prod(shape))
+        return draw(self, shape, dtype)
+
+    monkeypatch.setattr(keras.initializers.RandomNormal, "__call__", counted)
+    blocks = architecture.published_blocks("alexnet")
+    assert sum(block.parameters for block in blocks) == 60_965_224
+    keras.layers.Lambda(lambda values: values)(keras.Input((4,)))
+    assert sizes == []
 
 
 def test_features_come_back_from_records(tmp_path):
@@ -179,7 +194,7 @@ def test_bad_images_and_names_end_with_one_sentence(network, dataset, tmp_path, 
         ([*change, "--number=1"], 1, "expected 0 to 0"),
         ([*change, "--crop_size=65"], 1, "does not fit"),
         (["architecture", output, "--model=alexnet,vgg"], 1, "no model 'vgg'"),
-        (["architecture", f"--output={tmp_path}/o.pdf"], 1, "ends in .png or .svg"),
+        (["architecture", f"--output={tmp_path}/o.bmp"], 1, "ends in .png, .svg or .pdf"),
     ]:
         code = analyze_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import files
+from alexnet_tf.data import imagenet
 from data_prep import checks, preparation, verify
 
 
@@ -91,7 +93,7 @@ def rewrite(data, change):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in examples:
             writer.write(example.SerializeToString())
-    size, sha256 = checks._sha256(str(path))
+    size, sha256 = files.fingerprint(str(path))
     manifest = json.loads((data / "manifest.json").read_text())
     for entry in manifest["shards"]:
         if entry["file"] == path.name:
@@ -152,7 +154,7 @@ def test_what_is_no_prepared_data_set(tmp_path, capsys):
 @pytest.mark.parametrize("year, first", [(2010, "n01484850"), (2012, "n01440764")])
 def test_counts_are_compared_with_the_published_ones(year, first):
     synsets = [first, *(f"n{20_000_000 + i}" for i in range(999))]
-    published = next(p for p in checks.PUBLISHED if p.name == f"ILSVRC-{year}")
+    published = next(c for c in imagenet.CHALLENGES if c.name == f"ILSVRC-{year}")
     # Any spread within the bounds with the right total.
     low, high = published.train_per_class
     train = dict.fromkeys(range(1000), low)

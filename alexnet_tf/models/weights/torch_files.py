@@ -1,4 +1,4 @@
-"""PyTorch's files without PyTorch: `.pth`, `.pt`, `.pth.tar`, as `torch.save` writes them.
+"""Reads PyTorch's files without PyTorch: `.pth`, `.pt`, `.pth.tar`, as `torch.save` writes them.
 
 Two containers: since PyTorch 1.6 a zip archive, in which `data.pkl` holds the objects and `data/0`,
 `data/1`, ... the storages of the tensors as they are in memory; before (and still, on demand)
@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any, Literal
 
-from alexnet_tf.models.weights import pickles
+from alexnet_tf import pickles
 from alexnet_tf.models.weights.stored import CODES, StoredTensor, file_part
 
 # The first two pickles of a file without zip.

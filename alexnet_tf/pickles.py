@@ -1,4 +1,4 @@
-"""Pickles of strangers: containers, numbers and text, and what a format names beside them.
+"""Restricted reader of untrusted pickles: containers, numbers, text and named types only.
 
 A pickle is a program. Python's own machine imports and calls whatever the program names; the one
 here can import nothing and calls only the functions that its caller passes in. It reads the binary
@@ -25,6 +25,7 @@ _PLAIN = {
     "BINSTRING",
     "BINUNICODE",
     "BINUNICODE8",
+    "BYTEARRAY8",
     "LONG1",
     "LONG4",
     "SHORT_BINBYTES",
@@ -262,6 +263,11 @@ def numpy_names() -> dict[str, Any]:
         (value,) = np.frombuffer(_bytes(content), dtype.value)
         return value.item()
 
+    def frombuffer(content, dtype, shape, order):  # how protocol 5 says an array
+        array = PickledArray()
+        array.set_state((1, shape, dtype, order == "F", content))
+        return array
+
     names: dict[str, Any] = {
         "numpy.ndarray": "ndarray",
         "numpy.dtype": _DType,
@@ -270,6 +276,7 @@ def numpy_names() -> dict[str, Any]:
     for core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
         names[f"{core}.multiarray._reconstruct"] = PickledArray
         names[f"{core}.multiarray.scalar"] = scalar
+        names[f"{core}.numeric._frombuffer"] = frombuffer
     return names
 
 

@@ -44,7 +44,7 @@ def train(
       run: what to train, on which data.
       strategy: from `distribution.make_strategy`; None for one device.
       callbacks: get each finished step and each epoch's row of metrics; on several workers only
-        the chief's are called. With callbacks, steps are started one by one.
+        the chief's are called. With callbacks that see steps, steps are started one by one.
 
     Returns:
       The content of results.json: the final training metrics and the validation errors.
@@ -89,7 +89,8 @@ class _Trainer:
         )
         of_chief = [*callbacks, log] if cluster.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(of_chief, model=setup.model)
-        self.pace = Pace(cluster, one_by_one=bool(callbacks) or self.run.debug_numerics)
+        one_by_one = self.run.debug_numerics or any(map(_sees_steps, callbacks))
+        self.pace = Pace(cluster, one_by_one)
         self.validation = Validation(setup, cluster)
 
     def run_epochs(self, progress: Progress, stop: StopRequest) -> None:
@@ -231,3 +232,10 @@ class _Trainer:
         if self.cluster.is_chief:
             with results_written(self.run.workdir):
                 function(*arguments)
+
+
+def _sees_steps(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback does anything at a step."""
+    names = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    base = keras.callbacks.Callback
+    return any(getattr(type(callback), name) is not getattr(base, name) for name in names)

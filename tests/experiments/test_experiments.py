@@ -214,7 +214,7 @@ def test_a_finished_experiment_is_not_run_again(photo_records, tmp_path, monkeyp
     kept = os.path.join(workdir, "findings", "ten_crop.json")
     numbers = json.loads(_text(kept))["finding"]["numbers"]
     assert len(numbers["gains"]) == 1
-    monkeypatch.setattr(loop, "train", lambda run: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("trained again"))
     assert reproduce_command.main(["ten_crop", *arguments]) == 0
     # table1 and fig3 are of the same network: they need no training either.
     assert reproduce_command.main(["fig3", *arguments]) == 0

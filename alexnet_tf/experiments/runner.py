@@ -89,7 +89,7 @@ def plan(
     from alexnet_tf.experiments import plan as planning
 
     context = _context(data_dir, workdir, scale, seeds)[0]
-    numbers = {**planning.make(context, seconds), "machine": describe_machine()}
+    numbers = {**planning.make(context, seconds), "machine": machine.describe()}
     files.write_json(context.path(PLAN_FILE), numbers)
     return planning.describe(numbers)
 

@@ -115,19 +115,16 @@ class Trained:
 
         from alexnet_tf.data.augmentation import Augmentation
         from alexnet_tf.training import distribution
-        from alexnet_tf.training.initialization import make_network
+        from alexnet_tf.training.initialization import build
         from alexnet_tf.training.recipes import SOURCE_145
-        from alexnet_tf.training.schedules import make_optimizer
 
         # A rate so low that no step changes what the next one has to compute.
         recipe = dataclasses.replace(
             SOURCE_145, learning_rate=1e-7, rate_steps=(), bias_rate_steps=(), conv1_rate_steps=()
         )
         self.strategy = strategy
-        with strategy.scope():
-            self.network = make_network(recipe, 1000, 3, np.full(3, 120, np.float32), seed=0)
-            optimizer = make_optimizer(recipe, steps_per_epoch=1)
-            optimizer.build(self.network.trainable_variables)
+        mean = np.full(3, 120, np.float32)
+        self.network, optimizer = build(strategy, recipe, (1000, 3), mean)
         still = Augmentation(crop_size=224, mirror=False).compiled
         # The batch is in the loss only as a divisor: any number takes the same time.
         self.steps = distribution.make_steps(strategy, recipe, self.network, optimizer, still)

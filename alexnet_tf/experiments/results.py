@@ -11,6 +11,7 @@ from alexnet_tf.experiments import published
 from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
 
+PLAN_FILE = "plan.json"
 _ILSVRC = {year.train: f"{year.name} validation" for year in imagenet.CHALLENGES}
 
 _CIFAR10_CLASSES = frozenset(
@@ -111,6 +112,14 @@ class Context:
     def path(self, *parts: str) -> str:
         """A path in the workdir."""
         return os.path.join(self.workdir, *parts)
+
+    def planned_seconds(self) -> float | None:
+        """Seconds of an epoch of the authors' network by the workdir's plan, if it has one."""
+        try:
+            with open(self.path(PLAN_FILE), encoding="utf-8") as file:
+                return float(json.load(file)["seconds_per_epoch"])
+        except FileNotFoundError:
+            return None
 
     def remembered(self, name: str, compute: Callable[[], dict]) -> dict:
         """What `compute` returned when it was first called under this name in this workdir."""

@@ -10,6 +10,7 @@ from alexnet_tf.data import external, records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.registry import EXPERIMENTS
 from alexnet_tf.experiments.results import (
+    PLAN_FILE,
     SCALES,
     Context,
     Result,
@@ -56,6 +57,47 @@ def reproduce(
         raise ValueError(
             f"There is no experiment {unknown[0]!r}: use one of {', '.join(EXPERIMENTS)}."
         )
+    context, dataset = _context(data_dir, workdir, scale, seeds)
+    unsuited = {name: _why_not(name, dataset) for name in names} if only_suited else {}
+    skipped = {name: why for name, why in unsuited.items() if why}
+    for name, why in skipped.items():
+        print(f"{name}: skipped: {why}", flush=True)
+    found = {name: _one(name, context) for name in names if name not in skipped}
+    _report(context, skipped)
+    return found
+
+
+def plan(
+    data_dir: str,
+    workdir: str,
+    scale: str = "full",
+    seeds: Sequence[int] = (0,),
+    seconds: float = 60.0,
+) -> str:
+    """Measures what table 1 will cost on this machine; trains nothing.
+
+    Args:
+      data_dir, workdir, scale, seeds: as of `reproduce`. Written is WORKDIR/plan.json.
+      seconds: how long to measure.
+
+    Returns:
+      The plan for people.
+
+    Raises:
+      ValueError, OSError: as `reproduce`.
+    """
+    from alexnet_tf.experiments import plan as planning
+
+    context = _context(data_dir, workdir, scale, seeds)[0]
+    numbers = {**planning.make(context, seconds), "machine": describe_machine()}
+    files.write_json(context.path(PLAN_FILE), numbers)
+    return planning.describe(numbers)
+
+
+def _context(
+    data_dir: str, workdir: str, scale: str, seeds: Sequence[int]
+) -> tuple[Context, records.PreparedDataset]:
+    """The setting of a workdir, and the whole data set."""
     if scale not in SCALES:
         raise ValueError(f"There is no scale {scale!r}: use one of {', '.join(SCALES)}.")
     if not seeds:
@@ -69,13 +111,7 @@ def reproduce(
     if limit is not None:
         data_dir = data.derive(dataset, os.path.join(workdir, "data", "few"), limit)
     context = Context(data_dir, told, workdir, SCALES[scale], tuple(seeds))
-    unsuited = {name: _why_not(name, dataset) for name in names} if only_suited else {}
-    skipped = {name: why for name, why in unsuited.items() if why}
-    for name, why in skipped.items():
-        print(f"{name}: skipped: {why}", flush=True)
-    found = {name: _one(name, context) for name in names if name not in skipped}
-    _report(context, skipped)
-    return found
+    return context, dataset
 
 
 def _why_not(name: str, dataset: records.PreparedDataset) -> str | None:

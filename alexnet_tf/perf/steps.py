@@ -149,10 +149,8 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
     from alexnet_tf.data.pipeline import replica_batch_size
     from alexnet_tf.models import compilation
     from alexnet_tf.models.catalog import find_variant
-    from alexnet_tf.training.initialization import input_size, make_network
-    from alexnet_tf.training.optimizers import SharedLossScale
+    from alexnet_tf.training.initialization import build, input_size
     from alexnet_tf.training.recipes import PAPER
-    from alexnet_tf.training.schedules import make_optimizer
     from alexnet_tf.training.step import ReplicaSteps
 
     model, precision, batch_size, classes = what
@@ -168,12 +166,7 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
     )
     size, channels = input_size(recipe), find_variant(model).channels
     mean = np.full((size, size, channels), 120.0, np.float32)
-    with strategy.scope():
-        network = make_network(recipe, classes, channels, mean, seed=0)
-        optimizer = make_optimizer(recipe, steps_per_epoch=1)
-        if precision == "mixed_float16":
-            optimizer = SharedLossScale(optimizer)
-        optimizer.build(network.trainable_variables)
+    network, optimizer = build(strategy, recipe, (classes, channels), mean)
     run = ReplicaSteps(
         strategy,
         network,

@@ -60,15 +60,19 @@ Classifier = Callable[[list[bytes]], dict[str, np.ndarray]]
 
 
 def open_classifier(path: str, labels: str | None = None) -> Classifier:
-    """A classifier from a `.keras` file, a workdir or a SavedModel.
+    """A classifier from a `.keras` file, a workdir, a SavedModel, or an ONNX or LiteRT file.
 
     Args:
       path: as said; of a directory with numbered versions the newest is taken.
-      labels: file with class names, only for a model file: a SavedModel holds its own.
+      labels: file with class names, not for a SavedModel, which holds its own.
 
     Raises:
       FileNotFoundError, ValueError: no model there, or one without the signature.
     """
+    if path.endswith((".onnx", ".tflite")):
+        from alexnet_tf.serving import portable_classifier
+
+        return portable_classifier.open_file(path, labels)
     saved_model = find_saved_model(path)
     if saved_model is None:
         return _from_keras(path, labels)

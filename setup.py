@@ -14,7 +14,7 @@ VERSION = re.search(
 # opens; tests/test_floors.py has the holes.
 PLOTS = ["matplotlib>=3.8"]
 DEMO = [*PLOTS, "scikit-learn>=1.5"]  # CVE-2024-5206: data kept in a fitted model
-# Parquet files as sources of pictures.
+# Parquet files as sources of images.
 DATA = ["pyarrow>=15"]  # CVE-2023-47248: code in Parquet files, before 14.0.1
 # Serving itself needs nothing more; these are the protocol's own messages, to build on.
 SERVING = ["tensorflow-serving-api>=2.20"]
@@ -33,8 +33,8 @@ DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29", *PLOTS]
 DEV = [*TEST, *DOCS, *NOTEBOOK, "ruff>=0.6", "mypy>=1.11", "build>=1.2", "pre-commit>=3.8"]
 
-# The same front doors as `python -m alexnet_tf.X`, under names that collide with nobody's.
-DOORS = {
+# The same commands as `python -m alexnet_tf.X`, under names that collide with nobody's.
+COMMANDS = {
     "analyze": "alexnet_tf.analyze",
     "benchmark": "alexnet_tf.benchmark",
     "convert": "data_prep.convert",
@@ -61,7 +61,7 @@ setup(
     include_package_data=False,
     package_data={"alexnet_tf": ["py.typed", "*.pyi", "data/*.txt"], "data_prep": ["py.typed"]},
     entry_points={
-        "console_scripts": [f"alexnet-tf-{name} = {home}:main" for name, home in DOORS.items()]
+        "console_scripts": [f"alexnet-tf-{name} = {home}:main" for name, home in COMMANDS.items()]
     },
     install_requires=[
         # The oldest with which the quick tests of the networks, the data, training, evaluation and

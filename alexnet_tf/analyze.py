@@ -3,16 +3,16 @@
 run           training curve, first kernels and some predictions of a run on one page
 curves        the error of one or more runs (--workdir=A,B) over their epochs
 filters       the first layer's kernels, as the paper's Figure 3, and how much of each is colour
-neighbours    pictures and those nearest to them by Euclidean distance of features
-features      a layer's output for each picture, as .npy (labels beside) or .tfrecord
-augmentation  what training makes of a picture: random crops, mirror, colour noise
-saliency      where in a picture the network sees its class: occlusion and gradient
+neighbours    images and those nearest to them by Euclidean distance of features
+features      a layer's output for each image, as .npy (labels beside) or .tfrecord
+augmentation  what training makes of an image: random crops, mirror, colour noise
+saliency      where in an image the network sees its class: occlusion and gradient
 summary       layers with shapes, parameters, multiply-adds and receptive fields, as text; and the
               bytes that training on two devices moves between them
 architecture  networks drawn from their specs (--model=alexnet,lenet5), with what crosses between
               the two halves
 
-Pictures are .png or .svg. What else was measured is written beside them as .json.
+Images are .png or .svg. What else was measured is written beside them as .json.
 """
 
 import os
@@ -20,7 +20,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 # What each command cannot do without.
 _NEEDS = {
@@ -37,8 +37,8 @@ _NEEDS = {
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -66,15 +66,15 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if len(args) != 1 or args[0] not in _NEEDS:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"Found {' '.join(args) or 'nothing'}: expected what to do: {', '.join(_NEEDS)}."
         )
     (command,) = args
     for name in _NEEDS[command]:
         if flags[name].value is None:
-            raise door.UsageError(f"--{name} is missing: {flags[name].help}")
+            raise cli.UsageError(f"--{name} is missing: {flags[name].help}")
     if command == "saliency" and flags.data_dir is None and flags.image is None:
-        raise door.UsageError("--image is missing: name a JPEG or PNG file, or a --data_dir.")
+        raise cli.UsageError("--image is missing: name a JPEG or PNG file, or a --data_dir.")
     _require_ending(command, flags.output)
     numbers = _COMMANDS[command](flags)
     if numbers is not None:
@@ -83,7 +83,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         atomic.write_json(f"{os.path.splitext(flags.output)[0]}.json", numbers)
     if flags.output is not None:
         print(f"Written: {flags.output}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _require_ending(command: str, output: str | None) -> None:
@@ -95,7 +95,7 @@ def _require_ending(command: str, output: str | None) -> None:
     elif output is not None:
         from alexnet_tf.analysis import plots
 
-        plots.picture_ending(output)
+        plots.image_ending(output)
 
 
 def _run(flags) -> None:
@@ -115,9 +115,9 @@ def _curves(flags) -> dict:
 
 def _filters(flags) -> dict:
     from alexnet_tf.analysis import filters, plots
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
 
-    model = trained.open_model(flags.workdir).model
+    model = saved_run.open_model(flags.workdir).model
     kernels, groups = plots.first_kernels(model), plots.kernel_groups(model)
     found = filters.draw_filters(kernels, flags.output, groups)
     for group in found["groups"]:
@@ -131,9 +131,9 @@ def _filters(flags) -> dict:
 def _neighbours(flags) -> dict:
     from alexnet_tf.analysis import features
     from alexnet_tf.data import records
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
 
-    network = trained.open_model(flags.workdir)
+    network = saved_run.open_model(flags.workdir)
     dataset = records.open_dataset(flags.data_dir)
     dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
     found = features.draw_neighbours(network, flags.layer, dataset, flags.split, flags.output)
@@ -144,9 +144,9 @@ def _neighbours(flags) -> dict:
 def _features(flags) -> None:
     from alexnet_tf.analysis import features
     from alexnet_tf.data import records
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
 
-    network = trained.open_model(flags.workdir)
+    network = saved_run.open_model(flags.workdir)
     dataset = records.open_dataset(flags.data_dir)
     dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
     outputs, labels = features.layer_features(network, flags.layer, dataset, flags.split)
@@ -155,16 +155,16 @@ def _features(flags) -> None:
 
 
 def _augmentation(flags) -> dict:
-    from alexnet_tf.analysis import augmentation, pictures
+    from alexnet_tf.analysis import augmentation, images
     from alexnet_tf.data import records
 
     dataset = records.open_dataset(flags.data_dir)
     if flags.image is None:
-        picture, _ = pictures.of_split(dataset, flags.split, flags.number)
+        picture, _ = images.of_split(dataset, flags.split, flags.number)
     else:
         stored = dataset.format
         turned = bool(dataset.turned)
-        picture = pictures.of_file(flags.image, stored.image_size, stored.channels, turned)
+        picture = images.of_file(flags.image, stored.image_size, stored.channels, turned)
     return augmentation.draw_augmentation(
         picture, dataset, flags.crop_size, flags.output, flags.seed
     )
@@ -173,21 +173,21 @@ def _augmentation(flags) -> dict:
 def _saliency(flags) -> dict:
     import tensorflow as tf
 
-    from alexnet_tf.analysis import pictures, saliency
+    from alexnet_tf.analysis import images, saliency
     from alexnet_tf.data import preprocessing, records
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
 
-    network = trained.open_model(flags.workdir)
+    network = saved_run.open_model(flags.workdir)
     names, truth = network.class_names, None
     if flags.image is None:
         dataset = records.open_dataset(flags.data_dir)
         dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
-        stored, truth = pictures.of_split(dataset, flags.split, flags.number)
+        stored, truth = images.of_split(dataset, flags.split, flags.number)
         # The data's names are the outputs' only where there are as many.
         if names is None and dataset.classes == network.classes:
             names = dataset.synsets
     else:
-        stored = pictures.of_file(
+        stored = images.of_file(
             flags.image, network.image_size, network.channels, network.apply_exif
         )
     size = max(network.image_size, network.crop_size)
@@ -201,9 +201,9 @@ def _saliency(flags) -> dict:
 
 def _summary(flags) -> None:
     from alexnet_tf.analysis import summary
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
 
-    model = trained.open_model(flags.workdir).model
+    model = saved_run.open_model(flags.workdir).model
     print(summary.text_table(summary.layer_table(model)))
     print(summary.crossing_text(model, flags.batch_size))
 

@@ -1,6 +1,6 @@
 """Measures this package on this machine: python -m alexnet_tf.benchmark step|input|train|serve|plan
 
-step    the training step on pictures in memory: images/s by --strategy, --precision and
+step    the training step on images in memory: images/s by --strategy, --precision and
         --batch_size, and its share of what large matrix products reach in the same run
 input   records to augmented float32 batches, and which stage takes how much of the time
 train   both together: which share of the slower one is kept
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door, memory
-from alexnet_tf.benchmarking import hardware
+from alexnet_tf import cli, memory
+from alexnet_tf.perf import hardware
 
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 _STRATEGIES = ("none", "mirrored")
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         memory.keep_freed_memory()
         if "serve" not in sys.argv:
             os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -83,7 +83,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
         words,
         "batch_size",
         None,
-        f"Pictures of a batch{several} for step and serve; by default 128, for serve 1,8,32, for "
+        f"Images of a batch{several} for step and serve; by default 128, for serve 1,8,32, for "
         "plan 512 on each GPU",
     )
     define(words, "precision", ["float32"], f"Of {', '.join(_PRECISIONS)}{several} for step")
@@ -114,18 +114,18 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if len(args) != 1 or args[0] not in _FLAGS:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"Found {' '.join(args) or 'nothing'}: expected what to measure: {', '.join(_FLAGS)}."
         )
     (mode,) = args
     for name in flags:
         if flags[name].present and name not in (*_FLAGS[mode], "output"):
-            raise door.UsageError(f"--{name} means nothing to {mode}: leave it out.")
+            raise cli.UsageError(f"--{name} means nothing to {mode}: leave it out.")
     run = {"step": _step, "input": _input, "train": _train, "serve": _serve, "plan": _plan}[mode]
     result, text = run(flags)
 
     from alexnet_tf import atomic
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
 
     if "machine" in result:
         print(timing.describe(result["machine"]))
@@ -133,11 +133,11 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if flags.output:
         atomic.write_json(flags.output, {"benchmark": mode, **result})
         print(f"Every single time is in {flags.output}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _step(flags):
-    from alexnet_tf.benchmarking import report, steps
+    from alexnet_tf.perf import report, steps
 
     settings = steps.StepSettings(
         model=flags.model,
@@ -153,7 +153,7 @@ def _step(flags):
 
 
 def _input(flags):
-    from alexnet_tf.benchmarking import inputs, report
+    from alexnet_tf.perf import inputs, report
     from data_prep import photos
 
     settings = inputs.InputSettings(
@@ -169,10 +169,10 @@ def _input(flags):
 
 
 def _train(flags):
-    from alexnet_tf.benchmarking import report, together
+    from alexnet_tf.perf import report, train_throughput
     from data_prep import photos
 
-    settings = together.TrainSettings(
+    settings = train_throughput.TrainSettings(
         model=flags.model,
         batch_size=_one(_numbers(flags, "batch_size", (128,)), "batch_size"),
         precision=_one(_words(flags, "precision", _PRECISIONS), "precision"),
@@ -182,13 +182,13 @@ def _train(flags):
         runs=flags.runs,
         data_dir=flags.data_dir or photos.cached_photos(),
     )
-    result = together.measure_train(settings)
+    result = train_throughput.measure_train(settings)
     result["settings"]["data_dir"] = flags.data_dir  # as asked for: no place of this machine
     return result, report.train_text(result)
 
 
 def _serve(flags):
-    from alexnet_tf.benchmarking import report, serve
+    from alexnet_tf.perf import report, serve
 
     settings = serve.ServeSettings(
         saved_model=flags.saved_model,
@@ -203,7 +203,7 @@ def _serve(flags):
 
 
 def _plan(flags):
-    from alexnet_tf.benchmarking import plan, report
+    from alexnet_tf.perf import plan, report
 
     settings = plan.PlanSettings(
         model=flags.model,
@@ -227,7 +227,7 @@ def _milliseconds(flags) -> tuple[float, float]:
     try:
         jpeg, raw = (float(word) for word in found)
     except ValueError as error:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--image_cpu_ms={','.join(found)}: expected two numbers, of a JPEG and of a raw "
             "record, with a comma between them."
         ) from error
@@ -239,7 +239,7 @@ def _numbers(flags, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
     if found is None:
         return default
     if not found or not all(word.isdigit() and int(word) > 0 for word in found):
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--{name}={','.join(found)}: expected positive numbers with commas between them."
         )
     return tuple(int(word) for word in found)
@@ -248,13 +248,13 @@ def _numbers(flags, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
 def _words(flags, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
     found = flags[name].value
     if not found or not set(found) <= set(known):
-        raise door.UsageError(f"--{name}={','.join(found)}: expected {', '.join(known)}.")
+        raise cli.UsageError(f"--{name}={','.join(found)}: expected {', '.join(known)}.")
     return tuple(found)
 
 
 def _one(values: tuple, name: str):
     if len(values) != 1:
-        raise door.UsageError(f"--{name} has {len(values)} values: expected one here.")
+        raise cli.UsageError(f"--{name} has {len(values)} values: expected one here.")
     return values[0]
 
 

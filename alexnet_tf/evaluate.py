@@ -1,6 +1,6 @@
 """Evaluates trained networks: python -m alexnet_tf.evaluate --model=RUN --data_dir=DATA
 
-Counts top-1 and top-5 errors over every picture of a split exactly once, with the centre crop or
+Counts top-1 and top-5 errors over every image of a split exactly once, with the centre crop or
 the paper's ten crops, for one network or for several whose predictions are averaged. Prints a
 report and writes the numbers beside the model, as evaluation-SPLIT-CROPScrop.json.
 """
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -40,7 +40,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
     )
     absl_flags.DEFINE_string("split", "validation", "Its split to evaluate.", flag_values=flags)
     absl_flags.DEFINE_enum(
-        "crops", "1", ["1", "10"], "Views of each picture that are averaged.", flag_values=flags
+        "crops", "1", ["1", "10"], "Views of each image that are averaged.", flag_values=flags
     )
     absl_flags.DEFINE_integer(
         "batch_size", 128, "Views in one step, over all replicas.", flag_values=flags
@@ -49,7 +49,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "strategy",
         "none",
         ["none", "mirrored"],
-        "mirrored shares the pictures among all GPUs, or logical CPUs.",
+        "mirrored shares the images among all GPUs, or logical CPUs.",
         flag_values=flags,
     )
     absl_flags.DEFINE_integer("devices", None, "Replicas of mirrored.", flag_values=flags)
@@ -86,19 +86,19 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     if not flags.model:
-        raise door.UsageError("--model is missing: name a .keras file or a workdir.")
+        raise cli.UsageError("--model is missing: name a .keras file or a workdir.")
     if not flags.data_dir:
-        raise door.UsageError("--data_dir is missing: name a prepared data set.")
+        raise cli.UsageError("--data_dir is missing: name a prepared data set.")
     from alexnet_tf import atomic, evaluation
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
     from alexnet_tf.training import distribution
 
     strategy = distribution.make_strategy(flags.strategy, flags.devices)
-    view = evaluation.View(flags.split, int(flags.crops), flags.batch_size)
-    files = [trained.find_model_file(path) for path in flags.model]
-    output = door.local("output", flags.output or _default_output(files, view))
+    view = evaluation.EvaluationSettings(flags.split, int(flags.crops), flags.batch_size)
+    files = [saved_run.find_model_file(path) for path in flags.model]
+    output = cli.local("output", flags.output or _default_output(files, view))
     results = evaluation.evaluate(
         flags.model,
         flags.data_dir,
@@ -133,7 +133,7 @@ def _text(results: dict) -> str:
     who = f"{several} networks, averaged" if several > 1 else results["models"][0]
     crops = "ten crops" if results["crops"] == 10 else "centre crop"
     lines = [
-        f"{who} on {results['count']} {results['split']} pictures of {results['data_dir']} "
+        f"{who} on {results['count']} {results['split']} images of {results['data_dir']} "
         f"({results['classes']} classes, {crops}{_outputs(results)})"
     ]
     for name in ("top1", "top5"):
@@ -145,7 +145,7 @@ def _text(results: dict) -> str:
     lines.append(f"  loss        {results['loss']:8.4f}")
     lines += [f"  note: {note}" for note in results["notes"]]
     worst = sorted(results["per_class"], key=lambda row: -row["top1_error"])[:5]
-    lines.append("  hardest classes (top-1 error, pictures):")
+    lines.append("  hardest classes (top-1 error, images):")
     lines += [f"    {row['top1_error']:7.1%} {row['count']:6}  {row['class']}" for row in worst]
     if results["most_confused"]:
         lines.append("  most confused (times, true -> predicted):")

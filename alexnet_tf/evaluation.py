@@ -1,7 +1,7 @@
-"""Top-1 and top-5 error over exactly the pictures of a split.
+"""Top-1 and top-5 error over exactly the images of a split.
 
 One centre crop or the paper's ten (section 4.1: the softmax outputs of the ten views are averaged),
-one network or the average of several (section 6.1). Every picture is counted once, whatever the
+one network or the average of several (section 6.1). Every image is counted once, whatever the
 batch size and the number of replicas; anything else raises.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import class_names, evaluation_data, records
-from alexnet_tf.models import compilation, trained
+from alexnet_tf.models import compilation, saved_run
 
 OUTPUTS = ("all", "restricted")
 # Two-sided 95 % of the normal distribution.
@@ -22,13 +22,13 @@ _Z_95 = 1.959963984540054
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
+class EvaluationSettings:
     """How a split is looked at.
 
     Attributes:
       split: a split of the data set.
       crops: 1 or 10.
-      batch_size: views in one step over all replicas: ten crops take a tenth of the pictures.
+      batch_size: views in one step over all replicas: ten crops take a tenth of the images.
       image_size: the square to which images are brought before the crop; None for the stored one.
     """
 
@@ -43,11 +43,11 @@ class Score:
     """What came out; errors are fractions 0..1.
 
     Attributes:
-      count: pictures counted.
+      count: images counted.
       top1_error, top5_error: with Wilson's 95 % intervals beside them. With fewer than five
         classes the top-5 error is 0.
       loss: mean of -log of the true class's (averaged) probability, in nats.
-      class_counts, class_errors: per class, pictures and top-1 error (NaN without pictures).
+      class_counts, class_errors: per class, images and top-1 error (NaN without images).
       confusions: (true class, predicted class, how often), most frequent first, errors only.
     """
 
@@ -65,7 +65,7 @@ class Score:
 def evaluate(
     models: Sequence[str],
     data_dir: str,
-    view: View,
+    view: EvaluationSettings,
     label_order: str | None = None,
     strategy=None,
     first_label: int | None = None,
@@ -101,19 +101,19 @@ def evaluate(
     strategy = strategy or compilation.default_strategy()
     if outputs not in OUTPUTS:
         raise ValueError(f"outputs is {outputs!r}: expected one of {', '.join(OUTPUTS)}.")
-    total: Any = None  # float64 (pictures, classes), as soon as one network has answered
+    total: Any = None  # float64 (images, classes), as soon as one network has answered
     labels: Any = None
     files: list[str] = []
     notes: list[str] = []
     others: tuple[str, ...] = ()  # classes of the networks that the data set does not have
     for path in models:
         with strategy.scope():
-            network = trained.open_model(path)
+            network = saved_run.open_model(path)
         if note := dataset.exif_note(network.known.get("apply_exif")):
             notes.append(f"{network.path}: {note}")
         names = network.class_names
         if label_order is not None:
-            names = trained.read_labels(label_order, network.classes)
+            names = saved_run.read_labels(label_order, network.classes)
         own = class_names.outputs_of(network.path, network.classes, names, dataset)
         order = own.order(dataset)
         if outputs == "all":
@@ -142,12 +142,12 @@ def evaluate(
 def split_probabilities(
     model,
     dataset: records.PreparedDataset,
-    view: View,
+    view: EvaluationSettings,
     strategy=None,
     progress: bool = True,
     step=None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The network's class probabilities for each picture of a split, averaged over its views.
+    """The network's class probabilities for each image of a split, averaged over its views.
 
     Args:
       model: (b, crop, crop, channels) -> probabilities (b, classes); made in the strategy's scope.
@@ -168,12 +168,12 @@ def split_probabilities(
     if channels != dataset.format.channels:
         raise ValueError(
             f"The network takes {channels} channel(s), but {dataset.path} stores "
-            f"{dataset.format.channels}: evaluate it on the kind of pictures it was trained on."
+            f"{dataset.format.channels}: evaluate it on the kind of images it was trained on."
         )
     strategy = strategy or compilation.default_strategy()
     dataset.require_split(view.split)
     count, classes = dataset.counts[view.split], model.output_shape[-1]
-    batch_size = _pictures_per_step(view, count, strategy)
+    batch_size = _images_per_step(view, count, strategy)
     batches = evaluation_data.evaluation_batches(
         dataset, view.split, batch_size, crop_size, view.crops, view.image_size
     )
@@ -252,7 +252,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
     count, classes = probabilities.shape
     if labels.min() < 0:
         raise ValueError(
-            f"{int((labels < 0).sum())} of {count} pictures have no label (found {labels.min()}): "
+            f"{int((labels < 0).sum())} of {count} images have no label (found {labels.min()}): "
             "there is nothing to compare predictions with; name a split with labels."
         )
     if labels.max() >= classes:
@@ -307,7 +307,7 @@ def report(
     result: Score,
     names: Sequence[str],
     dataset: records.PreparedDataset,
-    view: View,
+    view: EvaluationSettings,
     files: Iterable[str],
 ) -> dict:
     """A score with its circumstances, as a JSON-ready dictionary; errors are fractions.
@@ -341,8 +341,8 @@ def report(
     }
 
 
-def _pictures_per_step(view: View, count: int, strategy) -> int:
-    """Pictures of a step: a multiple of the replicas, no more than the split needs."""
+def _images_per_step(view: EvaluationSettings, count: int, strategy) -> int:
+    """Images of a step: a multiple of the replicas, no more than the split needs."""
     replicas = strategy.num_replicas_in_sync
     if view.batch_size < 1 or view.batch_size % replicas:
         raise ValueError(
@@ -370,11 +370,11 @@ def _one_ahead(batches, step):
         yield outputs
 
 
-def _with_progress(results, count: int, batch_size: int, view: View):
+def _with_progress(results, count: int, batch_size: int, view: EvaluationSettings):
     from tqdm import tqdm
 
     label = f"evaluate {view.split}" + (" (10 crops)" if view.crops == 10 else "")
-    with tqdm(total=count, unit="picture", desc=label) as bar:
+    with tqdm(total=count, unit="image", desc=label) as bar:
         for done, result in enumerate(results):
             yield result
             bar.update(min(batch_size, count - done * batch_size))
@@ -382,7 +382,7 @@ def _with_progress(results, count: int, batch_size: int, view: View):
 
 def _wrong_count(dataset: records.PreparedDataset, split: str, found: str) -> str:
     return (
-        f"{dataset.path} says that {split} has {dataset.counts[split]} pictures, but its records "
+        f"{dataset.path} says that {split} has {dataset.counts[split]} images, but its records "
         f"hold {found}: run `python -m data_prep.verify --data_dir={dataset.path}`."
     )
 

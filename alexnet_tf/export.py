@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -84,16 +84,16 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     if not flags.model:
-        raise door.UsageError("--model is missing: name a .keras file or a workdir.")
+        raise cli.UsageError("--model is missing: name a .keras file or a workdir.")
     if flags.version is not None and flags.version < 1:
-        raise door.UsageError(f"--version={flags.version}: expected a positive number.")
+        raise cli.UsageError(f"--version={flags.version}: expected a positive number.")
     _refuse_flags_of_other_formats(flags)
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
     from alexnet_tf.serving import labels
 
-    network = trained.open_model(flags.model)
+    network = saved_run.open_model(flags.model)
     names = labels.class_names(network, flags.labels)
     what = f"{network.path} ({network.classes} classes)"
     if flags.format == "saved_model":
@@ -115,7 +115,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         )
     print(f"Exported {what} to {flags.output}")
     print(
-        f"Compared on {parity.pictures} images: largest difference of a probability "
+        f"Compared on {parity.images} images: largest difference of a probability "
         f"{parity.largest_difference:.1e}, top-1 agreement {parity.top1_agreement:.1%}"
     )
 
@@ -128,14 +128,14 @@ def _refuse_flags_of_other_formats(flags: absl_flags.FlagValues) -> None:
     }
     for name, wanted in of_format.items():
         if flags[name].present and flags.format != wanted:
-            raise door.UsageError(f"--{name} belongs to --format={wanted}, not {flags.format}.")
+            raise cli.UsageError(f"--{name} belongs to --format={wanted}, not {flags.format}.")
     for name in ("data_dir", "min_agreement"):
         if flags[name].present and flags.format == "saved_model":
-            raise door.UsageError(f"--{name} belongs to --format=onnx or litert, not saved_model.")
+            raise cli.UsageError(f"--{name} belongs to --format=onnx or litert, not saved_model.")
     if flags.quantization == "int8" and not flags.data_dir:
-        raise door.UsageError(
+        raise cli.UsageError(
             "--quantization=int8 needs --data_dir: the ranges of the integers are learnt from "
-            "pictures like those that the model will see."
+            "images like those that the model will see."
         )
 
 

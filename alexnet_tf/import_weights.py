@@ -14,11 +14,11 @@ import sys
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 
 def main(argv=None) -> int:
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
@@ -40,17 +40,17 @@ def _define(flags):
 def _main(flags, args):
     for name in ("source", "model", "output"):
         if not flags[name].value:
-            raise door.UsageError(f"--{name} is missing: expected --source, --model and --output.")
+            raise cli.UsageError(f"--{name} is missing: expected --source, --model and --output.")
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: this program takes only flags.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: this program takes only flags.")
     if not flags.output.endswith(".keras"):
-        raise door.UsageError(f"--output is {flags.output!r}: expected a name that ends in .keras.")
+        raise cli.UsageError(f"--output is {flags.output!r}: expected a name that ends in .keras.")
 
     from alexnet_tf.models import list_models
     from alexnet_tf.models.weights import conversion
 
     if flags.model not in list_models():
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--model is {flags.model!r}: expected one of {', '.join(list_models())}."
         )
     report = conversion.convert(flags.source, flags.model, flags.output, flags.classes)

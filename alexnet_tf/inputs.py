@@ -1,4 +1,4 @@
-"""What is left for a caller to do to pictures: bring them to the network's size."""
+"""What is left for a caller to do to images: bring them to the network's size."""
 
 from collections.abc import Sequence
 
@@ -9,20 +9,20 @@ import numpy.typing as npt
 def preprocess_input(
     images: np.ndarray | Sequence[npt.ArrayLike], variant: str = "alexnet"
 ) -> np.ndarray:
-    """Resizes and crops pictures to what a network takes. It subtracts nothing: the network does.
+    """Resizes and crops images to what a network takes. It subtracts nothing: the network does.
 
     Args:
-      images: one picture (height, width, 3) or several: an array (n, height, width, 3) or a list of
-        pictures of different sizes. RGB, 0..255, any numeric dtype.
+      images: one image (height, width, 3) or several: an array (n, height, width, 3) or a list of
+        images of different sizes. RGB, 0..255, any numeric dtype.
       variant: a name of `alexnet_tf.list_models()`.
 
     Returns:
-      float32 (n, crop, crop, 3), 0..255; n is 1 for one picture. The shorter side becomes 256
+      float32 (n, crop, crop, 3), 0..255; n is 1 for one image. The shorter side becomes 256
       (area-averaged when it shrinks, bicubic when it grows), then the centre is cut out, as in
       evaluation and serving.
 
     Raises:
-      ValueError: an unknown variant, no picture, or an array that is no picture.
+      ValueError: an unknown variant, no image, or an array that is no image.
     """
     import tensorflow as tf
 
@@ -33,13 +33,13 @@ def preprocess_input(
     several = [images] if getattr(images, "ndim", None) == 3 else images
     pictures = [np.asarray(image) for image in several]
     if not pictures:
-        raise ValueError("Found no picture: expected (height, width, 3) or a list of such.")
+        raise ValueError("Found no image: expected (height, width, 3) or a list of such.")
     for picture in pictures:
         if picture.ndim != 3 or 0 in picture.shape:
             raise ValueError(
-                f"Found an array of shape {picture.shape}: expected pictures (height, width, 3)."
+                f"Found an array of shape {picture.shape}: expected images (height, width, 3)."
             )
-    # Networks for small pictures see the whole picture; the others a crop of 256.
+    # Networks for small images see the whole image; the others a crop of 256.
     stored = 256 if size > 128 else size
     crops = [evaluation_crop(tf.constant(picture), size, stored) for picture in pictures]
     return tf.stack(crops).numpy()

@@ -20,7 +20,7 @@ def keep_freed_memory() -> None:
     """Makes TensorFlow and the C library keep what is freed, from now to the process's end.
 
     To be called before TensorFlow's first operation; afterwards only strings, such as encoded
-    pictures, profit. What the user has set in the environment stays. The process keeps the most
+    images, profit. What the user has set in the environment stays. The process keeps the most
     memory that it ever needed. Elsewhere than on Linux nothing changes.
     """
     if sys.platform != "linux":

@@ -1,9 +1,9 @@
-"""Predicts classes of pictures: python -m alexnet_tf.predict --model=PATH IMAGE...
+"""Predicts classes of images: python -m alexnet_tf.predict --model=PATH IMAGE...
 
 With --server=http://HOST:8501 or grpc://HOST:8500 a TF Serving server is asked instead, and --model
 is the model's name there (default: alexnet). IMAGE is a file, a directory, a quoted
 glob, or - for standard input; JPEG or PNG of any size. Prints the five most probable classes of
-each. A picture that cannot be read is reported and the others are still predicted; the exit code
+each. An image that cannot be read is reported and the others are still predicted; the exit code
 is then 1.
 """
 
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -37,7 +37,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "plot",
         None,
-        "Also draw the pictures with their classes, as the paper's Figure 4, to this .png or .svg.",
+        "Also draw the images with their classes, as the paper's Figure 4, to this .png or .svg.",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
@@ -64,23 +64,23 @@ def _define(flags: absl_flags.FlagValues) -> None:
         flag_values=flags,
     )
     absl_flags.DEFINE_bool(
-        "json", False, "One JSON object per picture and line, instead of tables.", flag_values=flags
+        "json", False, "One JSON object per image and line, instead of tables.", flag_values=flags
     )
 
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     if not flags.model and not flags.server:
-        raise door.UsageError("--model is missing: name a .keras file, a workdir or a SavedModel.")
+        raise cli.UsageError("--model is missing: name a .keras file, a workdir or a SavedModel.")
     for name in ("version_label", "timeout", "patience"):
         if flags[name].present and not flags.server:
-            raise door.UsageError(f"--{name} is only for --server.")
+            raise cli.UsageError(f"--{name} is only for --server.")
     if flags.server and flags.labels:
-        raise door.UsageError("--labels is not for --server: the server tells the classes.")
+        raise cli.UsageError("--labels is not for --server: the server tells the classes.")
     if not args:
-        raise door.UsageError("No picture is named: give files, directories, a glob, or -.")
+        raise cli.UsageError("No image is named: give files, directories, a glob, or -.")
     from alexnet_tf.serving import predictor
 
-    pictures = predictor.find_pictures(args)
+    images = predictor.find_images(args)
     if flags.server:
         from alexnet_tf.serving import client
 
@@ -96,7 +96,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     else:
         classifier = predictor.open_classifier(flags.model, flags.labels)
     failed, drawable = 0, []
-    for prediction in predictor.predict(classifier, pictures):
+    for prediction in predictor.predict(classifier, images):
         failed += prediction.error is not None
         if prediction.error is None and prediction.source != predictor.STANDARD_INPUT:
             drawable.append(prediction)
@@ -107,11 +107,11 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         if prediction.error is not None:
             print(f"error: {prediction.source}: {prediction.error}", file=sys.stderr)
     if flags.plot:
-        from alexnet_tf.analysis import panel
+        from alexnet_tf.analysis import prediction_panel
 
-        drawn = panel.draw_predictions(drawable, flags.plot)
-        print(f"Drawn: {drawn} of {len(pictures)} pictures in {flags.plot}", file=sys.stderr)
-    return door.EXIT_DATA if failed else door.EXIT_OK
+        drawn = prediction_panel.draw_predictions(drawable, flags.plot)
+        print(f"Drawn: {drawn} of {len(images)} images in {flags.plot}", file=sys.stderr)
+    return cli.EXIT_DATA if failed else cli.EXIT_OK
 
 
 def _table(prediction) -> str:

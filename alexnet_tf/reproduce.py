@@ -10,7 +10,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 # Names only: no experiment and no TensorFlow is imported by it.
 from alexnet_tf.experiments.registry import EXPERIMENTS
@@ -19,9 +19,9 @@ _SCALES = ("full", "small", "smoke")
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     names = "\n".join(f"{name:18}{one.summary}" for name, one in EXPERIMENTS.items())
-    return door.run(_define, _main, argv, doc=f"{__doc__}\n{names}")
+    return cli.run(_define, _main, argv, doc=f"{__doc__}\n{names}")
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -49,24 +49,24 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if len(args) != 1 or args[0] not in ("all", *EXPERIMENTS):
-        raise door.UsageError(
+        raise cli.UsageError(
             f"Found {' '.join(args) or 'nothing'}: expected one of all, {', '.join(EXPERIMENTS)}."
         )
     try:
         seeds = [int(seed) for seed in flags.seeds]
     except ValueError as error:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--seeds={','.join(flags.seeds)} is not understood: expected numbers such as 0,1,2."
         ) from error
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise door.UsageError("--seeds: expected different numbers from 0 on, such as 0,1,2.")
+        raise cli.UsageError("--seeds: expected different numbers from 0 on, such as 0,1,2.")
     from alexnet_tf.experiments import runner
     from alexnet_tf.training import loop
     from data_prep import photos
 
     data_dir = flags.data_dir or photos.cached_photos()
     names = list(EXPERIMENTS) if args[0] == "all" else args
-    workdir = door.local(
+    workdir = cli.local(
         "workdir", flags.workdir or os.path.join("runs", f"reproduce-{flags.scale}")
     )
     try:
@@ -75,7 +75,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         print(stop, file=sys.stderr)
         return 75  # EX_TEMPFAIL: the same command goes on
     print(f"Written: {os.path.join(workdir, 'report.html')} and report.md beside it")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from alexnet_tf import door, memory
+from alexnet_tf import cli, memory
 
 # The recipe's fields as flags, with their parsers. Importing the recipes needs no TensorFlow.
 from alexnet_tf.training.recipes import RECIPES, Recipe
@@ -20,10 +20,10 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved; give the same command
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     if argv is None:  # this program's own process, and not a caller's
         memory.keep_freed_memory()
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -90,24 +90,24 @@ def _define_field(flags, field) -> None:
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if args:
-        raise door.UsageError(f"Found {args[0]!r}: train takes flags only, such as --data_dir=DIR.")
+        raise cli.UsageError(f"Found {args[0]!r}: train takes flags only, such as --data_dir=DIR.")
     name = flags.recipe or ("paper" if flags.data_dir else "quickstart")
     if name not in RECIPES:
-        raise door.UsageError(f"There is no recipe {name!r}: use one of {', '.join(RECIPES)}.")
+        raise cli.UsageError(f"There is no recipe {name!r}: use one of {', '.join(RECIPES)}.")
     recipe = _override(RECIPES[name], flags)
     if flags.strategy == "towers":
         recipe = _with_columns(recipe, flags.model)
         if flags.jit_compile == "true":
-            raise door.UsageError(
+            raise cli.UsageError(
                 "--jit_compile=true needs another strategy than towers: XLA compiles for one "
                 "device, and the halves of the network are on two."
             )
     every = _checkpoint_every(flags.checkpoint_every)
     if not 0 <= flags.seed < 2**32:
-        raise door.UsageError(f"--seed={flags.seed}: expected a number from 0 to {2**32 - 1}.")
-    workdir = door.local("workdir", flags.workdir or os.path.join("runs", name))
+        raise cli.UsageError(f"--seed={flags.seed}: expected a number from 0 to {2**32 - 1}.")
+    workdir = cli.local("workdir", flags.workdir or os.path.join("runs", name))
     if flags.debug_numerics and flags.data_service:
-        raise door.UsageError("--debug_numerics does not work with --data_service: leave one out.")
+        raise cli.UsageError("--debug_numerics does not work with --data_service: leave one out.")
 
     import tensorflow as tf
 
@@ -119,9 +119,9 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     try:
         strategy = distribution.make_strategy(flags.strategy, flags.devices)
     except ValueError as error:
-        raise door.UsageError(str(error)) from error
+        raise cli.UsageError(str(error)) from error
     if recipe.batch_size % strategy.num_replicas_in_sync:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"The batch size {recipe.batch_size} cannot be split over "
             f"{strategy.num_replicas_in_sync} replicas: use a multiple of "
             f"{strategy.num_replicas_in_sync} for --batch_size."
@@ -159,7 +159,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         return EXIT_INTERRUPTED
     if cluster.is_chief(strategy):
         _report(run.workdir, results)
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _override(recipe: Recipe, flags) -> Recipe:
@@ -181,7 +181,7 @@ def _override(recipe: Recipe, flags) -> Recipe:
         changed.require_complete()
         return changed
     except ValueError as error:
-        raise door.UsageError(f"--{error}") from error
+        raise cli.UsageError(f"--{error}") from error
 
 
 def _with_columns(recipe: Recipe, model: str | None) -> Recipe:
@@ -194,7 +194,7 @@ def _with_columns(recipe: Recipe, model: str | None) -> Recipe:
     try:
         towers.stages(catalog.find_variant(recipe.model))
     except ValueError as error:
-        raise door.UsageError(f"--strategy=towers: {error}") from error
+        raise cli.UsageError(f"--strategy=towers: {error}") from error
     return recipe
 
 
@@ -204,7 +204,7 @@ def _pairs(name: str, text: str, kind: type, form: str, example: str):
         pairs = [part.split(":") for part in text.split(",") if part]
         return tuple((kind(key), float(number)) for key, number in pairs)
     except ValueError as error:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--{name}={text!r} is not understood: expected {form},{form},... such as {example}."
         ) from error
 
@@ -213,7 +213,7 @@ def _checkpoint_every(text: str) -> tuple[int, float]:
     """(steps, seconds), one of them 0."""
     number = text.removesuffix("m")
     if not number.isdigit() or int(number) < 1:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--checkpoint_every={text!r} is not understood: expected steps (500) or minutes (10m)."
         )
     return (0, 60.0 * int(number)) if text.endswith("m") else (int(number), 0.0)

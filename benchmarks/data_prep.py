@@ -1,11 +1,11 @@
-"""Pictures per second of `data_prep.convert`, beside a bare loop and other converters.
+"""Images per second of `data_prep.convert`, beside a bare loop and other converters.
 
     python benchmarks/data_prep.py
 
 The source is made here: JPEGs of 500 x 375, about 100 KB each, out of the photographs in
 scikit-image's wheel. Every converter shrinks to 256 x 256 and encodes at JPEG quality 95, in as
 many processes as --workers says. The bare loop does nothing else: no shuffle, no statistics, no
-checksums, no files; nor do the others, but for TensorFlow's second form, which writes its pictures
+checksums, no files; nor do the others, but for TensorFlow's second form, which writes its images
 into TFRecord files, as a converter must. Imports are outside the timing of all; the timing of ours
 includes looking through the source, starting its workers, and writing every file. Rounds are
 interleaved, so that a disturbance of the machine hits all alike.
@@ -40,7 +40,7 @@ SOURCE_QUALITY = 95  # gives about 100 KB
 
 
 def make_source(folder: pathlib.Path, distinct: int, links: int) -> list[str]:
-    """Writes `distinct` pictures, each under `links` names; class folders as convert reads them."""
+    """Writes `distinct` images, each under `links` names; class folders as convert reads them."""
     from data_prep import photos
 
     photographs = photos.read_photographs()
@@ -57,7 +57,7 @@ def make_source(folder: pathlib.Path, distinct: int, links: int) -> list[str]:
         crop = cv2.resize(crop, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
         if crop.ndim == 2:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2RGB)
-        # Grain as a camera's, so that a picture compresses to the size of ImageNet's.
+        # Grain as a camera's, so that an image compresses to the size of ImageNet's.
         grain = generator.normal(0, 6, crop.shape)
         crop = np.clip(crop + grain, 0, 255).astype(np.uint8)
         below = folder / "train" / photos.PHOTOGRAPHS[name]
@@ -69,7 +69,7 @@ def make_source(folder: pathlib.Path, distinct: int, links: int) -> list[str]:
             copy = below / f"{number:05d}_{link}.jpg"
             os.link(first, copy)
             copies.append((link, str(copy)))
-    # All once, then all again: a picture that was just decoded would be decoded faster.
+    # All once, then all again: an image that was just decoded would be decoded faster.
     return paths + [copy for _, copy in sorted(copies)]
 
 
@@ -141,7 +141,7 @@ def time_pool(pool, name, paths):
 
 
 def time_tensorflow(pool, paths, workers, folder=None):
-    """With `folder`, each process writes its pictures into a TFRecord file there."""
+    """With `folder`, each process writes its images into a TFRecord file there."""
     parts = [
         (paths[worker::workers], folder and str(folder / f"tensorflow-{worker}"))
         for worker in range(workers)
@@ -193,7 +193,7 @@ def time_ours(source, folder, workers, count):
 
 
 def quality_of_ours(paths):
-    """Median dB of the resized pictures against area averages in float64, before encoding."""
+    """Median dB of the resized images against area averages in float64, before encoding."""
     from data_prep import images
 
     def weights(source, resized):
@@ -233,7 +233,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     # 72 shards, as many for each of two workers: among ImageNet's 1024, starting, finishing and a
     # worker that idles during the last shard weigh nothing; in a short run they weigh much.
-    parser.add_argument("--pictures", type=int, default=1536, help="distinct source pictures")
+    parser.add_argument("--images", type=int, default=1536, help="distinct source images")
     parser.add_argument("--links", type=int, default=12, help="names of each, for longer runs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
@@ -271,7 +271,7 @@ def main():
                     else:
                         rate = time_pool(pool, name, paths)
                     rates[name].append(rate)
-                    print(f"round {number + 1}: {name}: {rate:.0f} pictures/s", flush=True)
+                    print(f"round {number + 1}: {name}: {rate:.0f} images/s", flush=True)
         quality = quality_of_ours(paths)
     report(rates, names[0], {"files": len(paths), "bytes": size, "dB": quality}, flags)
 

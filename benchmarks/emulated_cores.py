@@ -25,7 +25,7 @@ from absl import flags as absl_flags
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
 
-from alexnet_tf import door  # noqa: E402
+from alexnet_tf import cli  # noqa: E402
 
 _SPARE = 4  # threads of the pipeline's other stages
 _PR_SET_TIMERSLACK = 29
@@ -33,7 +33,7 @@ _PR_SET_TIMERSLACK = 29
 
 def main(argv=None) -> int:
     """Runs the program and returns its exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
@@ -55,10 +55,10 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     for name in ("threads", "batch_size"):
         if not all(word.isdigit() and int(word) > 0 for word in flags[name].value):
-            raise door.UsageError(f"--{name}: expected positive numbers with commas between them.")
+            raise cli.UsageError(f"--{name}: expected positive numbers with commas between them.")
     from alexnet_tf import memory
 
     memory.keep_freed_memory()  # as training does
@@ -68,8 +68,8 @@ def _main(flags, args) -> int:
     tf.config.experimental.enable_op_determinism()
 
     from alexnet_tf import atomic
-    from alexnet_tf.benchmarking import inputs, timing
     from alexnet_tf.data import records
+    from alexnet_tf.perf import inputs, timing
     from data_prep import photos
 
     dataset = records.open_dataset(flags.data_dir or photos.cached_photos())
@@ -89,7 +89,7 @@ def _main(flags, args) -> int:
     }
     atomic.write_json(flags.output, result)
     print(f"every time is in {os.path.relpath(flags.output)}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _sleep_exactly() -> None:
@@ -102,8 +102,8 @@ def _measure(dataset, threads: int, batch_size: int, flags) -> dict:
     """Images/s of `training_inputs` and processor microseconds per image, with so many threads."""
     import tensorflow as tf
 
-    from alexnet_tf.benchmarking import inputs, timing
     from alexnet_tf.data import located_records, pipeline
+    from alexnet_tf.perf import inputs, timing
 
     # Where the pipeline decodes, and what it makes of the machine.
     located_records._decode = lambda encoded, image: time.sleep(flags.milliseconds / 1e3)

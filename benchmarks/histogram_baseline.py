@@ -14,14 +14,14 @@ import sys
 import numpy as np
 from absl import flags as absl_flags
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 BINS = 16  # per channel
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
@@ -31,7 +31,7 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     if flags.data_dir is None:
-        raise door.UsageError("--data_dir is missing: name a prepared data set.")
+        raise cli.UsageError("--data_dir is missing: name a prepared data set.")
     from alexnet_tf.data.records import open_dataset
 
     dataset = open_dataset(flags.data_dir)
@@ -56,14 +56,14 @@ def histogram_accuracy(dataset) -> float:
 def _histograms(dataset, split: str):
     import tensorflow as tf
 
-    from alexnet_tf.data.evaluation_data import stored_picture
+    from alexnet_tf.data.evaluation_data import stored_image
     from alexnet_tf.data.records import parse_example
 
     dataset.require_split(split)
     rows, labels = [], []
     for serialized in tf.data.TFRecordDataset(list(dataset.shards[split])):
         encoded, label = parse_example(serialized)
-        pixels = stored_picture(encoded, dataset.format).numpy()
+        pixels = stored_image(encoded, dataset.format).numpy()
         bins = pixels.reshape(-1, pixels.shape[-1]) // (256 // BINS)
         counts = [np.bincount(channel, minlength=BINS) for channel in bins.T]
         rows.append(np.concatenate(counts) / len(bins))

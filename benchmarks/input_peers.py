@@ -1,4 +1,4 @@
-"""One input pipeline as a contestant: input_peers.py NAME DIRECTORY BATCH_SIZE (see
+"""One input pipeline as a peer: input_peers.py NAME DIRECTORY BATCH_SIZE (see
 input_pipeline.py, which starts it and says what is measured)."""
 
 import dataclasses
@@ -9,8 +9,8 @@ import pathlib
 import sys
 import time
 
-import contestants
 import numpy as np
+import peers
 
 WARM, TIMED = 3, 14  # batches; as in input_pipeline.py
 SIZE, CROP = 256, 224
@@ -60,7 +60,7 @@ def ours(
     "whole": what training sends to the device, whole uint8 images and draws; "uint8": their crops,
     mirrored, cut on the processor; "float32": the same with colour noise, `training_batches`.
     """
-    sys.path.insert(0, str(contestants.ROOT))
+    sys.path.insert(0, str(peers.ROOT))
     from alexnet_tf import memory
 
     # FFCV and DALI write into buffers of their own, again and again.
@@ -69,8 +69,8 @@ def ours(
 
     tf.config.experimental.enable_op_determinism()  # as `train` does
 
-    from alexnet_tf.benchmarking import inputs
     from alexnet_tf.data import pipeline, records
+    from alexnet_tf.perf import inputs
 
     if fast:
         import simplejpeg
@@ -108,7 +108,7 @@ def ours(
 
 
 def torchvision(directory: pathlib.Path, batch_size: int):
-    """torchvision's transforms on PIL pictures in as many worker processes as there are cores."""
+    """torchvision's transforms on PIL images in as many worker processes as there are cores."""
     import torch
     from PIL import Image
 
@@ -128,7 +128,7 @@ def torchvision(directory: pathlib.Path, batch_size: int):
     )
     files = sorted((directory / "files").iterdir())
 
-    class Pictures(torch.utils.data.Dataset):
+    class Images(torch.utils.data.Dataset):
         def __len__(self):
             return len(files)
 
@@ -138,7 +138,7 @@ def torchvision(directory: pathlib.Path, batch_size: int):
 
     torch.set_num_threads(1)
     loader = torch.utils.data.DataLoader(
-        Pictures(),
+        Images(),
         batch_size,
         shuffle=True,
         num_workers=CORES,
@@ -166,7 +166,7 @@ def _torchvision_transforms(torch):
     try:
         import torchvision
     except RuntimeError:
-        # The wheel on PyPI is built for PyTorch with CUDA. The transforms of PIL pictures need none
+        # The wheel on PyPI is built for PyTorch with CUDA. The transforms of PIL images need none
         # of its operators, only that two of them have been declared.
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
@@ -241,13 +241,13 @@ def ffcv(directory: pathlib.Path, batch_size: int, mode: str = "jpg", product: s
 
     files = sorted((directory / "files").iterdir())
 
-    class Pictures:
+    class Images:
         def __len__(self):
             return len(files)
 
         def __getitem__(self, number):
-            with Image.open(files[number]) as picture:
-                pixels = np.asarray(picture.convert("RGB"))
+            with Image.open(files[number]) as image:
+                pixels = np.asarray(image.convert("RGB"))
             current.append(files[number])
             return (pixels,)
 
@@ -256,7 +256,7 @@ def ffcv(directory: pathlib.Path, batch_size: int, mode: str = "jpg", product: s
     rgb.encode_jpeg = lambda pixels, quality: np.frombuffer(current[-1].read_bytes(), np.uint8)
     path = str(directory / f"{mode}.beton")
     fields = {"image": rgb.RGBImageField(write_mode=mode)}
-    DatasetWriter(path, fields, num_workers=1).from_indexed_dataset(Pictures(), chunksize=64)
+    DatasetWriter(path, fields, num_workers=1).from_indexed_dataset(Images(), chunksize=64)
     loader = Loader(
         path,
         batch_size=batch_size,
@@ -332,7 +332,7 @@ def _ffcv_operation(axes, product):
 
 
 def libjpeg(directory: pathlib.Path, batch_size: int, fast: bool = False):
-    """libjpeg-turbo in one process for each core; whole pictures, which stay where they are."""
+    """libjpeg-turbo in one process for each core; whole images, which stay where they are."""
     import simplejpeg
 
     files = [file.read_bytes() for file in sorted((directory / "files").iterdir())]
@@ -388,4 +388,4 @@ FORMS = {
 
 if __name__ == "__main__":
     name, directory, batch_size = sys.argv[1:]
-    contestants.serve(lambda: FORMS[name](pathlib.Path(directory), int(batch_size)))
+    peers.serve(lambda: FORMS[name](pathlib.Path(directory), int(batch_size)))

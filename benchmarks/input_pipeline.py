@@ -2,7 +2,7 @@
 
     python benchmarks/input_pipeline.py [--peers_python=OTHER/bin/python]
 
-All see the same pictures: 256 x 256 JPEGs of quality 95 that `data_prep` made of photographs, and
+All see the same images: 256 x 256 JPEGs of quality 95 that `data_prep` made of photographs, and
 the same as raw pixels, in random order and batches of 128, from as many threads or processes as
 there are cores. What they give:
 
@@ -13,7 +13,7 @@ there are cores. What they give:
 - libjpeg-turbo alone (simplejpeg, one process for each core) only decodes: a ceiling.
 
 The clock runs from the fourth batch of an epoch to the third last, here to the third of the next,
-so that everybody's buffers are as full at its start as at its end. Contestants are processes of
+so that everybody's buffers are as full at its start as at its end. Peers are processes of
 their own that take turns. FFCV and DALI need packages that this project does not; --peers_python
 names a Python that has them, and what is missing is said and left out. --dct adds this package's
 pipeline with the fast DCT, to see what the accurate one costs.
@@ -30,11 +30,11 @@ from absl import flags as absl_flags
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
 
-from alexnet_tf import door  # noqa: E402
+from alexnet_tf import cli  # noqa: E402
 
 WARM, TIMED, COLD = 3, 14, 3  # batches of an epoch: before, on and after the clock
 OURS = "alexnet_tf, float32"
-# Form -> (contestant of input_peers.py, whether it needs --peers_python's packages).
+# Form -> (peer of input_peers.py, whether it needs --peers_python's packages).
 FORMS = {
     "alexnet_tf, whole images": ("ours_whole", False),
     "alexnet_tf, uint8 crops": ("ours_uint8", False),
@@ -54,13 +54,13 @@ FORMS = {
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
-    absl_flags.DEFINE_integer("rounds", 9, "Turns of each contestant.", 1, flag_values=flags)
-    absl_flags.DEFINE_integer("batch_size", 128, "Pictures of a batch.", 8, flag_values=flags)
+    absl_flags.DEFINE_integer("rounds", 9, "Turns of each peer.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("batch_size", 128, "Images of a batch.", 8, flag_values=flags)
     absl_flags.DEFINE_bool("dct", True, "Also with the fast DCT.", flag_values=flags)
     absl_flags.DEFINE_string(
         "peers_python", sys.executable, "A Python that has the peers.", flag_values=flags
@@ -74,34 +74,34 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     forms = dict(FORMS)
     if flags.dct:
         forms["alexnet_tf, float32, fast DCT"] = ("ours_fast", False)
-    words = [contestant for contestant, _ in forms.values()]
+    words = [peer for peer, _ in forms.values()]
     unknown = set(flags.only) - {*words, *forms}
     if unknown:
-        raise door.UsageError(f"--only={sorted(unknown)[0]}: expected {', '.join(words)}.")
-    import contestants
-    import pictures
+        raise cli.UsageError(f"--only={sorted(unknown)[0]}: expected {', '.join(words)}.")
+    import peers
+    import sample_images
 
     from alexnet_tf import atomic
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
 
     count = (WARM + TIMED + COLD) * flags.batch_size
     with tempfile.TemporaryDirectory() as directory:
-        facts = pictures.prepare(pathlib.Path(directory), count)
-        print(f"{count} pictures of {facts['bytes_per_picture'] / 1e3:.0f} KB")
+        facts = sample_images.prepare(pathlib.Path(directory), count)
+        print(f"{count} images of {facts['bytes_per_picture'] / 1e3:.0f} KB")
         entries = []
-        for name, (contestant, foreign) in forms.items():
-            if flags.only and not {name, contestant} & set(flags.only):
+        for name, (peer, foreign) in forms.items():
+            if flags.only and not {name, peer} & set(flags.only):
                 continue
             python = flags.peers_python if foreign else sys.executable
             script = str(ROOT / "benchmarks" / "input_peers.py")
-            command = [python, script, contestant, directory, str(flags.batch_size)]
-            entries.append(contestants.Entry(name, command))
-        result = contestants.compete(entries, flags.rounds)
-    contestants.print_rates(result, OURS, "pictures/s")
+            command = [python, script, peer, directory, str(flags.batch_size)]
+            entries.append(peers.Entry(name, command))
+        result = peers.compete(entries, flags.rounds)
+    peers.print_rates(result, OURS, "images/s")
     machine = {**timing.machine(), "peers_python": _version(flags.peers_python)}
     atomic.write_json(
         flags.output,
@@ -115,7 +115,7 @@ def _main(flags, args) -> int:
         },
     )
     print(f"every time is in {os.path.relpath(flags.output)}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _version(python: str) -> str:

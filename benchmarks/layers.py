@@ -21,20 +21,20 @@ import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, door
+from alexnet_tf import atomic, cli
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "layers.json"
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
-    absl_flags.DEFINE_integer("batch_size", 128, "Pictures, for the norms.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("batch_size", 128, "Images, for the norms.", 1, flag_values=flags)
     absl_flags.DEFINE_integer(
-        "step_batch_size", 64, "Pictures, where Keras' groups take part.", 1, flag_values=flags
+        "step_batch_size", 64, "Images, where Keras' groups take part.", 1, flag_values=flags
     )
     absl_flags.DEFINE_integer("runs", 7, "Timed runs of each form.", 1, flag_values=flags)
     absl_flags.DEFINE_string("output", str(RESULTS), "JSON file for the times.", flag_values=flags)
@@ -166,7 +166,7 @@ def _gradient_form(layers, inputs, slopes):
 
 
 def step_forms(batch: int) -> dict:
-    """Training steps: pictures in memory, cross-entropy, SGD with momentum."""
+    """Training steps: images in memory, cross-entropy, SGD with momentum."""
     import keras
     import tensorflow as tf
 

@@ -3,7 +3,7 @@
     python -m data_prep.convert --source=MNIST_IDX_FILES --output=mnist --encoding=raw
     python benchmarks/lenet5.py --data_dir=mnist --name=mnist --workdir=runs/mnist
 
-Trains and evaluates through the front doors, in processes of their own, writes
+Trains and evaluates through the commands, in processes of their own, writes
 benchmarks/results/lenet5_NAME.json and draws what is known anew (see measured.py). Stopped and
 started again with the same flags, it goes on: training_seconds are of all epochs, without
 validation, last_command_seconds of the last start. What follows `--` goes to alexnet_tf.train.
@@ -17,17 +17,17 @@ import measured
 import runs
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, door
+from alexnet_tf import atomic, cli
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
     for name, default, text in (
-        ("data_dir", None, "A prepared data set of grey 28-pixel pictures."),
+        ("data_dir", None, "A prepared data set of grey 28-pixel images."),
         ("name", None, "Its name, for the result's file."),
         ("workdir", None, "Where the run lies."),
         ("results", str(runs.RESULTS), "Directory for the result."),
@@ -39,12 +39,12 @@ def _define(flags):
 def _main(flags, args) -> int:
     for name in ("data_dir", "name", "workdir"):
         if flags[name].value is None:
-            raise door.UsageError(f"--{name} is missing.")
+            raise cli.UsageError(f"--{name} is missing.")
     workdir, results = pathlib.Path(flags.workdir), pathlib.Path(flags.results)
     training = ["alexnet_tf.train", "--recipe=lenet5", f"--workdir={workdir}"]
     training += [f"--data_dir={flags.data_dir}", f"--seed={flags.seed}", *args]
     began = time.monotonic()
-    runs.door(*training)
+    runs.run(*training)
     seconds = time.monotonic() - began
     score = runs.evaluate(workdir, flags.data_dir, crops=1)
     result = {
@@ -62,7 +62,7 @@ def _main(flags, args) -> int:
     atomic.write_json(output, result, indent=1)
     measured.draw(results)
     print(f"{flags.name}: {score['top1_error']:.2%} wrong; written to {output}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 if __name__ == "__main__":

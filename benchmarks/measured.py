@@ -1,4 +1,4 @@
-"""What was measured of the networks, from results/*.json: a table in a document, and pictures.
+"""What was measured of the networks, from results/*.json: a table in a document, and images.
 
     python benchmarks/measured.py
 
@@ -56,12 +56,12 @@ def _files(results: pathlib.Path, pattern: str) -> list[pathlib.Path]:
 def _lenet5(file: pathlib.Path) -> list[str]:
     one = json.loads(file.read_text("utf-8"))
     low, high = one["test_error_interval_95"]
-    pictures, name = one["pictures"]["validation"], _name(one)
+    images, name = one["pictures"]["validation"], _name(one)
     return [
         f"LeNet-5's recipe (`{one['recipe']['model']}`) on {name}",
         _PUBLISHED.get(one["data"], "none that is comparable"),
-        f"{_percent(one['test_error'])} of {pictures:,} test pictures",
-        f"seed {one['seed']}; 95 % interval over the pictures {_percent(low)} to {_percent(high)}",
+        f"{_percent(one['test_error'])} of {images:,} test images",
+        f"seed {one['seed']}; 95 % interval over the images {_percent(low)} to {_percent(high)}",
         _time(one["recipe"]["epochs"], one["training_seconds"]),
         _links(file, "lenet5.png"),
     ]
@@ -75,7 +75,7 @@ def _quickstart(file: pathlib.Path) -> list[str]:
     return [
         f"AlexNet (`{one['recipe']['model']}`, recipe `quickstart`) on {one['data']}",
         "none: the data is this package's",
-        f"{_percent(crop['mean'], 1)} of {runs[0]['count']:,} pictures with one crop, "
+        f"{_percent(crop['mean'], 1)} of {runs[0]['count']:,} images with one crop, "
         f"{_percent(crops['mean'], 1)} with ten",
         f"seeds {seeds}: {_spread(crop)}; with ten crops {_spread(crops)}",
         _time(one["recipe"]["epochs"], seconds),
@@ -115,9 +115,9 @@ def _spread(values: dict) -> str:
     return text if deviation is None else f"{text}, standard deviation {100 * deviation:.2g} points"
 
 
-def _links(file: pathlib.Path, picture: str) -> str:
+def _links(file: pathlib.Path, image: str) -> str:
     place = "../benchmarks/results"
-    return f"[{file.name}]({place}/{file.name}), [picture]({place}/{picture})"
+    return f"[{file.name}]({place}/{file.name}), [image]({place}/{image})"
 
 
 def _line(cells: list[str]) -> str:

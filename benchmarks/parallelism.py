@@ -1,13 +1,13 @@
-"""One network on two devices: split by pictures or split by neurons? Step times and bytes moved.
+"""One network on two devices: split by images or split by neurons? Step times and bytes moved.
 
     python benchmarks/parallelism.py
 
-Trains `alexnet_145` on pictures in memory under --strategy=none, mirrored and towers, in turn, on
+Trains `alexnet_145` on images in memory under --strategy=none, mirrored and towers, in turn, on
 two GPUs or else on two logical devices of the CPU, and counts what the placed graphs send from one
 device to the other. Beside each measured time stands what a cost model expects that has seen
 neither mirrored nor towers. Its terms are measured apart:
 
-    c   seconds per picture: the slope of none's step over the batch
+    c   seconds per image: the slope of none's step over the batch
     u   seconds per step whatever the batch: its intercept, mostly the update of the weights
     s   seconds to add the gradients of two replicas
     r   seconds to bring a byte to the other device
@@ -32,7 +32,7 @@ import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, door
+from alexnet_tf import atomic, cli
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "parallelism.json"
 STRATEGIES = ("none", "mirrored", "towers")
@@ -40,8 +40,8 @@ MODEL = "alexnet_145"
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
@@ -58,7 +58,7 @@ def _define(flags):
 def _main(flags, args) -> int:
     sizes = [4, 8] if flags.quick else [int(size) for size in flags.batch_sizes]
     if len(sizes) < 2 or sizes != sorted(set(sizes)) or sizes[0] < 2 or any(n % 2 for n in sizes):
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--batch_sizes={','.join(map(str, sizes))}: expected two or more even numbers, "
             "ascending."
         )
@@ -71,7 +71,7 @@ def _main(flags, args) -> int:
 
 def measure(sizes: list[int], runs: int) -> dict:
     """{"machine", "terms" of the cost model, "rows": one per strategy and batch size}."""
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
     from alexnet_tf.training import distribution, placement
 
     # Mirrored first: the CPU can only be split into devices before anything runs.
@@ -107,7 +107,7 @@ def measure(sizes: list[int], runs: int) -> dict:
 
 
 class Trained:
-    """A network under a strategy, and its training step on pictures in memory."""
+    """A network under a strategy, and its training step on images in memory."""
 
     def __init__(self, strategy):
         import numpy as np
@@ -143,7 +143,7 @@ class Trained:
         """What `steps.step` takes, for a global batch of that size."""
         import tensorflow as tf
 
-        from alexnet_tf.training import feeding
+        from alexnet_tf.training import distributed_input
 
         if size not in self.batches:
             share = size // self.strategy.num_replicas_in_sync
@@ -151,7 +151,7 @@ class Trained:
             images = tf.random.stateless_uniform(shape, (3, 4), maxval=256, dtype=tf.int32)
             labels = tf.range(share, dtype=tf.int64) % 1000
             data = tf.data.Dataset.from_tensors((tf.cast(images, tf.uint8), labels, {})).repeat()
-            self.batches[size] = next(feeding.dealt(self.strategy, lambda context: data))
+            self.batches[size] = next(distributed_input.dealt(self.strategy, lambda context: data))
         return self.batches[size], self.nothing
 
     def step(self, size: int):
@@ -253,24 +253,24 @@ def slope_and_intercept(sizes: list[int], seconds: list[float]) -> dict:
 
 def expected(row: dict, terms: dict) -> float:
     """Seconds of a step by the cost model in this file's first lines."""
-    pictures, update = terms["c"] * row["batch_size"], terms["u"]
+    images, update = terms["c"] * row["batch_size"], terms["u"]
     travel = terms["r"] * row["moved"]
     if row["strategy"] == "none":
-        return pictures + update
+        return images + update
     if row["strategy"] == "mirrored":
-        return terms["f"] * pictures / 2 + terms["g"] * update + terms["s"] + travel
-    return terms["f"] * pictures / 2 + terms["g"] * update / 2 + travel
+        return terms["f"] * images / 2 + terms["g"] * update + terms["s"] + travel
+    return terms["f"] * images / 2 + terms["g"] * update / 2 + travel
 
 
 def text(result: dict) -> str:
     """What was measured, beside what the model expects."""
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
 
     terms = result["terms"]
     rate = f"{1e-9 / terms['r']:.1f} GB/s"
     lines = [
         timing.describe(result["machine"]),
-        f"{MODEL}: c {1e3 * terms['c']:.2f} ms per picture, u {1e3 * terms['u']:.0f} ms, "
+        f"{MODEL}: c {1e3 * terms['c']:.2f} ms per image, u {1e3 * terms['u']:.0f} ms, "
         f"s {1e3 * terms['s']:.0f} ms, r {rate}, f {terms['f']:.2f}, g {terms['g']:.2f}",
         f"{'strategy':10}{'batch':>7}{'ms':>10}{'spread':>8}{'model ms':>10}{'off by':>8}"
         f"{'MB moved':>10}{'images/s':>10}",
@@ -295,7 +295,7 @@ def _verdict(result: dict) -> list[str]:
     equal = mirrored["moved"] * towers["batch_size"] // towers["moved"]
     once = terms["g"] * terms["u"] / 2 + terms["s"]
     return [
-        f"towers move fewer bytes in batches of up to {equal:,} pictures;",
+        f"towers move fewer bytes in batches of up to {equal:,} images;",
         f"whatever the batch they save {1e3 * once:.0f} ms a step by the model, half of the update "
         "and the sum of gradients",
     ]

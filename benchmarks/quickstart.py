@@ -2,7 +2,7 @@
 
     python benchmarks/quickstart.py --workdir=runs/seeds --seeds=0,1,2
 
-Without --data_dir on the embedded photographs. Trains and evaluates through the front doors, in
+Without --data_dir on the embedded photographs. Trains and evaluates through the commands, in
 processes of their own, writes benchmarks/results/quickstart.json and draws what is known anew (see
 measured.py). Stopped and started again with the same flags it goes on: a seed whose network lies in
 WORKDIR/seedN is only evaluated, one that was being trained goes on. What follows `--` goes to
@@ -18,12 +18,12 @@ from absl import flags as absl_flags
 
 sys.path.insert(0, str(runs.ROOT))  # before this directory, which has a data_prep.py of its own
 
-from alexnet_tf import atomic, door
+from alexnet_tf import atomic, cli
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
@@ -38,10 +38,10 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     if flags.workdir is None:
-        raise door.UsageError("--workdir is missing.")
+        raise cli.UsageError("--workdir is missing.")
     seeds = flags.seeds.split(",")
     if not all(seed.isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
-        raise door.UsageError(f"--seeds={flags.seeds}: expected different numbers, such as 0,1,2.")
+        raise cli.UsageError(f"--seeds={flags.seeds}: expected different numbers, such as 0,1,2.")
     from data_prep import photos
 
     data_dir = flags.data_dir or photos.cached_photos()
@@ -69,14 +69,14 @@ def _main(flags, args) -> int:
             f"seed {run['seed']}: {run['top1_error_1_crop']:.2%} wrong with one crop, "
             f"{run['top1_error_10_crops']:.2%} with ten"
         )
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _run(seed: int, workdir: pathlib.Path, data_dir: str, more: list[str]) -> dict:
     training = ["alexnet_tf.train", "--strategy=mirrored", "--recipe=quickstart"]
     training += [f"--data_dir={data_dir}", f"--workdir={workdir}", f"--seed={seed}", *more]
     if not (workdir / "model.keras").exists():
-        runs.door(*training)
+        runs.run(*training)
     one, ten = (runs.evaluate(workdir, data_dir, crops) for crops in (1, 10))
     return {
         "seed": seed,

@@ -1,4 +1,4 @@
-"""What the scripts that train through the front doors share: starting one, writing it down."""
+"""What the scripts that train through the commands share: starting one, writing it down."""
 
 import json
 import pathlib
@@ -6,15 +6,15 @@ import statistics
 import subprocess
 import sys
 
-from alexnet_tf.benchmarking import timing
+from alexnet_tf.perf import timing
 from alexnet_tf.training import reports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def door(module: str, *arguments: str) -> None:
-    """Runs a front door in a process of its own.
+def run(module: str, *arguments: str) -> None:
+    """Runs a command in a process of its own.
 
     Raises:
       OSError: it did not end well; it has said why.
@@ -25,7 +25,7 @@ def door(module: str, *arguments: str) -> None:
 
 
 def command(module: str, *arguments: str) -> str:
-    """A front door's command line for people; of a path outside this directory the last name."""
+    """A command's command line for people; of a path outside this directory the last name."""
     return " ".join(["python -m", module, *map(_without_place, map(str, arguments))])
 
 
@@ -43,7 +43,7 @@ def evaluate(workdir: pathlib.Path, data_dir: str, crops: int) -> dict:
     """What alexnet_tf.evaluate says about the run."""
     output = workdir / f"evaluation-validation-{crops}crop.json"
     arguments = (f"--model={workdir}", f"--data_dir={data_dir}", f"--crops={crops}")
-    door("alexnet_tf.evaluate", *arguments, f"--output={output}")
+    run("alexnet_tf.evaluate", *arguments, f"--output={output}")
     return json.loads(output.read_text(encoding="utf-8"))
 
 

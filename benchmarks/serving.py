@@ -4,7 +4,7 @@ Requests to a network that `python -m alexnet_tf.export` writes, in float32 and 
 process, beside the bare Keras model and the same layers in PyTorch (in a process of its own). Forms
 take turns, after a warm-up that is not counted; decoding is measured alone too. Without --workdir
 an AlexNet with random weights and 1000 classes is measured: time does not depend on the weights.
-With --workdir and --data_dir the top-1 errors of both precisions on the validation pictures are
+With --workdir and --data_dir the top-1 errors of both precisions on the validation images are
 compared. Several clients at once, and a server: `python -m alexnet_tf.benchmark serve`.
 """
 
@@ -19,7 +19,7 @@ from absl import flags as absl_flags
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
 
-from alexnet_tf import door  # noqa: E402
+from alexnet_tf import cli  # noqa: E402
 
 BARE, PYTORCH = "bare Keras model", "PyTorch, same layers"
 _WARM_TURNS = 2
@@ -27,8 +27,8 @@ _PAUSE = 0.1
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
@@ -37,7 +37,7 @@ def _define(flags):
     absl_flags.DEFINE_list(
         "precision", ["float32", "bfloat16"], "Of float32, bfloat16.", flag_values=flags
     )
-    absl_flags.DEFINE_list("batch_size", ["1", "8", "32"], "Pictures.", flag_values=flags)
+    absl_flags.DEFINE_list("batch_size", ["1", "8", "32"], "Images.", flag_values=flags)
     absl_flags.DEFINE_integer("runs", 15, "Timed requests of each form.", 2, flag_values=flags)
     results = ROOT / "benchmarks" / "results" / "serving.json"
     absl_flags.DEFINE_string("output", str(results), "JSON file.", flag_values=flags)
@@ -45,22 +45,22 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     if flags.data_dir and not flags.workdir:
-        raise door.UsageError(
+        raise cli.UsageError(
             "--data_dir needs --workdir: random weights have no errors to compare."
         )
     if not all(word.isdigit() and int(word) for word in flags.batch_size):
-        raise door.UsageError(f"--batch_size={','.join(flags.batch_size)}: expected 1,8,32.")
+        raise cli.UsageError(f"--batch_size={','.join(flags.batch_size)}: expected 1,8,32.")
 
-    import contestants
+    import peers
 
     from alexnet_tf import atomic
-    from alexnet_tf.benchmarking import serve, timing
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
+    from alexnet_tf.perf import serve, timing
     from alexnet_tf.serving import precision as precisions
 
-    network = trained.open_model(flags.workdir) if flags.workdir else serve.random_alexnet()
+    network = saved_run.open_model(flags.workdir) if flags.workdir else serve.random_alexnet()
     networks = {kind: precisions.in_precision(network, kind) for kind in flags.precision}
     rows, absent = [], {}
     with tempfile.TemporaryDirectory() as directory:
@@ -69,11 +69,11 @@ def _main(flags, args) -> int:
             forms = _forms(network, loaded, batch_size)
             peer = None
             try:
-                peer = contestants.Contestant(
-                    contestants.Entry(PYTORCH, [sys.executable, __file__, PYTORCH, str(batch_size)])
+                peer = peers.Peer(
+                    peers.Entry(PYTORCH, [sys.executable, __file__, PYTORCH, str(batch_size)])
                 )
                 forms[PYTORCH] = peer.run
-            except contestants.Absent as why:
+            except peers.Absent as why:
                 absent[PYTORCH] = str(why)
             rows += _take_turns(forms, batch_size, flags.runs)
             if peer:
@@ -91,7 +91,7 @@ def _main(flags, args) -> int:
     _print(result)
     atomic.write_json(flags.output, result)
     print(f"every time is in {os.path.relpath(flags.output)}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _exported(network, output: str):
@@ -107,15 +107,15 @@ def _forms(network, loaded: dict, batch_size: int) -> dict:
     """Name -> a function that makes one request and waits for the answer."""
     import tensorflow as tf
 
-    from alexnet_tf.benchmarking import serve
+    from alexnet_tf.perf import serve
 
     shape = (batch_size, *network.model.input_shape[1:])
     crops = tf.random.stateless_uniform(shape, (7, 8), maxval=255.0)
     bare = tf.function(lambda x: network.model(x, training=False))
     forms = {BARE: lambda: bare(crops).numpy()}
-    picture = serve.photograph()
+    image = serve.photograph()
     for kind, saved_model in loaded.items():
-        of_file, of_crops, decoding = serve.request_forms(saved_model, picture, batch_size).values()
+        of_file, of_crops, decoding = serve.request_forms(saved_model, image, batch_size).values()
         forms[f"SavedModel {kind}, crops"] = of_crops
         forms[f"SavedModel {kind}, JPEG files"] = of_file
         forms["decode and crop"] = decoding
@@ -124,7 +124,7 @@ def _forms(network, loaded: dict, batch_size: int) -> dict:
 
 def _take_turns(forms: dict, batch_size: int, runs: int) -> list[dict]:
     """Each form `runs` times, in turn, so that a busy moment hits all alike."""
-    from alexnet_tf.benchmarking import serve
+    from alexnet_tf.perf import serve
 
     seconds = {name: [] for name in forms}
     for run in range(-_WARM_TURNS, runs):
@@ -152,13 +152,13 @@ def _take_turns(forms: dict, batch_size: int, runs: int) -> list[dict]:
 
 
 def _errors(networks: dict, data_dir: str) -> dict:
-    """Top-1 error of each precision on every validation picture."""
+    """Top-1 error of each precision on every validation image."""
     from alexnet_tf import evaluation
     from alexnet_tf.data import records
 
     dataset = records.open_dataset(data_dir)
     dataset.require_split("validation")
-    view = evaluation.View("validation", crops=1, batch_size=32)
+    view = evaluation.EvaluationSettings("validation", crops=1, batch_size=32)
     errors = {}
     for kind, network in networks.items():
         found = evaluation.split_probabilities(network.model, dataset, view)
@@ -167,7 +167,7 @@ def _errors(networks: dict, data_dir: str) -> dict:
 
 
 def _print(result: dict) -> None:
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
 
     print(timing.describe(result["machine"]))
     bare = {
@@ -187,7 +187,7 @@ def _print(result: dict) -> None:
 
 
 def _pytorch(batch_size: int):
-    """PyTorch's side of the comparison, as a contestant."""
+    """PyTorch's side of the comparison, as a peer."""
     import networks
     import torch
 
@@ -203,8 +203,8 @@ def _pytorch(batch_size: int):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [PYTORCH]:
-        import contestants
+        import peers
 
-        contestants.serve(lambda: _pytorch(int(sys.argv[2])))
+        peers.serve(lambda: _pytorch(int(sys.argv[2])))
     else:
         sys.exit(main())

@@ -225,7 +225,7 @@ def data_prep(result: dict) -> list[str]:
         f"{source['files']} JPEGs of {source['mean_bytes'] / 1e3:.0f} KB, {result['workers']} "
         f"processes, {result['rounds']} runs of each."
     )
-    return [*_table(["", "pictures/s", "over the bare loop, in the same round"], rows), "", facts]
+    return [*_table(["", "images/s", "over the bare loop, in the same round"], rows), "", facts]
 
 
 TABLES = {

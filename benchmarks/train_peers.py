@@ -1,10 +1,10 @@
-"""One training step as a contestant: train_peers.py NAME PRECISION BATCH_SIZE (see train_step.py,
+"""One training step as a peer: train_peers.py NAME PRECISION BATCH_SIZE (see train_step.py,
 which starts it and says what is measured)."""
 
 import sys
 
-import contestants
 import networks
+import peers
 
 _AT_LEAST = 1.0  # seconds of a turn
 _POLICIES = {
@@ -30,11 +30,11 @@ def turn_of(seconds, amount: float):
 
 def ours(precision: str, batch_size: int, model: str = "alexnet", deterministic: bool = False):
     """This package's training step, as `train` runs it; compiled by XLA on a GPU."""
-    sys.path.insert(0, str(contestants.ROOT))
+    sys.path.insert(0, str(peers.ROOT))
     import tensorflow as tf
 
     from alexnet_tf import memory
-    from alexnet_tf.benchmarking import steps
+    from alexnet_tf.perf import steps
     from alexnet_tf.training import distribution
 
     memory.keep_freed_memory()  # as `train` does
@@ -68,17 +68,17 @@ def pytorch(build, compiled: bool = False):
             return about, turn_of(seconds, batch_size)  # which compiles
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
-            raise contestants.Absent(f"torch.compile: {reason}") from error
+            raise peers.Absent(f"torch.compile: {reason}") from error
 
     return prepare
 
 
 def matrices(precision: str, batch_size: int):
     """The ceiling: products of large square matrices in TensorFlow, counted in operations."""
-    sys.path.insert(0, str(contestants.ROOT))
+    sys.path.insert(0, str(peers.ROOT))
     import tensorflow as tf
 
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
 
     form = timing.matrix_product(precision)
     return {"tensorflow": tf.__version__}, turn_of(form.seconds, form.amount)
@@ -100,4 +100,4 @@ FORMS = {
 
 if __name__ == "__main__":
     name, precision, batch_size = sys.argv[1:]
-    contestants.serve(lambda: FORMS[name](precision, int(batch_size)))
+    peers.serve(lambda: FORMS[name](precision, int(batch_size)))

@@ -3,7 +3,7 @@
     python benchmarks/train_step.py [--precision=float32,bfloat16] [--batch_size=128]
 
 Whole steps on the same cores (or the same GPU, where all have one): forward, dropout,
-cross-entropy, backward, momentum and weight decay. Contestants are processes of their own that take
+cross-entropy, backward, momentum and weight decay. Peers are processes of their own that take
 turns:
 
 - this package's AlexNet, the paper's with response normalisation and groups; on a GPU compiled by
@@ -34,7 +34,7 @@ from absl import flags as absl_flags
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
 
-from alexnet_tf import door  # noqa: E402
+from alexnet_tf import cli  # noqa: E402
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 OURS, CEILING = "alexnet_tf", "matrix products"
@@ -54,12 +54,12 @@ _ON_GPU = ("ours_deterministic", "keras_compiled")  # by default only there
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 def _define(flags):
-    absl_flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("rounds", 5, "Turns of each peer.", 1, flag_values=flags)
     absl_flags.DEFINE_integer("batch_size", 128, "Images of a batch.", 1, flag_values=flags)
     absl_flags.DEFINE_list("precision", ["float32"], ", ".join(PRECISIONS), flag_values=flags)
     absl_flags.DEFINE_list(
@@ -71,34 +71,32 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     if args:
-        raise door.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
+        raise cli.UsageError(f"Unexpected argument {args[0]!r}: everything is a --flag here.")
     for name, given, known in (
         ("precision", flags.precision, PRECISIONS),
         ("only", flags.only, (*FORMS.values(), *FORMS)),
     ):
         unknown = set(given) - set(known)
         if unknown:
-            raise door.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
-    import contestants
+            raise cli.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
+    import peers
 
     from alexnet_tf import atomic
-    from alexnet_tf.benchmarking import timing
+    from alexnet_tf.perf import timing
 
     script = str(ROOT / "benchmarks" / "train_peers.py")
     wanted = flags.only or _default_forms()
     parts = []
     for precision in flags.precision:
         entries = [
-            contestants.Entry(
-                name, [sys.executable, script, contestant, precision, str(flags.batch_size)]
-            )
-            for name, contestant in FORMS.items()
-            if name in wanted or contestant in wanted
+            peers.Entry(name, [sys.executable, script, peer, precision, str(flags.batch_size)])
+            for name, peer in FORMS.items()
+            if name in wanted or peer in wanted
         ]
         print(f"{precision}, batches of {flags.batch_size}")
         # Each has made a step already when it says that it is ready.
-        result = contestants.compete(entries, flags.rounds, warm=0)
-        contestants.print_rates(result, OURS, "images/s")
+        result = peers.compete(entries, flags.rounds, warm=0)
+        peers.print_rates(result, OURS, "images/s")
         parts.append({"precision": precision, **result, **_share(result)})
     atomic.write_json(
         flags.output,
@@ -111,7 +109,7 @@ def _main(flags, args) -> int:
         },
     )
     print(f"every time is in {os.path.relpath(flags.output)}")
-    return door.EXIT_OK
+    return cli.EXIT_OK
 
 
 def _default_forms() -> list[str]:
@@ -119,7 +117,7 @@ def _default_forms() -> list[str]:
 
     if tf.config.list_physical_devices("GPU"):
         return list(FORMS)
-    return [name for name, contestant in FORMS.items() if contestant not in _ON_GPU]
+    return [name for name, peer in FORMS.items() if peer not in _ON_GPU]
 
 
 def _share(result: dict) -> dict:

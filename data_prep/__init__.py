@@ -1,1 +1,1 @@
-"""Offline preparation: pictures in, TFRecords out."""
+"""Offline preparation: images in, TFRecords out."""

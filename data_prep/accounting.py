@@ -61,7 +61,7 @@ class Account:
         self._left_out: dict[str, plan.LeftOut] = {}
         self._folders: dict[str, plan.LeftOut] = {}
 
-    def watch(self, found: Iterable[plan.Picture | plan.LeftOut]) -> Iterator[plan.Picture]:
+    def watch(self, found: Iterable[plan.SourceImage | plan.LeftOut]) -> Iterator[plan.SourceImage]:
         """Passes a layout's images on and accounts for the rest of the source at the end.
 
         Raises:

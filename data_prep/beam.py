@@ -1,7 +1,7 @@
 """The shards of a job on Apache Beam: the same function as on one machine, on any of its runners.
 
 Each element of the pipeline is one shard; a worker reads the shard's lines of the plan, converts
-its pictures and writes the shard and its receipt to the work directory. So source and output have
+its images and writes the shard and its receipt to the work directory. So source and output have
 to be places that every worker reaches (gs://, s3://, or a shared file system), and the output is
 the same to the byte as `runner.run_local`'s.
 """
@@ -39,7 +39,7 @@ def runner(arguments: Sequence[str]) -> Callable:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        # The main module is a front door that workers do not need to restore.
+        # The main module is a command that workers do not need to restore.
         options = PipelineOptions(_for_dask(arguments), save_main_session=False)
         pipeline = beam.Pipeline(options=options)
         _ = (
@@ -64,7 +64,7 @@ def runner(arguments: Sequence[str]) -> Callable:
                     f"Beam's workers wrote {shard.file_name} somewhere else than {job.folder}: "
                     "name an --output that all workers share."
                 )
-            progress(shard.pictures)
+            progress(shard.images)
             yield receipt
 
     return run

@@ -44,7 +44,7 @@ class ShardCheck:
     file: str
     problems: list[str]
     labels: Counter
-    hashes: np.ndarray  # uint64, one per picture, of its image bytes
+    hashes: np.ndarray  # uint64, one per image, of its image bytes
     names: np.ndarray  # likewise `recount.name_hash`
 
 
@@ -54,7 +54,7 @@ def verify(
     progress: Callable | None = None,
     source: str | None = None,
 ) -> dict:
-    """Checks every shard's sha256, counts, records, pictures and labels, and the files around.
+    """Checks every shard's sha256, counts, records, images and labels, and the files around.
 
     The manifest's account of the source is checked against the counts; with `source`, the source is
     counted again and every image of it looked for.
@@ -62,12 +62,12 @@ def verify(
     Args:
       data_dir: what `python -m data_prep.convert` wrote.
       workers: processes; None takes one per core.
-      progress: called with the number of pictures checked.
+      progress: called with the number of images checked.
       source: what the data set was made from, or a copy; None if it is not at hand.
 
     Returns:
       {"data_dir", "problems": list of sentences, "counts", "classes", "repairs", "rejects",
-      "duplicates": pictures stored twice within a split}.
+      "duplicates": images stored twice within a split}.
 
     Raises:
       FileNotFoundError, ValueError: it is no prepared data set at all.
@@ -151,7 +151,7 @@ def _check_metadata(data_dir, manifest):
             if lengths.get(split) != expected:
                 problems.append(
                     f"dataset_info.json says that {split} has {sum(lengths.get(split, []))} "
-                    f"pictures, manifest.json says {sum(expected)}."
+                    f"images, manifest.json says {sum(expected)}."
                 )
     except (OSError, tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         problems.append(f"dataset_info.json cannot be read: {error}.")
@@ -173,7 +173,7 @@ def _check_statistics(data_dir, manifest):
         return [f"statistics.npz cannot be read: {error}."]
     if count != manifest["counts"]["train"]:
         return [
-            f"statistics.npz is about {count} pictures, training has {manifest['counts']['train']}."
+            f"statistics.npz is about {count} images, training has {manifest['counts']['train']}."
         ]
     if not np.allclose(mean.mean(axis=(0, 1), dtype=np.float64), rgb, atol=1e-2):
         return ["statistics.npz disagrees with itself: the mean image's mean is not the RGB mean."]
@@ -276,10 +276,10 @@ def _check_record(record, record_format, synsets, found):
     if synsets[label] != synset:
         return f"has the label {label}, which is {synsets[label]}, but the synset {synset}"
     labels[label] += 1
-    return _check_picture(encoded, record_format)
+    return _check_image(encoded, record_format)
 
 
-def _check_picture(encoded, record_format):
+def _check_image(encoded, record_format):
     if record_format.encoding == "raw":
         expected = int(np.prod(record_format.shape))
         if len(encoded) != expected:
@@ -288,10 +288,10 @@ def _check_picture(encoded, record_format):
     try:
         conversion = images.Conversion(channels=record_format.channels)
         pixels, _ = images.decode(encoded, conversion)
-    except images.BadPicture as error:
+    except images.BadImage as error:
         return f"cannot be decoded: {error}"
     if pixels.shape != record_format.shape:
-        return f"is a picture of {pixels.shape}, expected {record_format.shape}"
+        return f"is an image of {pixels.shape}, expected {record_format.shape}"
     return None
 
 
@@ -307,7 +307,7 @@ def _check_published(labels, synsets, manifest):
         expected, count = getattr(published, split), sum(found.values())
         if not expected - rejected <= count <= expected:
             problems.append(
-                f"{split} has {count} pictures, {published.name} has {expected} "
+                f"{split} has {count} images, {published.name} has {expected} "
                 f"({rejected} were left out in preparation)."
             )
         each = published.train_per_class
@@ -316,7 +316,7 @@ def _check_published(labels, synsets, manifest):
         for label in range(CLASSES):
             if not each[0] - rejected <= found[label] <= each[1]:
                 problems.append(
-                    f"{split} has {found[label]} pictures of {synsets[label]}, {published.name} "
+                    f"{split} has {found[label]} images of {synsets[label]}, {published.name} "
                     f"has {each[0]} to {each[1]} of each class."
                 )
                 break
@@ -330,7 +330,7 @@ def _check_shared(hashes):
         for second in splits[i + 1 :]:
             shared = np.intersect1d(hashes[first], hashes[second])
             if len(shared):
-                problems.append(f"{len(shared)} pictures are both in {first} and in {second}.")
+                problems.append(f"{len(shared)} images are both in {first} and in {second}.")
     return problems
 
 

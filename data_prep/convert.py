@@ -1,4 +1,4 @@
-"""Turns pictures in any usual layout into a prepared data set (TFRecords + TFDS metadata).
+"""Turns images in any usual layout into a prepared data set (TFRecords + TFDS metadata).
 
     python -m data_prep.convert --source=DIR --output=DIR
     python -m data_prep.convert --source=DIR --dry_run
@@ -10,7 +10,7 @@ the byte, whatever the number of workers.
 
 import sys
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 
 def _define(flags):
@@ -20,13 +20,13 @@ def _define(flags):
         absl_flags.DEFINE_integer(name, default, text, lower_bound, flag_values=flags)
 
     absl_flags.DEFINE_string(
-        "source", None, "Directory of the pictures (or gs://..., s3://...).", flag_values=flags
+        "source", None, "Directory of the images (or gs://..., s3://...).", flag_values=flags
     )
     absl_flags.DEFINE_string("output", None, "Directory to make.", flag_values=flags)
     absl_flags.DEFINE_string(
         "layout", "auto", "What the source looks like; auto looks for itself.", flag_values=flags
     )
-    integer("image_size", None, "Height and width of the stored pictures, usually 256.")
+    integer("image_size", None, "Height and width of the stored images, usually 256.")
     absl_flags.DEFINE_enum(
         "channels", None, ["1", "3"], "1 stores grey, 3 colour, the usual.", flag_values=flags
     )
@@ -42,9 +42,9 @@ def _define(flags):
     )
     integer("workers", None, "Processes; one per core if not given.")
     integer("seed", 0, "Seed of the shuffle.", 0)
-    integer("shards", None, "Training shards; one per 256 pictures, at most 1024, if not given.")
-    integer("max_bad", 0, "Leave out up to so many pictures that cannot be decoded.", 0)
-    integer("max_pixels", 100_000_000, "Refuse larger pictures, to protect memory.")
+    integer("shards", None, "Training shards; one per 256 images, at most 1024, if not given.")
+    integer("max_bad", 0, "Leave out up to so many images that cannot be decoded.", 0)
+    integer("max_pixels", 100_000_000, "Refuse larger images, to protect memory.")
     absl_flags.DEFINE_float(
         "validation_share",
         None,
@@ -73,22 +73,22 @@ def _define(flags):
     absl_flags.DEFINE_bool(
         "apply_exif",
         False,
-        "Turn pictures as their EXIF says. ImageNet's convention is not to.",
+        "Turn images as their EXIF says. ImageNet's convention is not to.",
         flag_values=flags,
     )
 
 
 def _main(flags, args):
     if args and flags.runner != "beam":
-        raise door.UsageError(
+        raise cli.UsageError(
             f"Found {args[0]!r}, expected only --flags (options for Beam need --runner=beam)."
         )
     for name in ("source",) if flags.dry_run else ("source", "output"):
         if not flags[name].value:
-            raise door.UsageError(f"--{name} is missing: name a directory, as --{name}=DIR.")
+            raise cli.UsageError(f"--{name} is missing: name a directory, as --{name}=DIR.")
 
     if flags.validation_share is not None and not 0 < flags.validation_share < 1:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--validation_share={flags.validation_share} is no share: expected a number between "
             "0 and 1, as 0.1."
         )
@@ -105,7 +105,7 @@ def _main(flags, args):
     from data_prep import layouts, preparation
 
     if flags.layout not in layouts.names():
-        raise door.UsageError(
+        raise cli.UsageError(
             f"--layout={flags.layout} is not known, expected one of {', '.join(layouts.names())}."
         )
     settings = preparation.Settings(
@@ -145,7 +145,7 @@ def _main(flags, args):
 
 
 def main(argv=None) -> int:
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 if __name__ == "__main__":

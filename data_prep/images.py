@@ -1,4 +1,4 @@
-"""One picture: sniff what it is, decode it, central square to 256 pixels, encode.
+"""One image: sniff what it is, decode it, central square to 256 pixels, encode.
 
 What a file is is read from its bytes, never from its name: ImageNet holds a PNG named .JPEG and 22
 CMYK JPEGs, and mirrors rename files. This is the one place beside `alexnet_tf.data.preprocessing`
@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data_prep import area
+from data_prep import area_resize
 
-# Of the arithmetic here and in `area`. It is raised when the same picture becomes other bytes, so
+# Of the arithmetic here and in `area`. It is raised when the same image becomes other bytes, so
 # that what an older version left unfinished is not carried on with.
 REVISION = 4
 _ORIENTATION = 0x0112  # EXIF 2.32
 NOT_TURNED = "not turned, though it has the EXIF orientation"
 JPEG_QUALITY = 95  # cuda-convnet2, make-data
 CHROMA = "420"
-MAX_PIXELS = 100_000_000  # the largest picture of ILSVRC has about 40 million
+MAX_PIXELS = 100_000_000  # the largest image of ILSVRC has about 40 million
 # A decoder goes over all pixels again for each scan of a progressive JPEG. Encoders write about 10;
 # some hundred bytes are enough for one more, and the standard sets no bound. libtiff's is the same.
 MAX_SCANS = 100
@@ -76,22 +76,22 @@ OTHER_SUFFIXES = frozenset(
 )
 
 
-class BadPicture(ValueError):
-    """A picture that cannot be decoded, with the reason."""
+class BadImage(ValueError):
+    """An image that cannot be decoded, with the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """How a picture becomes a stored picture.
+    """How an image becomes a stored image.
 
     Attributes:
-      image_size: height and width of the stored picture.
+      image_size: height and width of the stored image.
       channels: 3 (RGB) or 1 (grey).
       encoding: "jpeg" (quality 95) or "raw" (uint8, height x width x channels).
-      max_pixels: a larger picture is refused before it is decoded.
-      fast_dct: lets the JPEG library decode at 1/2, 1/4 or 1/8 where the picture stays at least
+      max_pixels: a larger image is refused before it is decoded.
+      fast_dct: lets the JPEG library decode at 1/2, 1/4 or 1/8 where the image stays at least
         image_size: faster on large originals, not exact.
-      apply_exif: turn the picture as its EXIF orientation says. ImageNet's convention is not to.
+      apply_exif: turn the image as its EXIF orientation says. ImageNet's convention is not to.
     """
 
     image_size: int = 256
@@ -104,7 +104,7 @@ class Conversion:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A stored picture: its bytes, its pixels before encoding, and what had to be repaired."""
+    """A stored image: its bytes, its pixels before encoding, and what had to be repaired."""
 
     encoded: bytes
     pixels: np.ndarray  # uint8 (image_size, image_size, channels)
@@ -124,8 +124,8 @@ def sniff(encoded: bytes) -> str | None:
     return None
 
 
-def convert_picture(encoded: bytes, file_name: str, conversion: Conversion) -> Converted:
-    """Turns a picture file's bytes into what a record holds.
+def convert_image(encoded: bytes, file_name: str, conversion: Conversion) -> Converted:
+    """Turns an image file's bytes into what a record holds.
 
     Args:
       encoded: the file's bytes: JPEG, PNG, GIF (first frame), BMP, TIFF, WebP, AVIF or JPEG 2000.
@@ -133,7 +133,7 @@ def convert_picture(encoded: bytes, file_name: str, conversion: Conversion) -> C
       conversion: the settings.
 
     Raises:
-      BadPicture: empty, cut off, no picture, or more than `max_pixels`.
+      BadImage: empty, cut off, no image, or more than `max_pixels`.
     """
     pixels, repairs = decode(encoded, conversion)
     named = _SUFFIXES.get(file_name.rpartition(".")[2].lower())
@@ -154,13 +154,13 @@ def decode(encoded: bytes, conversion: Conversion):
       The pixels, and what was repaired.
 
     Raises:
-      BadPicture: see `convert_picture`.
+      BadImage: see `convert_image`.
     """
     if not encoded:
-        raise BadPicture("the file is empty (0 bytes)")
+        raise BadImage("the file is empty (0 bytes)")
     kind = sniff(encoded)
     if kind is None:
-        raise BadPicture(f"it is no picture: it starts with {encoded[:12]!r}")
+        raise BadImage(f"it is no image: it starts with {encoded[:12]!r}")
     if kind == "JPEG":
         pixels, repairs = _decode_jpeg(encoded, conversion)
     else:
@@ -176,7 +176,7 @@ def decode(encoded: bytes, conversion: Conversion):
 
 def _decode_jpeg(encoded, conversion):
     if _has_too_many_scans(encoded):
-        raise BadPicture(f"the JPEG has more than {MAX_SCANS} scans: no encoder writes as many")
+        raise BadImage(f"the JPEG has more than {MAX_SCANS} scans: no encoder writes as many")
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
@@ -199,12 +199,12 @@ def _decode_jpeg(encoded, conversion):
     except ValueError as error:
         reason = str(error)
     if "Premature end" in reason:
-        raise BadPicture(f"the JPEG is cut off ({reason})")
+        raise BadImage(f"the JPEG is cut off ({reason})")
     # Stray bytes between markers and the like: libjpeg warns and decodes, as TensorFlow's op does.
     try:
         pixels = simplejpeg.decode_jpeg(encoded, strict=False, **wanted)
     except ValueError as error:
-        raise BadPicture(f"the JPEG cannot be decoded ({error})") from None
+        raise BadImage(f"the JPEG cannot be decoded ({error})") from None
     return pixels, (*repairs, f"decoded despite: {reason}")
 
 
@@ -234,63 +234,63 @@ def _decode_other(encoded, kind, conversion):
 
     Image.init()
     if kind not in Image.OPEN:
-        raise BadPicture(f"it is a {kind} file, which Pillow cannot decode: convert it to JPEG")
+        raise BadImage(f"it is a {kind} file, which Pillow cannot decode: convert it to JPEG")
     Image.MAX_IMAGE_PIXELS = None  # our own bound is checked below, before anything is decoded
     try:
-        with Image.open(io.BytesIO(encoded), formats=[kind]) as picture:
-            width, height = picture.size
+        with Image.open(io.BytesIO(encoded), formats=[kind]) as image:
+            width, height = image.size
             _check_size(height, width, conversion.max_pixels)
-            mode = picture.mode
+            mode = image.mode
             if kind == "TIFF":
-                picture.getexif().pop(_ORIENTATION, None)  # else Pillow turns it, asked or not
-            picture.load()
-            pixels, repairs = _eight_bits(picture, encoded, conversion.channels)
-    except BadPicture:
+                image.getexif().pop(_ORIENTATION, None)  # else Pillow turns it, asked or not
+            image.load()
+            pixels, repairs = _eight_bits(image, encoded, conversion.channels)
+    except BadImage:
         raise
     except UnidentifiedImageError:
-        raise BadPicture(f"the {kind} has no valid header") from None
+        raise BadImage(f"the {kind} has no valid header") from None
     except Exception as error:  # Pillow's plugins raise whatever their arithmetic does
         reason = str(error) or type(error).__name__
-        raise BadPicture(f"the {kind} cannot be decoded ({reason})") from None
+        raise BadImage(f"the {kind} cannot be decoded ({reason})") from None
     if mode == "CMYK":
         repairs = ("CMYK converted to RGB", *repairs)
     return pixels, repairs
 
 
-def _eight_bits(picture, encoded, channels):
+def _eight_bits(image, encoded, channels):
     """(uint8 (height, width, channels), repairs) of a loaded Pillow image of any mode."""
     from PIL import Image
 
-    mode = picture.mode
+    mode = image.mode
     repairs: tuple[str, ...] = ()
     sixteen = mode.startswith("I") or mode == "F"
     if sixteen:
-        values = np.asarray(picture)
+        values = np.asarray(image)
         # The high byte, as libpng's and so TensorFlow's reduction to 8 bits.
         grey = np.clip(values.astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        picture = Image.fromarray(grey)
+        image = Image.fromarray(grey)
     if sixteen or (encoded[:4] == b"\x89PNG" and encoded[24:25] == b"\x10"):
         repairs += ("16 bits reduced to 8",)
-    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         repairs += ("alpha channel dropped",)
     if mode == "P":
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     if mode in ("1", "L", "LA", "La") or sixteen:
         if channels == 3:
             repairs += ("grey stored as RGB",)
         if mode in ("LA", "La"):
-            picture = picture.getchannel(0)
-    pixels = np.asarray(picture.convert("RGB" if channels == 3 else "L"))
+            image = image.getchannel(0)
+    pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
     return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], channels)), repairs
 
 
 def _check_size(height, width, max_pixels):
     if height * width > max_pixels:
-        raise BadPicture(
+        raise BadImage(
             f"it has {width} x {height} pixels, more than the {max_pixels} that --max_pixels allows"
         )
     if height < 1 or width < 1:
-        raise BadPicture(f"it has {width} x {height} pixels")
+        raise BadImage(f"it has {width} x {height} pixels")
 
 
 def _has_exif(encoded, kind) -> bool:
@@ -313,11 +313,11 @@ def _orientation(encoded, kind) -> int:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(encoded), formats=[kind]) as picture:
+        with Image.open(io.BytesIO(encoded), formats=[kind]) as image:
             exif = Image.Exif()
             if kind == "TIFF":
-                exif = picture.getexif()
-            elif content := picture.info.get("exif"):
+                exif = image.getexif()
+            elif content := image.info.get("exif"):
                 exif.load(content)
             turn = exif.get(_ORIENTATION, 1)
     except Exception:  # as above: a damaged EXIF block turns nothing
@@ -337,7 +337,7 @@ def _oriented(pixels, turn):
 
 
 def central_square(pixels, size: int):
-    """The central square of a picture, resized to `size`: `preprocessing.central_square`, faster.
+    """The central square of an image, resized to `size`: `preprocessing.central_square`, faster.
 
     Args:
       pixels: uint8 (height, width, channels).
@@ -350,8 +350,8 @@ def central_square(pixels, size: int):
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = pixels[top : top + side, left : left + side]
-    if area.is_for(side, size):
-        square = area.shrink(square, size)
+    if area_resize.is_for(side, size):
+        square = area_resize.shrink(square, size)
     elif side > size:
         square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
     elif side < size:
@@ -364,5 +364,5 @@ def _enlarge(square, size):
     """Keys' bicubic kernel with a = -0.5, as TensorFlow's; OpenCV's has -0.75."""
     from PIL import Image
 
-    picture = Image.fromarray(square if square.shape[2] == 3 else square[..., 0])
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
+    image = Image.fromarray(square if square.shape[2] == 3 else square[..., 0])
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))

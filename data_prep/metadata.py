@@ -58,7 +58,7 @@ def write_tfds(
             version=records.DATASET_VERSION,
             filename_template=template,
             check_data=False,
-            description="Pictures prepared by alexnet-tf (python -m data_prep.convert).",
+            description="Images prepared by alexnet-tf (python -m data_prep.convert).",
         )
         # TFDS gives a folder data set no name; the reader looks for files of this name.
         path = pathlib.Path(local, "dataset_info.json")
@@ -105,7 +105,7 @@ def write_manifest(
             }
             for shard, receipt in ordered
         ],
-        # Sorted: the order in which pictures lie in the shards tells a reader nothing.
+        # Sorted: the order in which images lie in the shards tells a reader nothing.
         "repairs": sorted(repair for _, receipt in ordered for repair in receipt.repairs),
         "rejects": sorted(
             [*rejects, *(reject for _, receipt in ordered for reject in receipt.rejects)]

@@ -1,12 +1,12 @@
 """The embedded data set: crops of the photographs that ship inside scikit-image's wheel.
 
-Each photograph is a class, each picture a crop of it, so the result behaves like a folder of
+Each photograph is a class, each image a crop of it, so the result behaves like a folder of
 ImageNet files: JPEGs of many sizes, portrait and landscape, some of them greyscale. Nothing is
 downloaded: only files of the wheel itself are read.
 
 Every photograph is divided into square cells, four to its shorter side. One cell in five, a
-knight's move apart, belongs to validation; a validation picture lies inside one such cell and a
-training picture touches none of them. So no pixel is shared, and yet every validation cell has
+knight's move apart, belongs to validation; a validation image lies inside one such cell and a
+training image touches none of them. So no pixel is shared, and yet every validation cell has
 training cells on all its sides and is seen at the same scale.
 
     python -m data_prep.photos --output=DIR
@@ -20,7 +20,7 @@ import os
 import sys
 import tempfile
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 # File in skimage/data (public domain or CC0 by its README) -> class. motorcycle_right.png shows the
 # scene of motorcycle_left.png a second time, so it is no class of its own.
@@ -66,7 +66,7 @@ STEP_AND_PHASE = {
 # A crop's scale (root of its area), in cells. Validation crops must fit into one cell.
 TRAIN_SCALE, VALIDATION_SCALE = (0.8, 1.5), (0.8, 1.0)
 MAX_ASPECT = 4 / 3
-SHORTER_SIDE = (180, 420)  # of the written picture, in pixels: below and above 256
+SHORTER_SIDE = (180, 420)  # of the written image, in pixels: below and above 256
 QUALITY = (70, 98)
 GREY_OF_GREY, GREY_OF_COLOUR = 0.25, 0.02  # share stored with a single component
 # Crops that show next to nothing (sky, the black around the retina) are drawn again. The standard
@@ -76,7 +76,7 @@ MIN_CONTRAST = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """Where a picture comes from: rows top..bottom and columns left..right, ends exclusive."""
+    """Where an image comes from: rows top..bottom and columns left..right, ends exclusive."""
 
     file: str
     photograph: str
@@ -115,7 +115,7 @@ def read_photographs() -> dict:
             "`pip install scikit-image`."
         )
     folder = os.path.join(os.path.dirname(spec.origin), "data")
-    pictures = {}
+    images = {}
     for name in PHOTOGRAPHS:
         pixels = cv2.imread(os.path.join(folder, name), cv2.IMREAD_UNCHANGED)
         if pixels is None:
@@ -123,21 +123,21 @@ def read_photographs() -> dict:
                 f"scikit-image's folder {folder} has no readable {name}: install the wheel of "
                 "scikit-image 0.22 or later."
             )
-        pictures[name] = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return pictures
+        images[name] = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return images
 
 
 def write_photos(output_dir: str, train: int = 1500, validation: int = 300, seed: int = 0) -> str:
     """Writes `train/<class>/*.jpg` and `val/<class>/*.jpg`, and where each was cut (photos.json).
 
-    Pictures are dealt to the classes in turn, so classes differ by one picture at most. The same
+    Images are dealt to the classes in turn, so classes differ by one image at most. The same
     arguments give the same bytes. The folder is written aside and renamed; when it is already
     there with the same arguments nothing is done.
 
     Args:
       output_dir: the folder to make.
-      train: number of training pictures, at least 1.
-      validation: number of validation pictures, at least 1.
+      train: number of training images, at least 1.
+      validation: number of validation images, at least 1.
       seed: of the random places, scales and qualities.
 
     Returns:
@@ -148,7 +148,7 @@ def write_photos(output_dir: str, train: int = 1500, validation: int = 300, seed
       FileNotFoundError: scikit-image's photographs are not there.
     """
     if train < 1 or validation < 1:
-        raise ValueError(f"Both splits need a picture: found {train} and {validation}.")
+        raise ValueError(f"Both splits need an image: found {train} and {validation}.")
     output_dir = os.path.normpath(output_dir)
     settings = {"train": train, "validation": validation, "seed": seed}
     if _is_written(output_dir, settings):
@@ -172,7 +172,7 @@ def _write_all(folder, settings):
 
     photographs, crops = read_photographs(), []
     train, validation, seed = (settings[name] for name in ("train", "validation", "seed"))
-    with tqdm(total=train + validation, desc="photos", unit="picture") as bar:
+    with tqdm(total=train + validation, desc="photos", unit="image") as bar:
         for split, count in (("train", train), ("val", validation)):
             for index, name in enumerate(PHOTOGRAPHS):
                 share = len(range(index, count, len(PHOTOGRAPHS)))
@@ -185,7 +185,7 @@ def _write_all(folder, settings):
 
 
 def read_crops(output_dir: str) -> list[Crop]:
-    """Where each picture below `output_dir` was cut, as `write_photos` recorded it."""
+    """Where each image below `output_dir` was cut, as `write_photos` recorded it."""
     with open(os.path.join(output_dir, CROPS_FILE), encoding="utf-8") as file:
         return [Crop(**crop) for crop in json.load(file)["crops"]]
 
@@ -194,7 +194,7 @@ def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, se
     """The embedded photographs as a prepared data set (records.py) in `output_dir`.
 
     The folders of JPEGs are made in a temporary place and removed again. When the data
-    set is already there with the same pictures nothing is done.
+    set is already there with the same images nothing is done.
 
     Returns:
       output_dir.
@@ -218,7 +218,7 @@ def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, se
 def cached_photos() -> str:
     """The directory of `prepare_photos` in the user's cache, prepared on first use.
 
-    It is alexnet_tf/photographs under $XDG_CACHE_HOME or ~/.cache: the data of the front doors that
+    It is alexnet_tf/photographs under $XDG_CACHE_HOME or ~/.cache: the data of the commands that
     do without --data_dir.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -255,9 +255,9 @@ def _write_class(root, split, name, pixels, share_and_random):
     crops = []
     for number in range(share):
         box = _draw_visible(functools.partial(draw, name), pixels, random)
-        picture = _resized(pixels[box[0] : box[2], box[1] : box[3]], random)
+        image = _resized(pixels[box[0] : box[2], box[1] : box[3]], random)
         grey_share = GREY_OF_GREY if pixels.ndim == 2 else GREY_OF_COLOUR
-        encoded = _encoded(picture, int(random.integers(*QUALITY)), random.random() < grey_share)
+        encoded = _encoded(image, int(random.integers(*QUALITY)), random.random() < grey_share)
         file = f"{split}/{label}/{label}_{number:05d}.jpg"
         with open(os.path.join(root, file), "wb") as out:
             out.write(encoded)
@@ -330,21 +330,21 @@ def _define(flags):
     from absl import flags as absl_flags
 
     absl_flags.DEFINE_string("output", None, "The folder to make.", flag_values=flags)
-    absl_flags.DEFINE_integer("train", 1500, "Training pictures.", 1, flag_values=flags)
-    absl_flags.DEFINE_integer("validation", 300, "Validation pictures.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("train", 1500, "Training images.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("validation", 300, "Validation images.", 1, flag_values=flags)
     absl_flags.DEFINE_integer("seed", 0, "Seed of places and scales.", 0, flag_values=flags)
 
 
 def _main(flags, args):
     if not flags.output or args:
-        raise door.UsageError(f"Name the folder to make with --output=DIR; found {args or 'none'}.")
+        raise cli.UsageError(f"Name the folder to make with --output=DIR; found {args or 'none'}.")
     write_photos(flags.output, flags.train, flags.validation, flags.seed)
-    print(f"{flags.train} training and {flags.validation} validation pictures in {flags.output}")
+    print(f"{flags.train} training and {flags.validation} validation images in {flags.output}")
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
-    return door.run(_define, _main, argv, doc=__doc__)
+    """Runs the command; returns the exit code."""
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The plan of a conversion: every picture of the source, shuffled and dealt to shards.
+"""The plan of a conversion: every image of the source, shuffled and dealt to shards.
 
-The plan is written to disk, so that memory stays at 16 bytes per picture however many there are, a
+The plan is written to disk, so that memory stays at 16 bytes per image however many there are, a
 worker needs to be told only where its shard's lines begin, and a cluster's workers can read theirs.
 The order depends on the seed and the source alone: not on the number of workers.
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
-# ImageNet's customary number of training shards, and how many pictures a shard of a smaller data
+# ImageNet's customary number of training shards, and how many images a shard of a smaller data
 # set has: enough shards that some workers never wait for one last long shard.
 MAX_SHARDS = 1024
 PICTURES_PER_SHARD = 256
@@ -25,15 +25,15 @@ _PARSED = 1000  # lines at once: one call instead of hundreds
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """Where one picture is, and what it shows.
+class SourceImage:
+    """Where one image is, and what it shows.
 
     Attributes:
       split: "train", "validation" or "test".
       path: the file that holds it, relative to the source (or absolute).
-      offset: where its bytes begin in that file, or -1 when the file is the picture.
+      offset: where its bytes begin in that file, or -1 when the file is the image.
       size: their number, or -1 if not known.
-      file_name: the picture's own name.
+      file_name: the image's own name.
       synset: its class.
       modified: a number that changes when the file that holds it is replaced, as its time of last
         change; 0 if not known.
@@ -85,7 +85,7 @@ class Shard:
     of: int
     begin: int  # byte offset in the plan
     end: int
-    pictures: int
+    images: int
     digest: str  # of these lines; with the settings' digest it says whether a shard is up to date
 
     @property
@@ -100,7 +100,7 @@ class Plan:
 
     shards: tuple[Shard, ...]
     synsets: tuple[str, ...]
-    counts: dict[str, int]  # pictures by split, before any is rejected
+    counts: dict[str, int]  # images by split, before any is rejected
 
 
 def plan_path(folder: str, split: str) -> str:
@@ -108,7 +108,7 @@ def plan_path(folder: str, split: str) -> str:
 
 
 def make_plan(
-    pictures: Iterable[Picture],
+    images: Iterable[SourceImage],
     folder: str,
     seed: int,
     shards: int | None = None,
@@ -118,18 +118,18 @@ def make_plan(
     """Writes the plan files into `folder`.
 
     Args:
-      pictures: in any order that is always the same.
+      images: in any order that is always the same.
       folder: an existing local directory.
       seed: of the shuffle.
-      shards: number of training shards; other splits get as many pictures per shard. None takes
-        one per 256 pictures, at most 1024.
-      classes: in label order; None sorts those of the training pictures.
+      shards: number of training shards; other splits get as many images per shard. None takes
+        one per 256 images, at most 1024.
+      classes: in label order; None sorts those of the training images.
       validation_share: of each class's training images, for a source without validation images;
         each class keeps at least one for training.
 
     Raises:
-      ValueError: no picture, a class of another split that training never sees, more shards than
-        pictures, or a share of a source that has a validation split or no training split.
+      ValueError: no image, a class of another split that training never sees, more shards than
+        images, or a share of a source that has a validation split or no training split.
     """
     offsets: dict[str, array.array] = {}
     numbers: dict[str, int] = {}  # of the classes, by when they are first seen
@@ -137,26 +137,26 @@ def make_plan(
     synsets: dict[str, dict[str, None]] = {}
     files = {}
     with contextlib.ExitStack() as opened:
-        for picture in pictures:
-            split = picture.split
+        for image in images:
+            split = image.split
             if split not in files:
                 files[split] = opened.enter_context(open(_unshuffled(folder, split), "wb"))
                 offsets[split], synsets[split] = array.array("q", [0]), {}
-            line = picture.line() + b"\n"
+            line = image.line() + b"\n"
             files[split].write(line)
             offsets[split].append(offsets[split][-1] + len(line))
-            synsets[split][picture.synset] = None
+            synsets[split][image.synset] = None
             if validation_share is not None and split == "train":
-                labels.append(numbers.setdefault(picture.synset, len(numbers)))
+                labels.append(numbers.setdefault(image.synset, len(numbers)))
     if not files:
-        raise ValueError("The source has no pictures.")
+        raise ValueError("The source has no images.")
     names = _classes(synsets, classes)
     # Split -> (file of lines, numbers of its lines).
     chosen = {s: (s, np.arange(len(offsets[s]) - 1)) for s in SPLITS if s in files}
     if validation_share is not None:
         chosen = _set_aside(chosen, np.frombuffer(labels, np.int32), validation_share, seed)
     counts = {split: len(lines) for split, (_, lines) in chosen.items()}
-    per_shard = _pictures_per_shard(counts, shards)
+    per_shard = _images_per_shard(counts, shards)
     dealt = []
     for split, (file, lines) in chosen.items():
         count = counts[split]
@@ -194,8 +194,8 @@ def _set_aside(chosen, labels, share, seed):
     return {**aside, **{split: lines for split, lines in chosen.items() if split == "test"}}
 
 
-def read_lines(folder: str, shard: Shard) -> Iterator[Picture]:
-    """The pictures of one shard, in the order in which they are stored."""
+def read_lines(folder: str, shard: Shard) -> Iterator[SourceImage]:
+    """The images of one shard, in the order in which they are stored."""
     import tensorflow as tf
 
     with tf.io.gfile.GFile(plan_path(folder, shard.split), "rb") as file:
@@ -204,7 +204,7 @@ def read_lines(folder: str, shard: Shard) -> Iterator[Picture]:
     for begin in range(0, len(lines), _PARSED):
         listed = b"[%s]" % b",".join(lines[begin : begin + _PARSED])
         for line in json.loads(listed.decode("utf-8", "surrogateescape")):
-            yield Picture(shard.split, *line)
+            yield SourceImage(shard.split, *line)
 
 
 def _unshuffled(folder, split):
@@ -238,13 +238,13 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _pictures_per_shard(counts, shards):
+def _images_per_shard(counts, shards):
     first = next(iter(counts.values()))
     if shards is None:
         return max(PICTURES_PER_SHARD, first / MAX_SHARDS)
     if shards > first:
         raise ValueError(
-            f"{shards} shards were asked for, but there are only {first} pictures to deal: name "
+            f"{shards} shards were asked for, but there are only {first} images to deal: name "
             "fewer with --shards."
         )
     return first / shards
@@ -266,7 +266,7 @@ def _shuffle(folder, split_and_file, places_and_lines, seed_and_number):
         open(plan_path(folder, split), "wb") as plan,
     ):
         for index in range(number):
-            # Shards differ by one picture at most.
+            # Shards differ by one image at most.
             chosen = order[index * count // number : (index + 1) * count // number]
             digest, end = hashlib.sha256(), begin
             for i in chosen:

@@ -35,13 +35,13 @@ class Settings:
 
     Attributes:
       layout: a name of `layouts.names()`.
-      image_size: height and width of the stored pictures; None takes the layout's (256).
+      image_size: height and width of the stored images; None takes the layout's (256).
       channels: 3 or 1; None takes the layout's (3).
       encoding: "jpeg" or "raw".
       seed: of the shuffle.
-      shards: training shards; None takes one per 256 pictures, at most 1024.
-      max_bad: so many pictures that cannot be decoded are left out instead of ending the run.
-      max_pixels: pictures larger than this cannot be decoded.
+      shards: training shards; None takes one per 256 images, at most 1024.
+      max_bad: so many images that cannot be decoded are left out instead of ending the run.
+      max_pixels: images larger than this cannot be decoded.
       fast_dct: see `images.Conversion`.
       apply_exif: see `images.Conversion`.
       validation_share: of each class's training images, set aside for validation; see
@@ -96,7 +96,7 @@ def prepare(
     Raises:
       FileExistsError: `output` holds something else; see `prepared`.
       FileNotFoundError: there is no source, it is empty, or pieces of it are missing.
-      ValueError: no usable pictures, more bad ones than allowed, or unknown layout.
+      ValueError: no usable images, more bad ones than allowed, or unknown layout.
       OSError: reading or writing failed.
     """
     if done := prepared(source, output, settings):
@@ -187,11 +187,11 @@ def _plan(account, folder, layout, settings):
 
     listing = account.listing
     classes = layout.classes(listing) if layout.classes else None
-    # Paths of pictures are relative to the source, except for those of pictures that lie elsewhere.
+    # Paths of images are relative to the source, except for those of images that lie elsewhere.
     home = folder if storage.is_remote(folder) else os.path.abspath(folder)
-    found = layout.pictures(listing, os.path.join(home, publishing.UNPACKED))
+    found = layout.images(listing, os.path.join(home, publishing.UNPACKED))
     with (
-        tqdm(account.watch(found), desc="look", unit="picture") as looking,
+        tqdm(account.watch(found), desc="look", unit="image") as looking,
         _local_folder(folder) as local,
     ):
         return plan.make_plan(
@@ -217,13 +217,13 @@ def _convert(job, work, run, rejects):
     from tqdm import tqdm
 
     receipts = {shard: writer.finished(job, shard) for shard in work.shards}
-    kept = sum(shard.pictures for shard, receipt in receipts.items() if receipt)
+    kept = sum(shard.images for shard, receipt in receipts.items() if receipt)
     left = [shard for shard, receipt in receipts.items() if receipt is None]
     done = [receipt for receipt in receipts.values() if receipt]
     _check_bad(done, job.max_bad, rejects)
     syncing = []
     with (
-        tqdm(total=sum(work.counts.values()), initial=kept, desc="convert", unit="picture") as bar,
+        tqdm(total=sum(work.counts.values()), initial=kept, desc="convert", unit="image") as bar,
         concurrent.futures.ThreadPoolExecutor(1) as disk,
     ):
         for receipt in run(job, left, bar.update):
@@ -249,7 +249,7 @@ def _describe(job, work, receipts, settings, of_source, rejects):
     for split in work.counts:
         names = {shard.file_name for shard in work.shards if shard.split == split}
         if not sum(receipt.count for receipt in receipts if receipt.shard in names):
-            raise ValueError(f"The {split} split of {job.source} has no usable picture left.")
+            raise ValueError(f"The {split} split of {job.source} has no usable image left.")
     conversion = job.conversion
     record_format = records.RecordFormat(
         conversion.image_size, conversion.channels, conversion.encoding

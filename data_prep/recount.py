@@ -39,14 +39,14 @@ def recount(data_dir: str, manifest: dict, source: str, stored: dict[str, np.nda
     merged = {"validation": "train"} if settings.validation_share is not None else {}
     left = {split: _Names(parts) for split, parts in _merge(stored, merged).items()}
     missing = []
-    for picture in account.watch(layout.pictures(listing, None)):
-        split, where = merged.get(picture.split, picture.split), writer.where(picture)
-        if split in left and left[split].take(name_hash(picture.synset, picture.file_name)):
+    for image in account.watch(layout.images(listing, None)):
+        split, where = merged.get(image.split, image.split), writer.where(image)
+        if split in left and left[split].take(name_hash(image.synset, image.file_name)):
             continue
         if rejects[where]:
             rejects[where] -= 1
             continue
-        missing.append(f"{where} ({picture.split}, {picture.synset})")
+        missing.append(f"{where} ({image.split}, {image.synset})")
     problems = _named(missing, "is in the source but neither stored nor listed as left out")
     problems += [
         f"{split} has {names.rest} images that the source has not."

@@ -26,8 +26,8 @@ def of_manifest(manifest: dict, output: str, seconds: float) -> list[str]:
     turned = sum(images.NOT_TURNED in repair for _, repair in manifest["repairs"])
     if turned:
         lines.append(
-            f"{turned} pictures have an EXIF orientation and were not turned: --apply_exif turns "
-            "them, in every place where the network sees pictures."
+            f"{turned} images have an EXIF orientation and were not turned: --apply_exif turns "
+            "them, in every place where the network sees images."
         )
     return lines + _no_validation(counts)
 
@@ -40,7 +40,7 @@ def already_prepared(manifest: dict, output: str) -> str:
 def _contents(manifest):
     size = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
     return (
-        f"{_counts(manifest['counts'])} pictures of {manifest['classes']} classes in "
+        f"{_counts(manifest['counts'])} images of {manifest['classes']} classes in "
         f"{len(manifest['shards'])} shards, {size:.1f} MB"
     )
 
@@ -62,12 +62,12 @@ def dry_run(source: str, settings: preparation.Settings) -> list[str]:
     by_class: collections.Counter = collections.Counter()
 
     def noted():
-        for picture in account.watch(layout.pictures(listing, None)):
-            by_class[picture.split, picture.synset] += 1
-            examples = seen.setdefault(picture.synset, [])
+        for image in account.watch(layout.images(listing, None)):
+            by_class[image.split, image.synset] += 1
+            examples = seen.setdefault(image.synset, [])
             if len(examples) < _EXAMPLES:
-                examples.append(writer.where(picture))
-            yield picture
+                examples.append(writer.where(image))
+            yield image
 
     classes = layout.classes(listing) if layout.classes else None
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +76,7 @@ def dry_run(source: str, settings: preparation.Settings) -> list[str]:
         )
     lines = [
         f"{listing.source}: the layout {layout.name} ({layout.shape})",
-        f"{_counts(work.counts)} pictures of {len(work.synsets)} classes; {listing.count} files",
+        f"{_counts(work.counts)} images of {len(work.synsets)} classes; {listing.count} files",
     ]
     for synset in work.synsets:
         counts = {

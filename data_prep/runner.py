@@ -46,7 +46,7 @@ def import_tensorflow() -> None:
 def worker_context():
     """How worker processes are started: see `warm_up`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["data_prep.preload"])
+    context.set_forkserver_preload(["data_prep.forkserver_imports"])
     return context
 
 
@@ -62,7 +62,7 @@ def run_local(
     are being worked on are finished; so does closing the iterator.
 
     Args:
-      progress: called with the number of pictures converted since the last call.
+      progress: called with the number of images converted since the last call.
 
     Raises:
       ValueError, OSError: what `writer.write_shard` raises.

@@ -11,17 +11,17 @@ import numpy as np
 
 from alexnet_tf.data import statistics
 
-# float32 counts without gaps up to 2**24: so many pictures of value 255 fit into one accumulator.
+# float32 counts without gaps up to 2**24: so many images of value 255 fit into one accumulator.
 _FLUSH = 2**24 // 255
 
 
 @dataclasses.dataclass
 class PixelSums:
-    """Sums over pictures of one shape.
+    """Sums over images of one shape.
 
     Attributes:
-      count: number of pictures.
-      image: int64 (height, width, channels), the sum of the pictures.
+      count: number of images.
+      image: int64 (height, width, channels), the sum of the images.
       products: int64 (channels, channels), the sum over all pixels of value x value^T.
     """
 
@@ -35,7 +35,7 @@ class PixelSums:
         return cls(0, np.zeros(shape, np.int64), np.zeros((channels, channels), np.int64))
 
     def add(self, other: "PixelSums") -> None:
-        """Adds the sums over other pictures."""
+        """Adds the sums over other images."""
         self.count += other.count
         self.image += other.image
         self.products += other.products
@@ -46,7 +46,7 @@ class PixelSums:
 
 
 class Accumulator:
-    """Adds up pictures, uint8 (height, width, channels), fast and exactly.
+    """Adds up images, uint8 (height, width, channels), fast and exactly.
 
     The products come from OpenCV's squared norms, which are whole numbers for uint8:
     2 * sum(a * b) = sum(a * a) + sum(b * b) - sum((a - b)**2).

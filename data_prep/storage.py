@@ -1,6 +1,6 @@
 """Paths that are local or remote (gs://, s3://, ...): the few operations that a source needs.
 
-Local files go through the operating system, which is several times faster per picture; everything
+Local files go through the operating system, which is several times faster per image; everything
 else through `tf.io.gfile`, which knows the schemes.
 """
 

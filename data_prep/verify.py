@@ -2,8 +2,8 @@
 
     python -m data_prep.verify --data_dir=DIR [--source=DIR]
 
-Reads every shard: sha256, number of records, labels, and whether each picture can be decoded; looks
-for pictures that are in two splits; compares ImageNet's counts with the published ones and the
+Reads every shard: sha256, number of records, labels, and whether each image can be decoded; looks
+for images that are in two splits; compares ImageNet's counts with the published ones and the
 manifest's account of the source with what is stored. With --source, it counts again what the data
 set was made from and looks for every image of it. Ends with 0 if all is well and with 1 and a line
 per problem if not.
@@ -12,7 +12,7 @@ per problem if not.
 import json
 import sys
 
-from alexnet_tf import door
+from alexnet_tf import cli
 
 
 def _define(flags):
@@ -30,7 +30,7 @@ def _define(flags):
 
 def _main(flags, args):
     if args or not flags.data_dir:
-        raise door.UsageError(
+        raise cli.UsageError(
             f"Name the prepared data set with --data_dir=DIR; found {args or 'none'}."
         )
     from tqdm import tqdm
@@ -40,7 +40,7 @@ def _main(flags, args):
     runner.import_tensorflow()
     from data_prep import checks, writer
 
-    with tqdm(desc="verify", unit="picture") as bar:
+    with tqdm(desc="verify", unit="image") as bar:
         result = checks.verify(flags.data_dir, flags.workers, bar.update, flags.source)
     if flags.report:
         writer.write_text(flags.report, json.dumps(result, indent=1) + "\n")
@@ -50,14 +50,14 @@ def _main(flags, args):
     twice = sum(result["duplicates"].values())
     verdict = f"{len(result['problems'])} problems" if result["problems"] else "whole and right"
     print(
-        f"{result['data_dir']}: {verdict}; {counts} pictures of {result['classes']} classes, "
+        f"{result['data_dir']}: {verdict}; {counts} images of {result['classes']} classes, "
         f"{result['repairs']} repaired, {result['rejects']} left out, {twice} stored twice"
     )
-    return door.EXIT_DATA if result["problems"] else door.EXIT_OK
+    return cli.EXIT_DATA if result["problems"] else cli.EXIT_OK
 
 
 def main(argv=None) -> int:
-    return door.run(_define, _main, argv, doc=__doc__)
+    return cli.run(_define, _main, argv, doc=__doc__)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from data_prep.statistics import Accumulator, PixelSums
 RECEIPT_SUFFIX = ".receipt.json"
 SUMS_SUFFIX = ".sums.npz"
 ASIDE_SUFFIX = ".aside"  # what a killed process leaves behind
-# A finished picture is reported to the progress bar in batches, for the lock's sake.
+# A finished image is reported to the progress bar in batches, for the lock's sake.
 REPORT_EVERY = 8
 
 
@@ -35,11 +35,11 @@ class Job:
     """What all shards of a conversion have in common.
 
     Attributes:
-      source: the directory that relative picture paths start from.
+      source: the directory that relative image paths start from.
       folder: where plan, shards and receipts are; a cluster's workers must reach it.
-      conversion: how a picture is converted.
+      conversion: how an image is converted.
       synsets: the classes in label order.
-      max_bad: a shard with more bad pictures than this ends the run.
+      max_bad: a shard with more bad images than this ends the run.
       digest: of the settings that change a shard's bytes.
     """
 
@@ -61,8 +61,8 @@ class Receipt:
       count: records.
       bytes: size of the file.
       sha256: of the file.
-      repairs: [file, what was done] for each repaired picture.
-      rejects: [file, reason] for each picture left out.
+      repairs: [file, what was done] for each repaired image.
+      rejects: [file, reason] for each image left out.
     """
 
     shard: str
@@ -75,7 +75,7 @@ class Receipt:
 
 
 def settings_digest(conversion: images.Conversion, synsets: tuple[str, ...]) -> str:
-    """Names everything besides the pictures that a shard's bytes depend on."""
+    """Names everything besides the images that a shard's bytes depend on."""
     parts = dataclasses.asdict(conversion)
     parts.pop("max_pixels")  # decides what is refused, not what is stored
     fixed = [images.REVISION, images.JPEG_QUALITY, images.CHROMA]
@@ -104,18 +104,18 @@ def finished(job: Job, shard: plan.Shard) -> Receipt | None:
 
 
 def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
-    """Converts the pictures of one shard and writes it.
+    """Converts the images of one shard and writes it.
 
     Args:
       job: the settings.
       shard: which lines of the plan.
-      progress: called with the number of pictures done since the last call.
+      progress: called with the number of images done since the last call.
 
     Raises:
-      ValueError: more than `job.max_bad` pictures of this shard are bad.
+      ValueError: more than `job.max_bad` images of this shard are bad.
       OSError: reading or writing failed.
     """
-    memory.keep_freed_memory()  # each picture needs some megabytes, and the next one the same
+    memory.keep_freed_memory()  # each image needs some megabytes, and the next one the same
     path = os.path.join(job.folder, shard.file_name)
     aside = _aside(path)
     try:
@@ -138,10 +138,10 @@ def _write_shard(job, shard, paths, progress):
             if unreported == REPORT_EVERY:
                 progress(unreported)
                 unreported = 0
-            encoded = read_picture(job.source, picture)
+            encoded = read_image(job.source, picture)
             try:
-                converted = images.convert_picture(encoded, picture.file_name, job.conversion)
-            except images.BadPicture as bad:
+                converted = images.convert_image(encoded, picture.file_name, job.conversion)
+            except images.BadImage as bad:
                 rejects.append([where(picture), str(bad)])
                 if len(rejects) > job.max_bad:
                     raise ValueError(too_many(rejects, job.max_bad)) from None
@@ -160,7 +160,7 @@ def _write_shard(job, shard, paths, progress):
     tf.io.gfile.rename(aside, path, overwrite=True)
     if statistics is not None:
         sums = statistics.sums()
-        # Half the disk of int64: a shard has far fewer than 2**32 / 255 pictures.
+        # Half the disk of int64: a shard has far fewer than 2**32 / 255 images.
         image = sums.image.astype(np.uint32)
         write_arrays(path + SUMS_SUFFIX, count=sums.count, image=image, products=sums.products)
     receipt = Receipt(shard.file_name, _digest(job, shard), count, size, sha256, repairs, rejects)
@@ -168,54 +168,52 @@ def _write_shard(job, shard, paths, progress):
     return receipt
 
 
-def read_picture(source: str, picture: plan.Picture) -> bytes:
-    """The bytes of a picture file, or of its part of an archive."""
-    path = os.path.join(source, picture.path)
+def read_image(source: str, image: plan.SourceImage) -> bytes:
+    """The bytes of an image file, or of its part of an archive."""
+    path = os.path.join(source, image.path)
     try:
         with storage.open_binary(path) as file:
-            return _part(file, picture)
+            return _part(file, image)
     except (FileNotFoundError, tf.errors.NotFoundError):
         raise FileNotFoundError(
-            f"The picture file {path} vanished while it was converted: put it back and start the "
+            f"The image file {path} vanished while it was converted: put it back and start the "
             "same command again; finished shards are kept."
         ) from None
     except tf.errors.OpError as error:
         raise OSError(f"Reading {path} failed: {error.message}") from None
 
 
-def _part(file, picture):
-    if picture.offset < 0:
+def _part(file, image):
+    if image.offset < 0:
         content = file.read()
     else:
-        file.seek(picture.offset)
-        content = file.read(picture.size)
-    if len(content) != picture.size >= 0:
+        file.seek(image.offset)
+        content = file.read(image.size)
+    if len(content) != image.size >= 0:
         raise ValueError(
-            f"{where(picture)} has {len(content)} bytes, it had {picture.size} when the conversion "
+            f"{where(image)} has {len(content)} bytes, it had {image.size} when the conversion "
             "began: let nothing change the source, and start the same command again."
         )
     return content
 
 
-def where(picture: plan.Picture) -> str:
-    """How a picture is called in messages and in the manifest."""
-    if picture.offset < 0:
-        return picture.path
-    if os.path.isabs(picture.path) or storage.is_remote(
-        picture.path
-    ):  # a copy in the work directory
-        return picture.file_name
-    return f"{picture.path}:{picture.file_name}"
+def where(image: plan.SourceImage) -> str:
+    """How an image is called in messages and in the manifest."""
+    if image.offset < 0:
+        return image.path
+    if os.path.isabs(image.path) or storage.is_remote(image.path):  # a copy in the work directory
+        return image.file_name
+    return f"{image.path}:{image.file_name}"
 
 
 def too_many(rejects: list[list[str]], max_bad: int) -> str:
-    """The sentence that ends a run with more bad pictures than it may have."""
+    """The sentence that ends a run with more bad images than it may have."""
     file, reason = rejects[0]
     found = f"{file} cannot be used: {reason}"
     if max_bad:
-        found = f"{len(rejects)} pictures cannot be used, the first is {file}: {reason}"
+        found = f"{len(rejects)} images cannot be used, the first is {file}: {reason}"
     return (
-        f"{found}. Expected at most {max_bad} such pictures: repair or remove them, or allow more "
+        f"{found}. Expected at most {max_bad} such images: repair or remove them, or allow more "
         "with --max_bad=N; finished shards are kept."
     )
 

@@ -1,4 +1,4 @@
-"""Predicts pictures with an exported model and TensorFlow alone: neither this package nor Keras.
+"""Predicts images with an exported model and TensorFlow alone: neither this package nor Keras.
 
 python saved_models/predict_example.py saved_models/alexnet/1 PICTURE...
 """
@@ -12,19 +12,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.modules["keras"] = sys.modules["alexnet_tf"] = None
 
 
-def main(model: str, pictures: list[str]) -> None:
+def main(model: str, images: list[str]) -> None:
     import tensorflow as tf
 
     try:
         predict = tf.saved_model.load(model).signatures["serving_default"]
-        files = [pathlib.Path(picture).read_bytes() for picture in pictures]
+        files = [pathlib.Path(image).read_bytes() for image in images]
         outputs = predict(image_bytes=tf.constant(files))
     except OSError as error:
         sys.exit(f"error: {error}")
     except tf.errors.InvalidArgumentError as error:
-        # It is the whole request that fails: ask about the pictures one by one to know which.
-        sys.exit(f"error: a picture was refused: {' '.join(error.message.split())}")
-    for row, path in enumerate(pictures):
+        # It is the whole request that fails: ask about the images one by one to know which.
+        sys.exit(f"error: an image was refused: {' '.join(error.message.split())}")
+    for row, path in enumerate(images):
         best = zip(outputs["classes"][row].numpy(), outputs["scores"][row].numpy(), strict=True)
         answer = ", ".join(f"{name.decode()} {score:.1%}" for name, score in list(best)[:3])
         print(f"{'/'.join(path.split(os.sep)[-2:]):40} {answer}")

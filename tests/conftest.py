@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-# As in the front doors: see alexnet_tf/door.py.
+# As in the commands: see alexnet_tf/cli.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Tests compare float32 results; on a GPU TensorFloat-32 would round the factors to 10 bits.
@@ -49,7 +49,7 @@ PHOTOGRAPHS = (
 
 @pytest.fixture(scope="session")
 def photo_records(tmp_path_factory) -> str:
-    """A prepared data set of 96 training and 42 validation pictures in 14 classes."""
+    """A prepared data set of 96 training and 42 validation images in 14 classes."""
     from data_prep import photos
 
     return photos.prepare_photos(
@@ -82,7 +82,7 @@ def encode_jpeg(pixels):
 
 @pytest.fixture
 def make_dataset(tmp_path):
-    """A function that writes a data set and returns (directory, pictures, labels)."""
+    """A function that writes a data set and returns (directory, images, labels)."""
 
     def make(count, size=256, encoding="raw", classes=7, shards=2, labels=None):
         import tensorflow as tf
@@ -92,7 +92,7 @@ def make_dataset(tmp_path):
 
         directory = tmp_path / f"data{len(list(tmp_path.iterdir()))}"
         directory.mkdir()
-        pictures = list(crops(count, size))
+        images = list(crops(count, size))
         labels = [n % classes for n in range(count)] if labels is None else list(labels)
         synsets = [f"n{n:08d}" for n in range(classes)]
         # Uneven shards: the last one takes what is left.
@@ -101,7 +101,7 @@ def make_dataset(tmp_path):
             name = f"imagenet-validation.tfrecord-{shard:05d}-of-{shards:05d}"
             with tf.io.TFRecordWriter(str(directory / name)) as writer:
                 for n in range(bounds[shard], bounds[shard + 1]):
-                    image = pictures[n].tobytes() if encoding == "raw" else encode_jpeg(pictures[n])
+                    image = images[n].tobytes() if encoding == "raw" else encode_jpeg(images[n])
                     # A label of -1 stands for none, as in TFDS.
                     synset = synsets[labels[n]] if labels[n] >= 0 else ""
                     writer.write(records.encode_example(image, labels[n], f"{n}.jpg", synset))
@@ -111,7 +111,7 @@ def make_dataset(tmp_path):
             features=records.tfds_features(records.RecordFormat(size, 3, encoding), synsets),
             check_data=bool(count),
         )
-        pixels = np.stack(pictures) if pictures else np.zeros((0, size, size, 3), np.uint8)
+        pixels = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
         return str(directory), pixels, np.array(labels, int)
 
     return make

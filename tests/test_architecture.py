@@ -1,4 +1,4 @@
-"""The rooms and the flow between them: imports run one way, doors live together, names resolve."""
+"""Which package may import which; commands share a process; public names resolve."""
 
 import ast
 import graphlib
@@ -28,7 +28,7 @@ FLOW = {
         "alexnet_tf.data",
     },
     # Measures whatever the others do, so it may call all of them; none of them knows it.
-    "alexnet_tf.benchmarking": {
+    "alexnet_tf.perf": {
         "alexnet_tf.training",
         "alexnet_tf.evaluation",
         "alexnet_tf.analysis",
@@ -39,7 +39,7 @@ FLOW = {
     "data_prep": {"alexnet_tf.data"},
 }
 ROOMS = set(FLOW)
-DOORS = {
+COMMANDS = {
     "alexnet_tf.train",
     "alexnet_tf.evaluate",
     "alexnet_tf.predict",
@@ -56,7 +56,7 @@ DOORS = {
 SHARED = {
     "alexnet_tf",
     "alexnet_tf.atomic",
-    "alexnet_tf.door",
+    "alexnet_tf.cli",
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
@@ -130,10 +130,10 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_imports_follow_the_flow(module, path):
     for name in sorted(_imports(path)):
         target = _room(name)
-        if module in DOORS or module in SHARED:
-            door = next((d for d in DOORS if name == d or name.startswith(d + ".")), None)
-            # photos is a door and a library: train prepares the photographs through it.
-            assert door in (None, module, "data_prep.photos"), f"{module} imports the door {door}"
+        if module in COMMANDS or module in SHARED:
+            command = next((d for d in COMMANDS if name == d or name.startswith(d + ".")), None)
+            # photos is a command and a library: train prepares the photographs through it.
+            assert command in (None, module, "data_prep.photos"), f"{module} imports {command}"
             continue
         room = _room(module)
         assert room, f"{module} is in no room of the design"
@@ -145,13 +145,13 @@ def test_imports_follow_the_flow(module, path):
 
 
 def test_all_doors_can_be_imported_in_one_process():
-    """absl refuses to define a flag twice in one table: each door has a table of its own."""
-    doors = [importlib.import_module(name) for name in sorted(DOORS)]
-    for door in doors:
-        assert door.main(["--help"]) == 0
+    """absl refuses to define a flag twice in one table: each command has a table of its own."""
+    commands = [importlib.import_module(name) for name in sorted(COMMANDS)]
+    for command in commands:
+        assert command.main(["--help"]) == 0
 
 
-@pytest.mark.parametrize("name", sorted(DOORS))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_wrong_flag_is_one_sentence_and_code_2(name, capsys):
     assert importlib.import_module(name).main(["--no_such_flag=1"]) == 2
     error = capsys.readouterr().err
@@ -159,7 +159,7 @@ def test_a_wrong_flag_is_one_sentence_and_code_2(name, capsys):
     assert len(error.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", sorted(DOORS))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_does_not_wait_for_tensorflow(name):
     code = (
         f"import sys; from {name} import main; code = main(['--help']); "

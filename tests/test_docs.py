@@ -131,13 +131,13 @@ def _alternatives(words: list[str]) -> list[list[str]]:
     return readings
 
 
-def _problem_of_door(module: str, words: list[str], capsys) -> str | None:
-    """None when the front door's own flags take the words, else what is wrong with them."""
-    door = importlib.import_module(module)
+def _problem_of_command(module: str, words: list[str], capsys) -> str | None:
+    """None when the command's own flags take the words, else what is wrong with them."""
+    command = importlib.import_module(module)
     for reading in _alternatives(words):
         flags = absl_flags.FlagValues()
-        absl_flags.DEFINE_bool("help", False, "As alexnet_tf.door does.", flag_values=flags)
-        door._define(flags)
+        absl_flags.DEFINE_bool("help", False, "As alexnet_tf.cli does.", flag_values=flags)
+        command._define(flags)
         try:
             positional = flags(["program", *reading])[1:]
         except absl_flags.Error as error:
@@ -145,7 +145,7 @@ def _problem_of_door(module: str, words: list[str], capsys) -> str | None:
         if module in SUBCOMMANDS and not flags.help:
             capsys.readouterr()
             # The sentence that refuses this names all that there are.
-            assert door.main(["no such thing"]) == 2
+            assert command.main(["no such thing"]) == 2
             known = re.findall(r"[a-z0-9_]+", capsys.readouterr().err.rsplit(": ", 1)[1])
             wrong = [word for word in positional if word not in known and not word.isupper()]
             if wrong or not positional:
@@ -172,9 +172,9 @@ def _problem(command: str, monkeypatch, capsys) -> str | None:
     given = _setup(monkeypatch)
     scripts = dict(line.split(" = ") for line in given["entry_points"]["console_scripts"])
     if words[0] in scripts:
-        return _problem_of_door(scripts[words[0]].removesuffix(":main"), words[1:], capsys)
+        return _problem_of_command(scripts[words[0]].removesuffix(":main"), words[1:], capsys)
     if words[:2] == ["python", "-m"] and words[2].split(".")[0] in ("alexnet_tf", "data_prep"):
-        return _problem_of_door(words[2], words[3:], capsys)
+        return _problem_of_command(words[2], words[3:], capsys)
     if words[:2] == ["python", "-m"]:
         return None if importlib.util.find_spec(words[2]) else f"there is no module {words[2]}"
     if words[0] == "python":
@@ -270,10 +270,10 @@ def user(tmp_path_factory):
     for run in ("quickstart", "imagenet", "a", "b", "c"):
         (root / "runs" / run).symlink_to(root / "RUN")
     (root / "flowers").symlink_to(root / "DATA")
-    pictures = sorted((root / "DIR" / "val").glob("*/*.jpg"))
-    (root / "photos").symlink_to(pictures[0].parent)
-    for name, picture in zip(("cat.jpg", "photo.jpg"), pictures, strict=False):
-        (root / name).symlink_to(picture)
+    images = sorted((root / "DIR" / "val").glob("*/*.jpg"))
+    (root / "photos").symlink_to(images[0].parent)
+    for name, image in zip(("cat.jpg", "photo.jpg"), images, strict=False):
+        (root / name).symlink_to(image)
     (root / "more").mkdir()
     Image.fromarray(skimage.data.chelsea()).save(root / "more" / "chelsea.png")
     return root
@@ -331,8 +331,8 @@ def _execute(words: list[str], patch) -> None:
     """In this process: `python -m MODULE ...` is MODULE.main([...]), which returns the code."""
     assert words[:2] == ["python", "-m"]
     if words[-1] == "-":
-        picture = io.BytesIO(pathlib.Path("cat.jpg").read_bytes())
-        patch.setattr(sys, "stdin", types.SimpleNamespace(buffer=picture))
+        image = io.BytesIO(pathlib.Path("cat.jpg").read_bytes())
+        patch.setattr(sys, "stdin", types.SimpleNamespace(buffer=image))
     assert importlib.import_module(words[2]).main(words[3:]) == 0
     for word in words:
         if word.startswith("--output="):

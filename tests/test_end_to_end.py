@@ -79,7 +79,7 @@ def test_tfds_alone_reads_the_records(root):
     assert done.returncode == 0, done.stderr
 
 
-def test_evaluation_counts_every_picture(root):
+def test_evaluation_counts_every_image(root):
     output = root / "evaluation.json"
     flags = [f"--data_dir={root}/records", "--crops=10", f"--output={output}"]
     assert evaluate.main([f"--model={root}/run", *flags]) == 0
@@ -90,11 +90,11 @@ def test_evaluation_counts_every_picture(root):
 
 def test_the_exported_network_predicts_without_us(root, capsys):
     assert export.main([f"--model={root}/run", f"--output={root}/served"]) == 0
-    picture = next((root / "photos" / "val").glob("*/*.jpg"))
-    said = run(ROOT / "saved_models" / "predict_example.py", root / "served" / "1", picture)
+    image = next((root / "photos" / "val").glob("*/*.jpg"))
+    said = run(ROOT / "saved_models" / "predict_example.py", root / "served" / "1", image)
     assert "neither alexnet_tf nor Keras" in said
     capsys.readouterr()
-    assert predict.main([f"--model={root}/run", "--json", str(picture)]) == 0
+    assert predict.main([f"--model={root}/run", "--json", str(image)]) == 0
     best = json.loads(capsys.readouterr().out)["predictions"][0]["class"]
     assert f" {best} " in said
 
@@ -109,10 +109,10 @@ def test_the_page_is_drawn(root):
     assert (root / "page.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_source_without_pictures(tmp_path, capsys):
+def test_a_source_without_images(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text" / "train" / "cat").mkdir(parents=True)
-    (tmp_path / "text" / "train" / "cat" / "readme.txt").write_text("no picture")
+    (tmp_path / "text" / "train" / "cat" / "readme.txt").write_text("no image")
     for source in ("missing", "empty", "text"):
         output = tmp_path / f"out-{source}"
         flags = (f"--source={tmp_path}/{source}", f"--output={output}")
@@ -121,7 +121,7 @@ def test_a_source_without_pictures(tmp_path, capsys):
         assert not output.exists()
 
 
-def test_a_picture_that_cannot_be_decoded(root, tmp_path, capsys):
+def test_an_image_that_cannot_be_decoded(root, tmp_path, capsys):
     for split in ("train", "val"):
         (tmp_path / "in" / split / "cat").mkdir(parents=True)
         good = next((root / "photos" / "val").glob("*/*.jpg")).read_bytes()

@@ -52,16 +52,16 @@ def test_it_runs_from_top_to_bottom_and_leaves_what_it_says(executed):
 def test_the_second_half_of_its_run_goes_on_where_the_first_ended(executed):
     said = "".join(_text(cell) for cell in _code(executed[0]))
     assert "0 steps were done before." in said
-    # 28 pictures in batches of 14, one epoch.
+    # 28 images in batches of 14, one epoch.
     assert "2 steps were done before." in said
     assert "'count': 14" in said
-    pictures = [
+    images = [
         out
         for cell in _code(executed[0])
         for out in cell["outputs"]
         if {"image/png", "image/jpeg"} & set(out.get("data", {}))
     ]
-    assert len(pictures) == 3, "crops, filters, predictions"
+    assert len(images) == 3, "crops, filters, predictions"
 
 
 def test_the_stored_notebook_has_its_outputs_and_is_small():

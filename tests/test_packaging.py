@@ -15,7 +15,7 @@ import zipfile
 import pytest
 import setuptools
 
-from alexnet_tf import analyze, door
+from alexnet_tf import analyze, cli
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("alexnet_tf", "data_prep")
@@ -116,7 +116,7 @@ def test_the_installed_commands_walk_the_road(installed, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=shell)
     assert done.returncode == 0 and "28 train, 14 validation" in done.stdout
     said = [line for line in done.stderr.splitlines() if line.strip()]
-    assert said and not [line for line in said if "picture" not in line], done.stderr
+    assert said and not [line for line in said if "image" not in line], done.stderr
     _run(
         installed / "python",
         *("-m", "alexnet_tf.train", "--strategy=mirrored", "--epochs=1"),
@@ -124,10 +124,10 @@ def test_the_installed_commands_walk_the_road(installed, tmp_path):
         cwd=tmp_path,
         **cache,
     )
-    picture = next((tmp_path / "photos" / "val").glob("*/*.jpg"))
-    command = [str(installed / "alexnet-tf-predict"), "--model=run", str(picture)]
+    image = next((tmp_path / "photos" / "val").glob("*/*.jpg"))
+    command = [str(installed / "alexnet-tf-predict"), "--model=run", str(image)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=shell)
-    assert done.returncode == 0 and picture.name in done.stdout
+    assert done.returncode == 0 and image.name in done.stdout
     assert done.stderr == ""
     # What a bare installation lacks is named, and nothing is drawn.
     command = [installed / "alexnet-tf-analyze", "filters", "--workdir=run", "--output=a.png"]
@@ -136,8 +136,8 @@ def test_the_installed_commands_walk_the_road(installed, tmp_path):
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "a.png").exists()
 
 
-def test_every_front_door_is_a_command(monkeypatch):
-    """Under the name `alexnet-tf-` and the door's own."""
+def test_every_command_is_a_command(monkeypatch):
+    """Under the name `alexnet-tf-` and the command's own."""
     given = {}
     monkeypatch.setattr(setuptools, "setup", lambda **keywords: given.update(keywords))
     runpy.run_path(str(ROOT / "setup.py"))
@@ -146,13 +146,13 @@ def test_every_front_door_is_a_command(monkeypatch):
         command, module = script.removesuffix(":main").split(" = ")
         assert command == "alexnet-tf-" + module.split(".")[1].replace("_", "-")
         homes.add(module)
-    doors = {
+    commands = {
         f"{package}.{path.stem}"
         for package in PACKAGES
         for path in (ROOT / package).glob("*.py")
-        if "door.run(" in path.read_text(encoding="utf-8")
+        if "cli.run(" in path.read_text(encoding="utf-8")
     }
-    assert homes == doors
+    assert homes == commands
 
 
 def test_the_forges_ci_tries_the_oldest_versions_that_are_allowed(monkeypatch):
@@ -169,7 +169,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, t
     given = {}
     monkeypatch.setattr(setuptools, "setup", lambda **keywords: given.update(keywords))
     runpy.run_path(str(ROOT / "setup.py"))
-    for package, extra in door._EXTRAS.items():
+    for package, extra in cli._EXTRAS.items():
         assert [line for line in given["extras_require"][extra] if line.startswith(package)]
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
     assert analyze.main(["architecture", f"--output={tmp_path / 'halves.svg'}"]) == 1

@@ -15,7 +15,7 @@ class Block:
     """A layer with weights, or the input.
 
     Attributes:
-      name: of the layer; "input" for the picture.
+      name: of the layer; "input" for the image.
       side: of its maps in pixels; None for a vector.
       maps: number of maps or units, of all columns together.
       kernel, stride: of a convolution, in pixels; None for other layers.

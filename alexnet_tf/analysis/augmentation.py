@@ -1,9 +1,9 @@
-"""What training makes of a picture: random crop, mirror, colour noise (paper, section 4.1)."""
+"""What training makes of an image: random crop, mirror, colour noise (paper, section 4.1)."""
 
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf.analysis import pictures, plots
+from alexnet_tf.analysis import images, plots
 from alexnet_tf.data import preprocessing, records
 from alexnet_tf.data.augmentation import Augmentation
 
@@ -13,30 +13,30 @@ VIEWS = len(_COLOURS)
 
 
 def views(
-    picture: np.ndarray, dataset: records.PreparedDataset, crop_size: int, seed: int = 0
+    image: np.ndarray, dataset: records.PreparedDataset, crop_size: int, seed: int = 0
 ) -> list[dict]:
-    """The views of one picture in the first epochs of a run.
+    """The views of one image in the first epochs of a run.
 
-    The draws are those of `pipeline.training_batches` for the first picture of each epoch.
+    The draws are those of `pipeline.training_batches` for the first image of each epoch.
 
     Args:
-      picture: uint8 (size, size, channels), as the data set stores it.
+      image: uint8 (size, size, channels), as the data set stores it.
       dataset: whose statistics the colour noise follows.
       crop_size: side of the crop in pixels.
       seed: the run's.
 
     Returns:
       Six dictionaries: "top", "left" (pixels), "mirrored", "crop" (uint8), "mirror" (uint8: the
-      crop, mirrored or not) and, for colour pictures, for each kind of noise its name, a dictionary
-      of "shift" (3 pixel values), "divisor" and "picture" (float32).
+      crop, mirrored or not) and, for colour images, for each kind of noise its name, a dictionary
+      of "shift" (3 pixel values), "divisor" and "image" (float32).
 
     Raises:
-      ValueError: a crop larger than the picture.
+      ValueError: a crop larger than the image.
     """
     size = dataset.format.image_size
     if not 1 <= crop_size <= size:
         raise ValueError(
-            f"A crop of {crop_size} pixels does not fit the pictures of {dataset.path}, which have "
+            f"A crop of {crop_size} pixels does not fit the images of {dataset.path}, which have "
             f"{size}: expected 1 to {size} for --crop_size."
         )
     noises = _noises(dataset)
@@ -45,7 +45,7 @@ def views(
         drawn = {kind: _draw(dataset, crop_size, noise, seed, epoch) for kind, noise in noises}
         first = next(iter(drawn.values()))
         top, left = (int(n) for n in first["crop"])
-        crop = picture[top : top + crop_size, left : left + crop_size]
+        crop = image[top : top + crop_size, left : left + crop_size]
         mirrored = bool(first["mirror"])
         mirror = crop[:, ::-1] if mirrored else crop
         view = {"top": top, "left": left, "mirrored": mirrored, "crop": crop, "mirror": mirror}
@@ -57,23 +57,23 @@ def views(
                 view[kind] = {
                     "shift": shift,
                     "divisor": float(divisor),
-                    "picture": np.asarray(shifted)[0],
+                    "image": np.asarray(shifted)[0],
                 }
         found.append(view)
     return found
 
 
 def draw_augmentation(
-    picture: np.ndarray,
+    image: np.ndarray,
     dataset: records.PreparedDataset,
     crop_size: int,
     output: str,
     seed: int = 0,
 ) -> dict:
-    """Draws a picture and its views, a column per view.
+    """Draws an image and its views, a column per view.
 
     Args:
-      picture: uint8 (size, size, channels), as the data set stores it.
+      image: uint8 (size, size, channels), as the data set stores it.
       dataset: whose statistics the colour noise follows.
       crop_size: side of the crop in pixels.
       output: path of the PNG or SVG.
@@ -85,14 +85,14 @@ def draw_augmentation(
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    found = views(picture, dataset, crop_size, seed)
+    found = views(image, dataset, crop_size, seed)
     noises = [kind for kind in _NOISES if kind in found[0]]
     rows = 2 + len(noises)
     figure = Figure(figsize=(4.3 + 1.55 * VIEWS, 1.85 * rows + 0.2), dpi=110, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[4.1, 1.6 * VIEWS])  # type: ignore[misc]
     axes = left.subplots()
-    pictures.show(axes, picture)
-    axes.set_title(f"stored: {picture.shape[1]} x {picture.shape[0]} pixels", fontsize=10)
+    images.show(axes, image)
+    axes.set_title(f"stored: {image.shape[1]} x {image.shape[0]} pixels", fontsize=10)
     axes.set_xlabel(f"each frame is one of the crops of {crop_size} x {crop_size}", fontsize=9)
     for view, colour in zip(found, _COLOURS, strict=True):
         corner = (view["left"] - 0.5, view["top"] - 0.5)
@@ -102,7 +102,7 @@ def draw_augmentation(
     for row, name in enumerate(names):
         grid[row, 0].set_ylabel(name.replace(", ", ",\n"), fontsize=9)
     for column, (view, colour) in enumerate(zip(found, _COLOURS, strict=True)):
-        shown = [view["crop"], view["mirror"], *(view[kind]["picture"] for kind in noises)]
+        shown = [view["crop"], view["mirror"], *(view[kind]["image"] for kind in noises)]
         titles = [
             f"from ({view['top']}, {view['left']})",
             "mirrored" if view["mirrored"] else "as it is",
@@ -110,7 +110,7 @@ def draw_augmentation(
         ]
         for row, (one, title) in enumerate(zip(shown, titles, strict=True)):
             cell = grid[row, column]
-            pictures.show(cell, one)
+            images.show(cell, one)
             cell.set_title(title, fontsize=8)
             cell.spines[:].set_color(colour)
             cell.spines[:].set_linewidth(2)

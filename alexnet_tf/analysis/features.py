@@ -1,4 +1,4 @@
-"""What a layer says about pictures, and which pictures it finds alike (paper, section 6.1)."""
+"""What a layer says about images, and which images it finds alike (paper, section 6.1)."""
 
 import os
 
@@ -8,16 +8,16 @@ import tensorflow as tf
 from alexnet_tf import atomic
 from alexnet_tf.analysis import plots
 from alexnet_tf.data import evaluation_data, records
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
-# 4096 numbers of as many pictures are 134 MB in float64; those of 50,000 would be 1.6 GB.
+# 4096 numbers of as many images are 134 MB in float64; those of 50,000 would be 1.6 GB.
 _ROWS = 4096
 
 
 def layer_features(
-    network: trained.TrainedModel, layer: str, dataset: records.PreparedDataset, split: str
+    network: saved_run.TrainedModel, layer: str, dataset: records.PreparedDataset, split: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A layer's output for the centre crop of each picture of a split.
+    """A layer's output for the centre crop of each image of a split.
 
     Args:
       network: from `trained.open_model`.
@@ -29,7 +29,7 @@ def layer_features(
       (float32 (n, ...), int64 (n,)): features in the records' order, and labels.
 
     Raises:
-      ValueError: no such layer or split, or pictures of another number of channels.
+      ValueError: no such layer or split, or images of another number of channels.
     """
     import keras
 
@@ -39,7 +39,7 @@ def layer_features(
     if dataset.format.channels != network.channels:
         raise ValueError(
             f"{dataset.path} stores {dataset.format.channels} channel(s), but the network takes "
-            f"{network.channels}: name the kind of pictures that it was trained on."
+            f"{network.channels}: name the kind of images that it was trained on."
         )
     part = keras.Model(network.model.inputs, network.model.get_layer(layer).output)
     call = tf.function(lambda images: part(tf.cast(images, tf.float32), training=False))
@@ -54,10 +54,10 @@ def layer_features(
 
 
 def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest other pictures of some pictures, by Euclidean distance.
+    """The nearest other images of some images, by Euclidean distance.
 
     Args:
-      features: float (n, ...), a row per picture; what follows is flattened.
+      features: float (n, ...), a row per image; what follows is flattened.
       queries: int (q,), rows of `features`.
       count: neighbours to find, fewer than n.
 
@@ -66,13 +66,13 @@ def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.n
       itself is left out; equal distances keep the order of the rows.
 
     Raises:
-      ValueError: not enough pictures.
+      ValueError: not enough images.
     """
     rows = np.asarray(features).reshape(len(features), -1)
     if len(rows) < 2:
-        raise ValueError("One picture has no neighbours: name a split of at least two.")
+        raise ValueError("One image has no neighbours: name a split of at least two.")
     if not 1 <= count < len(rows):
-        raise ValueError(f"{len(rows)} pictures have no {count} neighbours each: ask for fewer.")
+        raise ValueError(f"{len(rows)} images have no {count} neighbours each: ask for fewer.")
     distances = np.stack([_distances(rows, rows[query]) for query in queries])
     distances[np.arange(len(queries)), queries] = np.inf
     order = np.argsort(distances, axis=1, kind="stable")[:, :count]
@@ -90,20 +90,20 @@ def _distances(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 def draw_neighbours(
-    network: trained.TrainedModel,
+    network: saved_run.TrainedModel,
     layer: str,
     dataset: records.PreparedDataset,
     split: str,
     output: str,
     neighbours: int = 6,
 ) -> dict:
-    """Draws a row per class: its first picture, then the pictures nearest to it (Figure 4, right).
+    """Draws a row per class: its first image, then the images nearest to it (Figure 4, right).
 
     Returns:
-      {"layer", "pictures", "same_class": share of neighbours with the query's class, "rows"}.
+      {"layer", "images", "same_class": share of neighbours with the query's class, "rows"}.
 
     Raises:
-      ValueError: see `layer_features` and `nearest`; or pictures without labels.
+      ValueError: see `layer_features` and `nearest`; or images without labels.
     """
     from matplotlib.figure import Figure
 
@@ -115,7 +115,7 @@ def draw_neighbours(
     neighbours = min(neighbours, len(features) - 1)
     found, distances = nearest(features, queries, neighbours)
     wanted = {int(n) for n in (*queries, *found.ravel())}
-    pictures = _pictures(dataset, split, wanted)
+    images = _images(dataset, split, wanted)
     figure = Figure(
         figsize=(1.5 * (neighbours + 1), 1.62 * len(queries)), dpi=110, layout="constrained"
     )
@@ -123,8 +123,8 @@ def draw_neighbours(
     for row, query in enumerate(queries):
         for column, number in enumerate((query, *found[row])):
             axes = grid[row, column]
-            picture = pictures[int(number)].squeeze()
-            axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
+            image = images[int(number)].squeeze()
+            axes.imshow(image, cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=255)
             axes.set_xticks([])
             axes.set_yticks([])
             name = plots.shortened(dataset.synsets[labels[number]], 17)
@@ -140,7 +140,7 @@ def draw_neighbours(
     plots.save_figure(figure, output)
     return {
         "layer": layer,
-        "pictures": len(features),
+        "images": len(features),
         "same_class": float((labels[found] == labels[queries][:, None]).mean()),
         "rows": [
             {"query": int(query), "neighbours": row.tolist(), "distances": far.tolist()}
@@ -168,7 +168,7 @@ def save_features(features: np.ndarray, labels: np.ndarray, output: str) -> None
     """Writes features by the name's ending.
 
     NAME.npy is the array, with the labels beside it as NAME-labels.npy. NAME.tfrecord holds a
-    `tf.train.Example` per picture: "features" (floats, row-major), "shape" and "label" (int64).
+    `tf.train.Example` per image: "features" (floats, row-major), "shape" and "label" (int64).
 
     Args:
       features: float32 (n, ...).
@@ -204,11 +204,11 @@ def _write_records(path: str, features: np.ndarray, labels: np.ndarray) -> None:
             writer.write(example.SerializeToString(deterministic=True))
 
 
-def _pictures(dataset, split, wanted: set[int]) -> dict[int, np.ndarray]:
+def _images(dataset, split, wanted: set[int]) -> dict[int, np.ndarray]:
     found = {}
     files = tf.data.TFRecordDataset(list(dataset.shards[split]))
     for number, serialized in enumerate(files):
         if number in wanted:
             encoded, _ = records.parse_example(serialized, dataset.keys)
-            found[number] = evaluation_data.stored_picture(encoded, dataset.format).numpy()
+            found[number] = evaluation_data.stored_image(encoded, dataset.format).numpy()
     return found

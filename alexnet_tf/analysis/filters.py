@@ -30,7 +30,7 @@ def draw_filters(kernels: np.ndarray, output: str, groups: int | None = None) ->
 
     Args:
       kernels: from `plots.first_kernels`.
-      output: path of the picture.
+      output: path of the image.
       groups: how many stand apart, see `plots.kernel_groups` and `plots.split_groups`.
 
     Returns:

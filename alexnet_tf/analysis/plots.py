@@ -1,4 +1,4 @@
-"""Pictures to look at: a run's curve, the first layer's kernels, predictions with their pictures.
+"""Images to look at: a run's curve, the first layer's kernels, predictions with their images.
 
 Each `draw_*` function draws into matplotlib axes that it is given; `save_page` writes all three as
 one PNG. matplotlib is imported only where a figure is made.
@@ -23,16 +23,16 @@ _ERRORS = ("top1_error", "validation_top1_error")
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A picture with what a network says about it.
+    """An image with what a network says about it.
 
     Attributes:
-      picture: uint8 (height, width, 3) or (height, width).
+      image: uint8 (height, width, 3) or (height, width).
       truth: its class's name; "" if unknown.
       classes: the most probable class names, best first.
       scores: their probabilities, 0..1.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     truth: str
     classes: Sequence[str]
     scores: Sequence[float]
@@ -139,20 +139,20 @@ def kernel_mosaic(kernels: np.ndarray, gap: int = 1, groups: int | None = None) 
     """
     height, width, channels, count = kernels.shape
     if channels not in (1, 3):
-        raise ValueError(f"Kernels over {channels} channels are no picture: expected 1 or 3.")
+        raise ValueError(f"Kernels over {channels} channels are no image: expected 1 or 3.")
     largest = np.abs(kernels).max(axis=(0, 1, 2), keepdims=True)
-    pictures = 0.5 + 0.5 * kernels / np.where(largest > 0, largest, 1)
-    pictures = np.broadcast_to(pictures, (height, width, 3, count))
+    images = 0.5 + 0.5 * kernels / np.where(largest > 0, largest, 1)
+    images = np.broadcast_to(images, (height, width, 3, count))
     mosaics = []
-    for part in split_groups(pictures, groups):
+    for part in split_groups(images, groups):
         group = part.transpose(3, 0, 1, 2)
         rows = -(-len(group) // _FILTERS_PER_ROW)
         columns = min(_FILTERS_PER_ROW, len(group))
         mosaic = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
-        for index, picture in enumerate(group):
+        for index, image in enumerate(group):
             row, column = divmod(index, _FILTERS_PER_ROW)
             top, left = row * (height + gap), column * (width + gap)
-            mosaic[top : top + height, left : left + width] = picture
+            mosaic[top : top + height, left : left + width] = image
         mosaics += [mosaic, np.ones((4 * gap, mosaic.shape[1], 3))]
     return np.concatenate(mosaics[:-1]).astype(np.float32)
 
@@ -227,13 +227,13 @@ def draw_kernels(axes, kernels: np.ndarray, groups: int | None = None) -> None:
     axes.set_axis_off()
 
 
-def draw_prediction(picture_axes, bar_axes, shown: Shown) -> None:
-    """A picture over the bars of its most probable classes; the right one's bar stands out."""
-    grey = shown.picture.ndim == 2 or shown.picture.shape[-1] == 1
-    picture = np.squeeze(shown.picture) if grey else shown.picture
-    picture_axes.imshow(picture, cmap="gray" if grey else None, vmin=0, vmax=255)
-    picture_axes.set_axis_off()
-    picture_axes.set_title(shortened(shown.truth), fontsize=10, fontweight="bold")
+def draw_prediction(image_axes, bar_axes, shown: Shown) -> None:
+    """An image over the bars of its most probable classes; the right one's bar stands out."""
+    grey = shown.image.ndim == 2 or shown.image.shape[-1] == 1
+    image = np.squeeze(shown.image) if grey else shown.image
+    image_axes.imshow(image, cmap="gray" if grey else None, vmin=0, vmax=255)
+    image_axes.set_axis_off()
+    image_axes.set_title(shortened(shown.truth), fontsize=10, fontweight="bold")
     places = np.arange(len(shown.classes))
     colours = [_RIGHT if name == shown.truth else _OTHER for name in shown.classes]
     bar_axes.barh(places, shown.scores, color=colours, height=0.85)
@@ -306,14 +306,14 @@ def _draw_predictions(figure, shown: Sequence[Shown], rows: int, columns: int) -
 
 def save_figure(figure, output: str) -> None:
     """Writes a PNG, or SVG by its name, that is never half there."""
-    ending = picture_ending(output)
+    ending = image_ending(output)
     # Inches of white around each plot, so that nothing touches the edge.
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     with atomic.replacing(output) as aside:
         figure.savefig(aside, format=ending)
 
 
-def picture_ending(output: str) -> str:
+def image_ending(output: str) -> str:
     """ "png" or "svg", as the name says.
 
     Raises:
@@ -322,7 +322,7 @@ def picture_ending(output: str) -> str:
     ending = os.path.splitext(output)[1].lstrip(".").lower()
     if ending not in ("png", "svg"):
         raise ValueError(
-            f"{output} is no name of a picture: expected one that ends in .png or .svg."
+            f"{output} is no name of an image: expected one that ends in .png or .svg."
         )
     return ending
 

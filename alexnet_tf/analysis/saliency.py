@@ -1,6 +1,6 @@
-"""Where in a picture a network sees its class, in two ways that know nothing of each other.
+"""Where in an image a network sees its class, in two ways that know nothing of each other.
 
-Occlusion: a grey square is moved over the picture, and the class's probability is measured at each
+Occlusion: a grey square is moved over the image, and the class's probability is measured at each
 place (Zeiler and Fergus, 2014, section 4.2). Gradient: how strongly the class's logit answers to
 each pixel (Simonyan, Vedaldi, Zisserman, 2013, section 3).
 """
@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf.analysis import pictures, plots
+from alexnet_tf.analysis import images, plots
 from alexnet_tf.models import logits_model
 
 _BATCH = 32
@@ -22,7 +22,7 @@ class Saliency:
 
     Attributes:
       label: the class's number.
-      probability: of the class, for the whole picture, 0..1.
+      probability: of the class, for the whole image, 0..1.
       occluded: float32 (rows, columns), its probability with the square at each place.
       square: its side, in pixels.
       tops, lefts: int (rows,) and (columns,), where the squares start, in pixels.
@@ -38,32 +38,32 @@ class Saliency:
     gradient: np.ndarray
 
 
-def measure(model, picture: np.ndarray, label: int | None = None, places: int = 14) -> Saliency:
-    """Measures both maps of one picture.
+def measure(model, image: np.ndarray, label: int | None = None, places: int = 14) -> Saliency:
+    """Measures both maps of one image.
 
     Args:
       model: (b, h, w, channels) pixels 0..255 -> probabilities (b, classes), with a layer "prob".
-      picture: float (h, w, channels), 0..255, of the model's input size.
+      image: float (h, w, channels), 0..255, of the model's input size.
       label: the class to look for; None takes the most probable.
       places: positions of the square along each side, at least 2.
 
     Raises:
-      ValueError: a picture of another size, or a model without a layer "prob".
+      ValueError: an image of another size, or a model without a layer "prob".
     """
-    picture = np.asarray(picture, np.float32)
+    image = np.asarray(image, np.float32)
     wanted = tuple(model.input_shape[1:])
-    if picture.shape != wanted:
-        raise ValueError(f"The network takes pictures {wanted}, found {picture.shape}.")
+    if image.shape != wanted:
+        raise ValueError(f"The network takes images {wanted}, found {image.shape}.")
     pixels = tf.TensorSpec((None, *wanted), tf.float32)
     call = tf.function(lambda images: model(images, training=False), input_signature=[pixels])
-    whole = call(tf.constant(picture[None])).numpy()[0]
+    whole = call(tf.constant(image[None])).numpy()[0]
     label = int(whole.argmax()) if label is None else label
-    side = min(picture.shape[:2])
+    side = min(image.shape[:2])
     # Squares overlap by half, so that none is missed between two places.
     square = max(1, min(side, 2 * side // places))
-    tops = _places(picture.shape[0], square, places)
-    lefts = _places(picture.shape[1], square, places)
-    hidden = _occluded(picture, square, tops, lefts)
+    tops = _places(image.shape[0], square, places)
+    lefts = _places(image.shape[1], square, places)
+    hidden = _occluded(image, square, tops, lefts)
     probabilities = np.concatenate(
         [
             call(tf.constant(hidden[start : start + _BATCH])).numpy()[:, label]
@@ -77,16 +77,16 @@ def measure(model, picture: np.ndarray, label: int | None = None, places: int = 
         square=square,
         tops=tops,
         lefts=lefts,
-        gradient=_gradient(model, picture, label),
+        gradient=_gradient(model, image, label),
     )
 
 
-def draw_saliency(measured: Saliency, picture: np.ndarray, name: str, output: str) -> dict:
-    """Draws picture, occlusion map and gradient map side by side.
+def draw_saliency(measured: Saliency, image: np.ndarray, name: str, output: str) -> dict:
+    """Draws image, occlusion map and gradient map side by side.
 
     Args:
       measured: from `measure`.
-      picture: what was measured, (h, w, channels), 0..255.
+      image: what was measured, (h, w, channels), 0..255.
       name: the class's name.
       output: path of the PNG or SVG.
 
@@ -99,9 +99,9 @@ def draw_saliency(measured: Saliency, picture: np.ndarray, name: str, output: st
     height, width = measured.gradient.shape
     figure = Figure(figsize=(12.4, 4.5), dpi=110, layout="constrained")
     first, second, third = figure.subplots(1, 3)
-    pictures.show(first, picture)
+    images.show(first, image)
     first.set_title(f"{plots.shortened(name)}, probability {measured.probability:.1%}")
-    grey = np.asarray(picture, np.float64).mean(axis=-1)
+    grey = np.asarray(image, np.float64).mean(axis=-1)
     second.imshow(grey, cmap="gray", vmin=0, vmax=255)
     # Each measured place coloured around its centre; the outermost squares touch the edges.
     half = measured.square / 2
@@ -154,19 +154,19 @@ def _places(side: int, square: int, places: int) -> np.ndarray:
     return np.unique(np.round(np.linspace(0, side - square, count)).astype(int))
 
 
-def _occluded(picture, square: int, tops, lefts) -> np.ndarray:
-    # The picture's own mean: a square that differs from it little, so that the hole is no object.
-    fill = picture.mean(axis=(0, 1))
-    hidden = np.repeat(picture[None], len(tops) * len(lefts), axis=0)
+def _occluded(image, square: int, tops, lefts) -> np.ndarray:
+    # The image's own mean: a square that differs from it little, so that the hole is no object.
+    fill = image.mean(axis=(0, 1))
+    hidden = np.repeat(image[None], len(tops) * len(lefts), axis=0)
     corners = [(top, left) for top in tops for left in lefts]
     for one, (top, left) in zip(hidden, corners, strict=True):
         one[top : top + square, left : left + square] = fill
     return hidden
 
 
-def _gradient(model, picture: np.ndarray, label: int) -> np.ndarray:
+def _gradient(model, image: np.ndarray, label: int) -> np.ndarray:
     network = logits_model(model)
-    images = tf.constant(picture[None])
+    images = tf.constant(image[None])
     with tf.GradientTape() as tape:
         tape.watch(images)
         logit = tf.cast(network(images, training=False), tf.float32)[0, label]

@@ -18,7 +18,7 @@ class Row:
       name, kind: its name and class.
       shape: of its output, without the batch.
       parameters: weights and biases.
-      multiply_adds: per picture; only of layers with kernels (convolutions, locally connected and
+      multiply_adds: per image; only of layers with kernels (convolutions, locally connected and
         dense layers, distances to centres), which have nearly all.
       receptive_field: side, in input pixels, of what one output value sees; None once the map is
         flattened.
@@ -80,7 +80,7 @@ def text_table(rows: list[Row]) -> str:
     lines.append(f"{'all':60}{parameters:13,}{operations:15,}")
     lines.append(
         f"memory as float32: {4 * parameters / 1e6:.1f} MB of weights, "
-        f"{4 * values / 1e6:.1f} MB of activations per picture"
+        f"{4 * values / 1e6:.1f} MB of activations per image"
     )
     return "\n".join(lines)
 
@@ -90,12 +90,12 @@ def crossing_bytes(model, batch_size: int) -> dict[str, int | None]:
 
     Args:
       model: a network of `alexnet_tf.models`, in one piece.
-      batch_size: pictures in the global batch.
+      batch_size: images in the global batch.
 
     Returns:
       "towers": each activation that the other half reads and its gradient, or None for a network
       that cannot be cut in two. "mirrored": each weight's gradient to the other device and the sum
-      back, whatever the batch. The pictures, which every device gets from the host, are in neither.
+      back, whatever the batch. The images, which every device gets from the host, are in neither.
     """
     from alexnet_tf.models import catalog, towers
 
@@ -114,13 +114,13 @@ def crossing_bytes(model, batch_size: int) -> dict[str, int | None]:
 def crossing_text(model, batch_size: int) -> str:
     """`crossing_bytes` for people, with the batch from which on data parallelism moves less."""
     crossing: dict[str, Any] = crossing_bytes(model, batch_size)
-    lines = [f"crossing between two devices in a training step of {batch_size:,} pictures:"]
+    lines = [f"crossing between two devices in a training step of {batch_size:,} images:"]
     if crossing["towers"] is None:
         lines.append("  towers    not with this network: its halves are no columns of their own")
     else:
         each: Any = crossing_bytes(model, 1)["towers"]
         lines.append(
-            f"  towers    {crossing['towers'] / 1e6:10.2f} MB: {each:,} bytes per picture, of "
+            f"  towers    {crossing['towers'] / 1e6:10.2f} MB: {each:,} bytes per image, of "
             "activations and their gradients"
         )
     lines.append(
@@ -129,7 +129,7 @@ def crossing_text(model, batch_size: int) -> str:
     )
     if crossing["towers"]:
         equal = crossing["mirrored"] / each
-        lines.append(f"  towers move less in batches of up to {math.floor(equal):,} pictures")
+        lines.append(f"  towers move less in batches of up to {math.floor(equal):,} images")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, records
 
-# The paper's two ways to look at a test picture (section 4.1).
+# The paper's two ways to look at a test image (section 4.1).
 CROPS = (1, 10)
 # How many times a crop may go into an image's side before it shows next to nothing of the image. In
 # published recipes it is 1.3 at most.
@@ -28,7 +28,7 @@ def evaluation_batches(
     Args:
       dataset: from `records.open_dataset`.
       split: a split that the data set has.
-      batch_size: pictures in a batch, over all replicas.
+      batch_size: images in a batch, over all replicas.
       crop_size: the network's input size.
       crops: 1 (centre) or 10 (see `preprocessing.ten_crop`).
       image_size: the square to which images are brought first; None for the stored one.
@@ -54,8 +54,8 @@ def evaluation_batches(
 
     def to_example(index, serialized):
         encoded, label = records.parse_example(serialized, dataset.keys)
-        picture = tf.ensure_shape(stored_picture(encoded, dataset.format), dataset.format.shape)
-        views = evaluation_views(picture, crop_size, crops, image_size)
+        image = tf.ensure_shape(stored_image(encoded, dataset.format), dataset.format.shape)
+        views = evaluation_views(image, crop_size, crops, image_size)
         return views, tf.cast(label, tf.int32), index
 
     def fill_up(images, labels, indices):
@@ -68,40 +68,40 @@ def evaluation_batches(
 
         return padded(images, 0), padded(labels, -1), padded(indices, -1)
 
-    # One file after the other: the order, and with it each picture's index, stays the same.
+    # One file after the other: the order, and with it each image's index, stays the same.
     files = tf.data.TFRecordDataset(list(dataset.shards[split]), buffer_size=8 << 20)
     examples = files.enumerate().map(to_example, num_parallel_calls=tf.data.AUTOTUNE)
     return examples.batch(batch_size).map(fill_up).prefetch(2)
 
 
-def stored_picture(encoded: tf.Tensor, record_format: records.RecordFormat) -> tf.Tensor:
-    """The (height, width, channels) picture of a record's image bytes (string scalar).
+def stored_image(encoded: tf.Tensor, record_format: records.RecordFormat) -> tf.Tensor:
+    """The (height, width, channels) image of a record's image bytes (string scalar).
 
-    uint8; float32, 0..255, where pictures of any size are brought to the format's.
+    uint8; float32, 0..255, where images of any size are brought to the format's.
     """
     if record_format.encoding == "raw":
         return tf.reshape(tf.io.decode_raw(encoded, tf.uint8), record_format.shape)
-    picture = preprocessing.decode(encoded, record_format.channels, record_format.apply_exif)
+    image = preprocessing.decode(encoded, record_format.channels, record_format.apply_exif)
     if record_format.encoding == "any":
-        return preprocessing.central_square(picture, record_format.image_size)
-    return picture
+        return preprocessing.central_square(image, record_format.image_size)
+    return image
 
 
-def evaluation_views(picture: tf.Tensor, crop_size: int, crops: int, image_size: int) -> tf.Tensor:
+def evaluation_views(image: tf.Tensor, crop_size: int, crops: int, image_size: int) -> tf.Tensor:
     """The views of one image: (crops, crop_size, crop_size, channels), 0..255.
 
     float32; of the image's type where its shape is known to be the square's, so that nothing has to
     be resized.
 
     Args:
-      picture: (height, width, channels) of any size, uint8 or float, 0..255.
+      image: (height, width, channels) of any size, uint8 or float, 0..255.
       crop_size: the network's input size.
       crops: 1 or 10.
       image_size: the square from which the views are cut, at least `crop_size`.
     """
-    square = picture
-    if tuple(picture.shape[:2]) != (image_size, image_size):
-        square = preprocessing.central_square(picture, image_size)
+    square = image
+    if tuple(image.shape[:2]) != (image_size, image_size):
+        square = preprocessing.central_square(image, image_size)
     if crops == 1:
         return preprocessing.central_crop(square, crop_size)[tf.newaxis]
     return preprocessing.ten_crop(square, crop_size)

@@ -13,7 +13,7 @@ import numpy as np
 
 CLASSES = 1000
 
-# Pictures per split. 2010: readme of the ILSVRC-2010 development kit 1.0. 2012: meta file of its
+# Images per split. 2010: readme of the ILSVRC-2010 development kit 1.0. 2012: meta file of its
 # development kit for the training set, its readme for the others. The labels of the test set of
 # 2012 are not public.
 EXPECTED_COUNTS = {
@@ -22,7 +22,7 @@ EXPECTED_COUNTS = {
 }
 # The smallest and the largest class of the training sets; same sources.
 TRAIN_PICTURES_PER_CLASS = {"ILSVRC-2010": (668, 3047), "ILSVRC-2012": (732, 1300)}
-# Every class has as many validation (and in 2010 test) pictures as every other.
+# Every class has as many validation (and in 2010 test) images as every other.
 VALIDATION_PICTURES_PER_CLASS = 50
 TEST_PICTURES_PER_CLASS = {"ILSVRC-2010": 150}
 
@@ -63,10 +63,10 @@ def decode_predictions(
 
     Args:
       probs: array (b, 1000) of probabilities or other scores, in the order of the sorted synsets.
-      top: how many classes to give per picture, 1..1000.
+      top: how many classes to give per image, 1..1000.
 
     Returns:
-      For each picture a list of `top` triples (synset, name, score), best first; equal scores in
+      For each image a list of `top` triples (synset, name, score), best first; equal scores in
       the order of the classes.
 
     Raises:

@@ -29,7 +29,7 @@ import simplejpeg
 import tensorflow as tf
 
 from alexnet_tf.data import preprocessing
-from alexnet_tf.data.foreign import RecordKeys
+from alexnet_tf.data.external import RecordKeys
 from alexnet_tf.data.record_places import places
 from alexnet_tf.data.records import RecordFormat
 

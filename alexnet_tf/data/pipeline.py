@@ -21,7 +21,7 @@ import tensorflow as tf
 from alexnet_tf.data import augmentation as randomness
 from alexnet_tf.data import records
 from alexnet_tf.data.augmentation import Augmentation
-from alexnet_tf.data.evaluation_data import stored_picture
+from alexnet_tf.data.evaluation_data import stored_image
 from alexnet_tf.data.located_records import LocatedRecords
 
 SPLIT = "train"  # that is trained on
@@ -222,7 +222,7 @@ def decoded_batches(
 
         def decode(serialized, draws):
             encoded, label = records.parse_example(serialized, dataset.keys)
-            image = stored_picture(encoded, dataset.format)
+            image = stored_image(encoded, dataset.format)
             return tf.ensure_shape(image, dataset.format.shape), label, draws
 
         decoded = rows.map(decode, num_parallel_calls=tf.data.AUTOTUNE)

@@ -1,7 +1,7 @@
 """Every piece of image arithmetic: decode, resize, crop, mirror, colour noise.
 
 Training, evaluation, prediction and the exported signatures call these functions, so they cannot
-disagree. All are TensorFlow ops, safe inside `tf.data` and a SavedModel. Pictures are RGB (or grey)
+disagree. All are TensorFlow ops, safe inside `tf.data` and a SavedModel. Images are RGB (or grey)
 in height, width, channel order, with values 0..255; the networks subtract their own mean.
 """
 
@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from alexnet_tf.data import exif
 
-# A picture with more pixels than this is refused before it is decoded: a few kilobytes of PNG or
-# JPEG can otherwise ask for gigabytes. The largest picture of ILSVRC has about 40 million.
+# An image with more pixels than this is refused before it is decoded: a few kilobytes of PNG or
+# JPEG can otherwise ask for gigabytes. The largest image of ILSVRC has about 40 million.
 MAX_PIXELS = 100_000_000
 
 
@@ -42,7 +42,7 @@ def decode(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = False) -> t
 
 
 def central_square(image: tf.Tensor, size: int) -> tf.Tensor:
-    """The central square of a picture of any size, resized to `size`.
+    """The central square of an image of any size, resized to `size`.
 
     The paper resizes the shorter side to 256 and cuts out the central 256 x 256 (section 2); to cut
     first and resize then is the same but for less than a pixel of the source, and touches no pixel
@@ -86,10 +86,10 @@ def central_crop(image: tf.Tensor, size) -> tf.Tensor:
 
 
 def evaluation_crop(image: tf.Tensor, crop_size: int, image_size: int = 256) -> tf.Tensor:
-    """What a network sees of one picture of any size when it is not training.
+    """What a network sees of one image of any size when it is not training.
 
     The central square becomes `image_size` pixels wide, and of that the central crop is taken
-    (paper, sections 2 and 4.1). On a stored `image_size` picture only the last step remains.
+    (paper, sections 2 and 4.1). On a stored `image_size` image only the last step remains.
 
     Args:
       image: (height, width, channels), uint8 or float, 0..255.
@@ -104,13 +104,13 @@ def evaluation_crop(image: tf.Tensor, crop_size: int, image_size: int = 256) -> 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ColourNoise:
-    """PCA colour noise: one shift along the principal axes of RGB per picture (paper, section 4.1).
+    """PCA colour noise: one shift along the principal axes of RGB per image (paper, section 4.1).
 
     Attributes:
       axes: float32 (3, 3). Column k is the shift, in pixel values, that one unit of the k-th
         standard normal draw makes.
       mean: float32 (3,) or (crop, crop, 3), what the network subtracts; the divisor acts about it.
-      divisor: the original program divides the shifted, mean-free picture by 1.1 while noise is on.
+      divisor: the original program divides the shifted, mean-free image by 1.1 while noise is on.
     """
 
     axes: np.ndarray
@@ -130,13 +130,13 @@ class ColourNoise:
           mean: what the network subtracts.
 
         Raises:
-          ValueError: `kind` is neither, or the pictures are grey.
+          ValueError: `kind` is neither, or the images are grey.
         """
         components = np.asarray(statistics["principal_components"], np.float64)
         stddevs = np.asarray(statistics["principal_stddevs"], np.float64)
         if components.shape != (3, 3):
             raise ValueError(
-                "Colour noise needs colour pictures, but the data set is grey: use "
+                "Colour noise needs colour images, but the data set is grey: use "
                 "--colour_noise=none."
             )
         if kind == "source":
@@ -152,7 +152,7 @@ class ColourNoise:
     def shifts(self, normal: tf.Tensor) -> tf.Tensor:
         """Shifts (n, 3) in pixel values of standard normal draws (n, 3)."""
         # Three products and two sums, written out: a matrix product may add in another order when
-        # n changes, and a picture must come out the same in any batch.
+        # n changes, and an image must come out the same in any batch.
         return sum(normal[:, k, None] * self.axes[:, k] for k in range(3))
 
     def add(self, images: tf.Tensor, shifts: tf.Tensor, divisors: tf.Tensor) -> tf.Tensor:
@@ -168,7 +168,7 @@ def ten_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
     """The paper's ten test views: four corners, the centre, and the mirror image of each.
 
     The order is the original program's (convdata_jpeg.py): top left, top right, centre, bottom
-    left, bottom right, then the same five mirrored. In a 256 x 256 picture the corners of a crop
+    left, bottom right, then the same five mirrored. In a 256 x 256 image the corners of a crop
     of 224 start at 0 and 32, the centre at 16; for 227 they are 0, 29 and 14 (14.5 floored).
 
     Args:

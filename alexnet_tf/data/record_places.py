@@ -1,6 +1,6 @@
-"""Where in its file each record's picture stands.
+"""Where in its file each record's image stands.
 
-Found out by reading the few bytes around the pictures, when the first record of a shard is wanted.
+Found out by reading the few bytes around the images, when the first record of a shard is wanted.
 """
 
 import os
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alexnet_tf.data.foreign import RecordKeys
+from alexnet_tf.data.external import RecordKeys
 
-# Bytes read at once around a record's picture: names, label, and the beginning of the next record.
+# Bytes read at once around a record's image: names, label, and the beginning of the next record.
 _WINDOW = 512
 # A TFRecord: length (uint64), its checksum (uint32), content, the content's checksum (uint32).
 _BEFORE, _AFTER = 12, 4
@@ -47,22 +47,22 @@ def places(
 def locate(
     path: str, count: int, keys: RecordKeys, size: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the pictures and labels of a shard without reading the pictures.
+    """Finds the images and labels of a shard without reading the images.
 
     Args:
       path: a local TFRecord file.
       count: the records that it must have.
-      keys: where a record's picture and label are.
-      size: bytes that each picture must have; None for any.
+      keys: where a record's image and label are.
+      size: bytes that each image must have; None for any.
 
     Returns:
-      int64 (count, 2), where in the file each record's picture begins and ends, and int64 (count,),
+      int64 (count, 2), where in the file each record's image begins and ends, and int64 (count,),
       its label from 0.
 
     Raises:
       ValueError: the file has other records than these, or is cut off.
     """
-    stand, labels = np.empty((count, 2), np.int64), np.empty(count, np.int64)
+    spans, labels = np.empty((count, 2), np.int64), np.empty(count, np.int64)
     with open(path, "rb", buffering=0) as file:
         total = os.fstat(file.fileno()).st_size
         window = _Window(file, path)
@@ -72,22 +72,22 @@ def locate(
             begin, end = position + _BEFORE, position + _BEFORE + length
             if end + _AFTER > total:
                 raise _cut_off(path)
-            picture, label = _features(window, (begin, end), keys)
-            right = picture is not None and size in (None, picture[1] - picture[0])
+            image, label = _features(window, (begin, end), keys)
+            right = image is not None and size in (None, image[1] - image[0])
             if not right or label is None:
-                expected = "a picture" if size is None else f"{size} bytes"
+                expected = "an image" if size is None else f"{size} bytes"
                 raise ValueError(
                     f"Record {record} of {path} is not what its data set's metadata says: expected "
                     f"{expected} called {keys.image!r} and a number called {keys.label!r}."
                 )
-            stand[record], labels[record] = picture, label - keys.first_label
+            spans[record], labels[record] = image, label - keys.first_label
             position = end + _AFTER
     if position != total:
         raise ValueError(
             f"{path} has {total} bytes, but {count} records, as the metadata says, end at byte "
             f"{position}."
         )
-    return stand, labels
+    return spans, labels
 
 
 def _cut_off(path):
@@ -99,7 +99,7 @@ def _no_example(path):
 
 
 def _features(window, example, keys):
-    """((first byte, end) of the picture, label) of a tf.train.Example, None for what is missing."""
+    """((first byte, end) of the image, label) of a tf.train.Example, None for what is missing."""
     picture = label = None
     for _, features in _fields(window, example, _FEATURES):
         for _, entry in _fields(window, features, _MAP):

@@ -5,7 +5,7 @@ A record is a `tf.train.Example` with four features. The directory around it is 
 
     image       bytes   a JPEG of size x size, or (encoding "raw") the uint8 pixels, row by row
     label       int64   0-based index of the synset among the sorted synsets
-    file_name   bytes   the picture's file name at its source
+    file_name   bytes   the image's file name at its source
     synset      bytes   the class's synset, or folder name
 """
 
@@ -15,8 +15,8 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf.data import foreign
-from alexnet_tf.data.foreign import RecordKeys
+from alexnet_tf.data import external
+from alexnet_tf.data.external import RecordKeys
 
 DATASET_NAME = "imagenet"
 DATASET_VERSION = "1.0.0"
@@ -31,12 +31,12 @@ class RecordFormat:
     """What the image bytes of a data set are.
 
     Attributes:
-      image_size: height and width of every stored picture, in pixels; with the encoding "any", of
+      image_size: height and width of every stored image, in pixels; with the encoding "any", of
         what is made of it when it is read.
       channels: 3 (RGB) or 1 (grey).
       encoding: "jpeg" or "raw" (uint8, height x width x channels, C order); in data sets that
         others wrote also "any": JPEG, PNG, GIF or BMP of any size.
-      apply_exif: with "any", whether pictures are turned as their EXIF orientation says when they
+      apply_exif: with "any", whether images are turned as their EXIF orientation says when they
         are read. Ours were turned when they were written, or are not turned at all.
     """
 
@@ -49,19 +49,19 @@ class RecordFormat:
         if self.encoding not in ENCODINGS:
             raise ValueError(f"Encoding {self.encoding!r} is not known: use one of {ENCODINGS}.")
         if self.channels not in (1, 3):
-            raise ValueError(f"Pictures have 1 or 3 channels, not {self.channels}.")
+            raise ValueError(f"Images have 1 or 3 channels, not {self.channels}.")
         if self.image_size < 1:
             raise ValueError(f"Image size {self.image_size} is not positive.")
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of a stored picture."""
+        """(height, width, channels) of a stored image."""
         return (self.image_size, self.image_size, self.channels)
 
 
 def encode_example(image: bytes, label: int, file_name: str, synset: str) -> bytes:
     """Serialises one record; the inverse of `parse_example`."""
-    # Filled in place: messages made one by one would copy the picture from each to the next.
+    # Filled in place: messages made one by one would copy the image from each to the next.
     example = tf.train.Example()
     feature = example.features.feature
     feature["image"].bytes_list.value.append(image)
@@ -115,12 +115,12 @@ class PreparedDataset:
       format: what the image bytes are.
       synsets: class names in label order.
       shards: split name -> file paths in shard order.
-      counts: split name -> number of pictures.
-      keys: where a record's picture and label are.
-      shard_counts: split name -> number of pictures in each shard, where the metadata says it.
-      turned: whether `data_prep` turned the pictures as their EXIF orientation says; None for a
+      counts: split name -> number of images.
+      keys: where a record's image and label are.
+      shard_counts: split name -> number of images in each shard, where the metadata says it.
+      turned: whether `data_prep` turned the images as their EXIF orientation says; None for a
         data set that others wrote.
-      one_size: whether format.image_size is the size of the pictures; if not, it is only what they
+      one_size: whether format.image_size is the size of the images; if not, it is only what they
         are brought to, and `viewed` chooses it.
     """
 
@@ -142,9 +142,9 @@ class PreparedDataset:
         """The data set as a network wants to see it: what is stored in one way stays so.
 
         Args:
-          image_size: side to which pictures of any size are brought.
-          channels: 1 or 3, to which pictures are decoded that stand in encoded files.
-          apply_exif: whether others' pictures are turned as their EXIF orientation says.
+          image_size: side to which images of any size are brought.
+          channels: 1 or 3, to which images are decoded that stand in encoded files.
+          apply_exif: whether others' images are turned as their EXIF orientation says.
         """
         turns = apply_exif and self.turned is None and self.format.encoding == "jpeg"
         if self.format.encoding != "any" and not turns:
@@ -153,22 +153,22 @@ class PreparedDataset:
         return dataclasses.replace(self, format=RecordFormat(size, channels, "any", apply_exif))
 
     def exif_note(self, trained_so: bool | None) -> str | None:
-        """A sentence where a network was trained on pictures that were turned otherwise.
+        """A sentence where a network was trained on images that were turned otherwise.
 
         Args:
-          trained_so: whether its pictures were turned by EXIF; None if that is not known.
+          trained_so: whether its images were turned by EXIF; None if that is not known.
         """
         if trained_so is None or self.turned is None or trained_so == self.turned:
             return None
         how = {True: "turned as their EXIF orientation says", False: "not turned by EXIF"}
         return (
-            f"it was trained on pictures that were {how[trained_so]}, but those of {self.path} "
+            f"it was trained on images that were {how[trained_so]}, but those of {self.path} "
             f"were {how[self.turned]}, so those with an orientation look other than what it "
             f"learned from; prepare the data with --{'' if trained_so else 'no'}apply_exif."
         )
 
     def require_split(self, split: str) -> None:
-        """Raises ValueError unless the data set has pictures in `split`."""
+        """Raises ValueError unless the data set has images in `split`."""
         if not self.counts.get(split):
             have = ", ".join(f"{name} ({n})" for name, n in self.counts.items()) or "none"
             raise ValueError(
@@ -180,12 +180,12 @@ class PreparedDataset:
         """The name of the class that a record's label means.
 
         Raises:
-          ValueError: a label that means none, such as the -1 of pictures without one.
+          ValueError: a label that means none, such as the -1 of images without one.
         """
         if not 0 <= label < self.classes:
             raise ValueError(
-                f"A picture of {self.path} has the label {label}, but the classes are 0 to "
-                f"{self.classes - 1}: name a split whose pictures have labels."
+                f"An image of {self.path} has the label {label}, but the classes are 0 to "
+                f"{self.classes - 1}: name a split whose images have labels."
             )
         return self.synsets[label]
 
@@ -193,7 +193,7 @@ class PreparedDataset:
         """Mean image, RGB mean, principal components and the rest of `statistics.npz`.
 
         A data set that others wrote has no such file: there they are those of up to 10,000 training
-        pictures, as `format` brings them to one size.
+        images, as `format` brings them to one size.
         """
         path = f"{self.path}/{STATISTICS_FILE}"
         if not tf.io.gfile.exists(path):
@@ -201,7 +201,7 @@ class PreparedDataset:
             if form.encoding != "raw" and not _is_own(self.path):
                 self.require_split("train")
                 files = self.shards["train"]
-                return foreign.sample_statistics(files, self.keys, form.image_size, form.channels)
+                return external.sample_statistics(files, self.keys, form.image_size, form.channels)
             raise FileNotFoundError(
                 f"{path} is missing: prepare the data again with `python -m data_prep.convert`."
             )
@@ -226,14 +226,14 @@ def open_dataset(path: str, first_label: int | None = None) -> PreparedDataset:
       ValueError: the directory holds something else.
     """
     path = str(path)
-    if path.startswith(foreign.TFDS_PREFIX):
-        path = foreign.tfds_directory(path.removeprefix(foreign.TFDS_PREFIX))
+    if path.startswith(external.TFDS_PREFIX):
+        path = external.tfds_directory(path.removeprefix(external.TFDS_PREFIX))
     path = path.rstrip("/")
     missing = "Name a directory that `python -m data_prep.convert` wrote."
     if not tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"There is no directory {path}. {missing}")
     info_path, features_path = f"{path}/dataset_info.json", f"{path}/features.json"
-    if not tf.io.gfile.exists(info_path) and foreign.record_files(path):
+    if not tf.io.gfile.exists(info_path) and external.record_files(path):
         return _without_metadata(path, first_label)
     if first_label is not None:
         raise ValueError(
@@ -248,7 +248,7 @@ def open_dataset(path: str, first_label: int | None = None) -> PreparedDataset:
 
 
 def _without_metadata(path: str, first_label: int | None) -> PreparedDataset:
-    index = foreign.read_index(path, first_label)
+    index = external.read_index(path, first_label)
     return PreparedDataset(
         path=path,
         format=RecordFormat(encoding="any"),
@@ -280,7 +280,7 @@ def _with_metadata(path: str) -> PreparedDataset:
             f"{path} is stored as {builder.info.file_format.value}, expected tfrecord: prepare it "
             "again with `tfds build --file_format=tfrecord`."
         )
-    # TFDS has no file names for a split without pictures: asking for them raises.
+    # TFDS has no file names for a split without images: asking for them raises.
     shards = {
         name: tuple(str(file) for file in split.filepaths) if split.num_examples else ()
         for name, split in builder.info.splits.items()
@@ -334,8 +334,8 @@ def _stored_format(path: str, image) -> tuple[RecordFormat, bool]:
         return RecordFormat(size, 1 if channels == 1 else 3, "any"), square
     if not square or image.np_dtype != np.uint8 or channels not in (1, 3):
         raise ValueError(
-            f"{path} stores pictures as {image.np_dtype.__name__} of shape {image.shape}: expected "
-            "encoded pictures, or uint8 of one square size."
+            f"{path} stores images as {image.np_dtype.__name__} of shape {image.shape}: expected "
+            "encoded images, or uint8 of one square size."
         )
     return RecordFormat(height, channels, "raw"), True
 

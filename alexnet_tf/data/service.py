@@ -69,7 +69,7 @@ def epoch_from_service(
 
     def rows_of_part(part):
         numbered = rows_of(tf.constant(epoch, tf.int64)).enumerate()
-        # Whole batches, so that a batch holds the same pictures as without the service.
+        # Whole batches, so that a batch holds the same images as without the service.
         ours = numbered.filter(lambda n, row: (n // share) % _PARTS == part)
         return ours.map(lambda n, row: row)
 

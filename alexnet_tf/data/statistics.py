@@ -1,4 +1,4 @@
-"""From sums over pictures to the numbers that networks and colour noise need."""
+"""From sums over images to the numbers that networks and colour noise need."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ def finish(count: int, image: np.ndarray, products: np.ndarray) -> dict[str, np.
     """The arrays of `statistics.npz`.
 
     Args:
-      count: number of pictures, all of one shape.
-      image: (height, width, channels), the sum of the pictures' values, 0..255 each.
+      count: number of images, all of one shape.
+      image: (height, width, channels), the sum of the images' values, 0..255 each.
       products: (channels, channels), the sum over all pixels of value x value^T.
 
     Returns:
@@ -19,10 +19,10 @@ def finish(count: int, image: np.ndarray, products: np.ndarray) -> dict[str, np.
       data gives equal files.
 
     Raises:
-      ValueError: no picture.
+      ValueError: no image.
     """
     if count == 0:
-        raise ValueError("Statistics need a training picture: found none.")
+        raise ValueError("Statistics need a training image: found none.")
     height, width, channels = image.shape
     pixels = count * height * width
     mean = image.sum(axis=(0, 1)) / pixels

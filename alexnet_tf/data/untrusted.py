@@ -1,4 +1,4 @@
-"""Pictures that others send: their size is read from the header, before anything is decoded.
+"""Images that others send: their size is read from the header, before anything is decoded.
 
 A few kilobytes of PNG or JPEG can ask for gigabytes of pixels, and one of 1 x 100,000 pixels for as
 much when its shorter side is enlarged. All are TensorFlow ops: a served model does the same.
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from alexnet_tf.data import preprocessing
 
-# Bringing the shorter side to 256 makes a picture of 256 x 25,600 at worst: 79 MB as float32.
+# Bringing the shorter side to 256 makes an image of 256 x 25,600 at worst: 79 MB as float32.
 MAX_ASPECT_RATIO = 100
 
 
@@ -68,7 +68,7 @@ def require_size(height_width: tf.Tensor) -> tf.Operation:
         & (longer <= MAX_ASPECT_RATIO * shorter)
     )
     message = (
-        f"Pictures may have 1 to {preprocessing.MAX_PIXELS} pixels and be at most "
+        f"Images may have 1 to {preprocessing.MAX_PIXELS} pixels and be at most "
         f"{MAX_ASPECT_RATIO} times as long as wide; this one has height and width"
     )
     check = tf.debugging.Assert(reasonable, [message, height, width])

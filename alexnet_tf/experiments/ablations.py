@@ -3,7 +3,7 @@
 import dataclasses
 
 from alexnet_tf.experiments import comparison, networks, published
-from alexnet_tf.experiments.findings import Finding, Setting
+from alexnet_tf.experiments.results import Context, Result
 from alexnet_tf.models import catalog
 
 # Those of the catalogue are the authors' own layer files; a removed layer is made from the spec.
@@ -17,15 +17,15 @@ _REMOVED = {"conv3": published.NO_CONV3, "conv4": published.NO_CONV4}
 _NOTES = {published.NO_CONV3: "conv4 reads both halves in place of conv3"}
 
 
-def run(setting: Setting) -> Finding:
+def run(context: Context) -> Result:
     """Trains each ablation as the whole network is trained, and compares seed by seed."""
     whole = catalog.find_variant("alexnet_145")
     changed = [(catalog.find_variant(name), claim) for name, claim in _VARIANTS.items()]
     changed += [(networks.without(whole, layer), claim) for layer, claim in _REMOVED.items()]
-    baseline = networks.networks(setting, whole)
+    baseline = networks.networks(context, whole)
     rows, numbers = [], {}
     for variant, claim in changed:
-        workdirs = networks.networks(setting, variant)
-        row, numbers[variant.name] = comparison.difference(setting, claim, baseline, workdirs)
+        workdirs = networks.networks(context, variant)
+        row, numbers[variant.name] = comparison.difference(context, claim, baseline, workdirs)
         rows.append(dataclasses.replace(row, note=_NOTES.get(claim, row.note)))
-    return Finding(tuple(rows), numbers)
+    return Result(tuple(rows), numbers)

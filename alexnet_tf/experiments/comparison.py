@@ -1,13 +1,13 @@
 """Errors of two kinds of network, seed by seed."""
 
 from alexnet_tf.experiments import networks
-from alexnet_tf.experiments.findings import Row, Setting, points, spread_of
 from alexnet_tf.experiments.published import Claim
+from alexnet_tf.experiments.results import ClaimRow, Context, points, spread_of
 
 
 def difference(
-    setting: Setting, claim: Claim, baseline: list[str], changed: list[str], crops: int = 10
-) -> tuple[Row, list[tuple[float, float]]]:
+    context: Context, claim: Claim, baseline: list[str], changed: list[str], crops: int = 10
+) -> tuple[ClaimRow, list[tuple[float, float]]]:
     """A row that says how much higher the errors of `changed` are than those of `baseline`.
 
     Args:
@@ -21,9 +21,9 @@ def difference(
     """
     differences = []
     for before, after in zip(baseline, changed, strict=True):
-        one = networks.both(networks.errors(setting, [before], crops))
-        other = networks.both(networks.errors(setting, [after], crops))
+        one = networks.both(networks.errors(context, [before], crops))
+        other = networks.both(networks.errors(context, [after], crops))
         differences.append((other[0] - one[0], other[1] - one[1]))
     mean = [sum(column) / len(differences) for column in zip(*differences, strict=True)]
     spread = "top-1: " + spread_of([top1 for top1, _ in differences])
-    return Row(claim, points(*mean), setting.data, setting.seeds, spread), differences
+    return ClaimRow(claim, points(*mean), context.data, context.seeds, spread), differences

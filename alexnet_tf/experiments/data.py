@@ -1,4 +1,4 @@
-"""A smaller copy of a data set: fewer pictures, or smaller ones."""
+"""A smaller copy of a data set: fewer images, or smaller ones."""
 
 import os
 
@@ -17,18 +17,18 @@ def derive(
     limit: dict[str, int] | None = None,
     image_size: int | None = None,
 ) -> str:
-    """Writes the first pictures of a data set's splits, shrunk, as a data set of its own.
+    """Writes the first images of a data set's splits, shrunk, as a data set of its own.
 
     Args:
-      dataset: the source, with training pictures.
+      dataset: the source, with training images.
       directory: where the copy goes; when it is there already nothing is done.
-      limit: split -> at most so many pictures; None for all. Records were shuffled when they were
+      limit: split -> at most so many images; None for all. Records were shuffled when they were
         written, so the first ones are a sample.
       image_size: side of the copies in pixels; None keeps the source's.
 
     Returns:
-      directory. Its mean is of the pictures that it holds; its principal components stay the
-      source's, which more pictures tell better.
+      directory. Its mean is of the images that it holds; its principal components stay the
+      source's, which more images tell better.
     """
     if os.path.exists(os.path.join(directory, _DONE)):
         return directory
@@ -44,10 +44,10 @@ def derive(
         name = f"{records.DATASET_NAME}-{split}.tfrecord-00000-of-00001"
         total = np.zeros((size, size, dataset.format.channels))
         with tf.io.TFRecordWriter(os.path.join(directory, name)) as writer:
-            for number, (picture, label) in enumerate(_pictures(dataset, split, wanted, size)):
-                total += picture
+            for number, (image, label) in enumerate(_images(dataset, split, wanted, size)):
+                total += image
                 example = records.encode_example(
-                    picture.tobytes(), label, f"{split}_{number}", dataset.synsets[label]
+                    image.tobytes(), label, f"{split}_{number}", dataset.synsets[label]
                 )
                 writer.write(example)
         counts[split] = wanted
@@ -70,7 +70,7 @@ def derive(
     return directory
 
 
-def _pictures(dataset, split: str, count: int, size: int):
+def _images(dataset, split: str, count: int, size: int):
     """The first `count` (uint8 (size, size, channels), label) of a split."""
     stored = dataset.format.image_size
     shrink = tf.function(lambda picture: preprocessing.evaluation_crop(picture, size, size))

@@ -24,10 +24,10 @@ from alexnet_tf import evaluation
 from alexnet_tf.analysis import plots
 from alexnet_tf.data import evaluation_data, records
 from alexnet_tf.experiments import data, published
-from alexnet_tf.experiments.findings import Finding, Row, Setting, describe_data, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, describe_data, spread_of
 from alexnet_tf.models import catalog, spec
 from alexnet_tf.models.cifarnet import CIFAR10_MEAN
-from alexnet_tf.models.lenet import Squash
+from alexnet_tf.models.lenet import TanhSpec
 from alexnet_tf.training import loop, recipes
 
 TARGET = 0.25
@@ -57,7 +57,7 @@ def variant(kind: str, channels: int) -> spec.Variant:
     """The four-layer network; kind is "relu" or "tanh"."""
 
     def activation(name):
-        return spec.Relu(name) if kind == "relu" else Squash(name, plain=True)
+        return spec.Relu(name) if kind == "relu" else TanhSpec(name, plain=True)
 
     pad = ((2, 2), (2, 2))
     features = (
@@ -79,24 +79,24 @@ def variant(kind: str, channels: int) -> spec.Variant:
     )
 
 
-def run(setting: Setting) -> Finding:
+def run(context: Context) -> Result:
     """Chooses each kind's rate, then measures both for each seed."""
-    dataset = records.open_dataset(setting.data_dir)
-    most = setting.scale.fig1_pictures
+    dataset = records.open_dataset(context.data_dir)
+    most = context.scale.fig1_images
     limit = {"train": most, "validation": max(1, most // 10)}
-    there = records.open_dataset(data.derive(dataset, setting.path("data", "fig1"), limit, SIZE))
+    there = records.open_dataset(data.derive(dataset, context.path("data", "fig1"), limit, SIZE))
     told = describe_data(there, os.path.basename(os.path.normpath(dataset.path)))
-    rates = RATES if setting.scale.measures else RATES[:1]
+    rates = RATES if context.scale.measures else RATES[:1]
     chosen, epochs, curves = {}, {}, {}
     for kind in _KINDS:
         chosen[kind] = rates[0]
         if len(rates) > 1:
-            chosen[kind] = _choose(setting, there, kind)
-        measured = [_curve(setting, there, kind, chosen[kind], seed) for seed in setting.seeds]
+            chosen[kind] = _choose(context, there, kind)
+        measured = [_curve(context, there, kind, chosen[kind], seed) for seed in context.seeds]
         epochs[kind] = [epochs_to_target(curve) for curve in measured]
         curves[kind] = measured
-    picture = os.path.join("pictures", "fig1.png")
-    _draw(curves, chosen, setting.path(picture))
+    image = os.path.join("images", "fig1.png")
+    _draw(curves, chosen, context.path(image))
     numbers = {
         "learning_rates": chosen,
         # JSON knows no infinity.
@@ -106,13 +106,13 @@ def run(setting: Setting) -> Finding:
         },
         "curves": curves,
         "rates_tried": rates,
-        "batch_size": _recipe(setting, "", 1.0).batch_size,
+        "batch_size": _recipe(context, "", 1.0).batch_size,
     }
-    row = _row(setting, epochs, chosen, told)
-    return Finding((row,), numbers, (("Figure 1: training error", picture),))
+    row = _row(context, epochs, chosen, told)
+    return Result((row,), numbers, (("Figure 1: training error", image),))
 
 
-def _row(setting: Setting, epochs, chosen, told: str) -> Row:
+def _row(context: Context, epochs, chosen, told: str) -> ClaimRow:
     missed = [name for kind, name in _KINDS.items() if not np.isfinite(epochs[kind]).all()]
     rates = ", ".join(f"{_KINDS[kind]} {rate:g}" for kind, rate in chosen.items())
     if not missed:
@@ -125,18 +125,20 @@ def _row(setting: Setting, epochs, chosen, told: str) -> Row:
         spread = "ratio: " + spread_of(ratios, "", 1)
     else:
         measured = (
-            f"{' and '.join(missed)} did not get to 25 % in {setting.scale.fig1_epochs} epochs"
+            f"{' and '.join(missed)} did not get to 25 % in {context.scale.fig1_epochs} epochs"
         )
         spread = ""
     note = f"learning rates: {rates}"
-    return Row(published.RELU_SPEED, measured, told, setting.seeds, spread, note, narrowed=False)
+    return ClaimRow(
+        published.RELU_SPEED, measured, told, context.seeds, spread, note, narrowed=False
+    )
 
 
-def _recipe(setting: Setting, name: str, rate: float) -> recipes.Recipe:
-    smoke = not setting.scale.measures
+def _recipe(context: Context, name: str, rate: float) -> recipes.Recipe:
+    smoke = not context.scale.measures
     return recipes.Recipe(
         model=name,
-        epochs=setting.scale.fig1_epochs,
+        epochs=context.scale.fig1_epochs,
         batch_size=8 if smoke else 128,
         learning_rate=rate,
         schedule="constant",
@@ -148,18 +150,18 @@ def _recipe(setting: Setting, name: str, rate: float) -> recipes.Recipe:
     )
 
 
-def _choose(setting: Setting, dataset, kind: str) -> float:
+def _choose(context: Context, dataset, kind: str) -> float:
     """The rate that gets to 25 % first."""
     best, fewest = RATES[0], math.inf
     for rate in RATES:
-        epochs = epochs_to_target(_curve(setting, dataset, kind, rate, None, fewest))
+        epochs = epochs_to_target(_curve(context, dataset, kind, rate, None, fewest))
         if epochs < fewest:
             best, fewest = rate, epochs
     return best
 
 
 def _curve(
-    setting: Setting, dataset, kind: str, rate: float, seed: int | None, limit: float = math.inf
+    context: Context, dataset, kind: str, rate: float, seed: int | None, limit: float = math.inf
 ) -> dict:
     """{"epoch": [...], "training_error": [...]}, until 25 % or `limit` epochs are reached.
 
@@ -171,10 +173,10 @@ def _curve(
     def compute() -> dict:
         catalog.add_variant(network)
         own_seed = _CHOICE_SEED if seed is None else seed
-        recipe = _recipe(setting, network.name, rate)
+        recipe = _recipe(context, network.name, rate)
         steps = dataset.counts["train"] // recipe.batch_size
         watch = _TrainingError(*_sample(dataset), steps, limit)
-        workdir = setting.path("networks", name)
+        workdir = context.path("networks", name)
         run = loop.Run(recipe=recipe, data_dir=dataset.path, workdir=workdir, seed=own_seed)
         # What an interrupted curve left behind lacks its first looks.
         shutil.rmtree(workdir, ignore_errors=True)
@@ -183,7 +185,7 @@ def _curve(
         shutil.rmtree(workdir, ignore_errors=True)
         return {"epoch": watch.epochs, "training_error": watch.errors}
 
-    return setting.remembered(name, compute)
+    return context.remembered(name, compute)
 
 
 def epochs_to_target(curve: dict) -> float:
@@ -202,7 +204,7 @@ class _Done(Exception):
 
 
 class _TrainingError(keras.callbacks.Callback):
-    """Looks at the error on some training pictures ten times in an epoch."""
+    """Looks at the error on some training images ten times in an epoch."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, steps_per_epoch: int, limit: float):
         super().__init__()
@@ -230,7 +232,7 @@ class _TrainingError(keras.callbacks.Callback):
 
 
 def _sample(dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The first training pictures: float32 (n, 32, 32, channels), int (n,)."""
+    """The first training images: float32 (n, 32, 32, channels), int (n,)."""
     images, labels = [], []
     wanted = min(_SAMPLE, dataset.counts["train"])
     for views, truths, indices in evaluation_data.evaluation_batches(dataset, "train", 250, SIZE):

@@ -4,22 +4,22 @@ import os
 
 from alexnet_tf.analysis import filters, plots
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.findings import Finding, Row, Setting, spread_of
-from alexnet_tf.models import catalog, trained
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, spread_of
+from alexnet_tf.models import catalog, saved_run
 
 
-def run(setting: Setting) -> Finding:
+def run(context: Context) -> Result:
     """Draws each seed's kernels; the measure is the gap between the groups' colour selectivity.
 
     Normalisation across the groups would tie them together, and a random kernel has 2/3 in both.
     """
-    workdirs = networks.networks(setting, catalog.find_variant("alexnet_145"))
-    found, pictures = {}, []
-    for seed, workdir in zip(setting.seeds, workdirs, strict=True):
-        kernels = plots.first_kernels(trained.open_model(workdir).model)
-        picture = os.path.join("pictures", f"fig3-seed{seed}.png")
-        found[seed] = filters.draw_filters(kernels, setting.path(picture), groups=2)
-        pictures.append((f"Figure 3, seed {seed}", picture))
+    workdirs = networks.networks(context, catalog.find_variant("alexnet_145"))
+    found, images = {}, []
+    for seed, workdir in zip(context.seeds, workdirs, strict=True):
+        kernels = plots.first_kernels(saved_run.open_model(workdir).model)
+        image = os.path.join("images", f"fig3-seed{seed}.png")
+        found[seed] = filters.draw_filters(kernels, context.path(image), groups=2)
+        images.append((f"Figure 3, seed {seed}", image))
     means = {
         seed: [group["mean_colour_selectivity"] for group in numbers["groups"]]
         for seed, numbers in found.items()
@@ -29,12 +29,12 @@ def run(setting: Setting) -> Finding:
         f"seed {seed}: " + " and ".join(f"{mean:.2f}" for mean in sorted(groups))
         for seed, groups in means.items()
     )
-    row = Row(
+    row = ClaimRow(
         published.COLOUR_GROUPS,
         f"mean colour selectivity of the groups {text}",
-        setting.data,
-        setting.seeds,
+        context.data,
+        context.seeds,
         "gap between the groups: " + spread_of(gaps, "", 1),
         "0 is grey, 1 is colour, 0.67 is noise",
     )
-    return Finding((row,), {"group_means": list(means.values())}, tuple(pictures))
+    return Result((row,), {"group_means": list(means.values())}, tuple(images))

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.findings import ILSVRC_2012_TRAIN, Finding, Row, Setting, not_run
+from alexnet_tf.experiments.results import ILSVRC_2012_TRAIN, ClaimRow, Context, Result, not_run
 from alexnet_tf.models import catalog, compilation
-from alexnet_tf.training import feeding, loop
+from alexnet_tf.training import distributed_input, loop
 from alexnet_tf.training.schedules import make_optimizer
 from alexnet_tf.training.step import ReplicaSteps, input_size, make_network
 
@@ -18,35 +18,35 @@ _WARM_UP, _STEPS = 3, 10
 EPOCHS = 90
 
 
-def run(setting: Setting) -> Finding:
+def run(context: Context) -> Result:
     """Times whole steps (forward, backward, update) on one batch that lies ready."""
-    rates = {"CPU": setting.remembered("speed-cpu", lambda: _images_per_second(setting, "CPU:0"))}
+    rates = {"CPU": context.remembered("speed-cpu", lambda: _images_per_second(context, "CPU:0"))}
     if tf.config.list_logical_devices("GPU"):
-        measured = setting.remembered("speed-gpu", lambda: _images_per_second(setting, "GPU:0"))
+        measured = context.remembered("speed-gpu", lambda: _images_per_second(context, "GPU:0"))
         rates["GPU"] = measured
     else:
         why = f"this machine has no GPU; its CPU trains {rates['CPU']['median']:.0f} images/s"
-        if not setting.scale.measures:
+        if not context.scale.measures:
             why = "this machine has no GPU"
-        return Finding((not_run(published.TRAINING_TIME, why),), rates)
+        return Result((not_run(published.TRAINING_TIME, why),), rates)
     cpu, gpu = rates["CPU"]["median"], rates["GPU"]["median"]
     days = EPOCHS * ILSVRC_2012_TRAIN / gpu / 86400
-    row = Row(
+    row = ClaimRow(
         published.TRAINING_TIME,
         f"{days:.2g} days at {gpu:.0f} images/s on one GPU, {gpu / cpu:.0f} times the CPU's "
         f"{cpu:.0f}",
-        "random pixels, 1.2 million pictures assumed: steps alone, without input",
+        "random pixels, 1.2 million images assumed: steps alone, without input",
         (0,),
         f"GPU {rates['GPU']['low']:.0f} to {rates['GPU']['high']:.0f} images/s in {_STEPS} steps",
         f"one {rates['GPU']['device']}",
     )
-    return Finding((row,), rates)
+    return Result((row,), rates)
 
 
-def _images_per_second(setting: Setting, device: str) -> dict:
-    variant = networks.narrowed(catalog.find_variant("alexnet_145"), setting.scale.narrowing)
+def _images_per_second(context: Context, device: str) -> dict:
+    variant = networks.narrowed(catalog.find_variant("alexnet_145"), context.scale.narrowing)
     catalog.add_variant(variant)
-    recipe = networks.recipe(setting, variant)
+    recipe = networks.recipe(context, variant)
     size, random = input_size(recipe), np.random.default_rng(0)
     strategy = tf.distribute.OneDeviceStrategy(f"/{device}")
     with strategy.scope():
@@ -60,7 +60,9 @@ def _images_per_second(setting: Setting, device: str) -> dict:
     )
     images = random.integers(0, 256, (recipe.batch_size, size, size, 3), np.uint8)
     batch = (images, random.integers(0, 1000, recipe.batch_size), {})
-    batches = feeding.dealt(strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat())
+    batches = distributed_input.dealt(
+        strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat()
+    )
     one, nothing = tf.constant(1), tf.constant(0.0)
     rates = []
     for number in range(_WARM_UP + _STEPS):

@@ -1,17 +1,17 @@
-"""LeNet-5 and AlexNet on the same pictures: what fourteen years added."""
+"""LeNet-5 and AlexNet on the same images: what fourteen years added."""
 
 import dataclasses
 
 import keras
 
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.findings import Finding, Row, Setting, percent, spread_of
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, percent, spread_of
 from alexnet_tf.models import catalog, spec
 
 
 @dataclasses.dataclass(frozen=True)
 class GreyThumbnail:
-    """Colour pictures to LeNet-5's grey 32 pixels: means over blocks of pixels and channels.
+    """Colour images to LeNet-5's grey 32 pixels: means over blocks of pixels and channels.
 
     Mean and scale come before it in the network, which is the same: all three are linear.
     """
@@ -33,12 +33,12 @@ class GreyThumbnail:
 def thumbnail_lenet() -> spec.Variant:
     """LeNet-5 behind a `GreyThumbnail`: it sees AlexNet's very crops of 224, as 32 pixels."""
     lenet = catalog.find_variant("lenet5")
-    # An entry that only enlarges small pictures has nothing to do here.
+    # An entry that only enlarges small images has nothing to do here.
     layers = tuple(entry for entry in lenet.features if entry.name != "canvas")
     return dataclasses.replace(
         lenet,
         name="lenet5_thumbnail",
-        summary="LeNet-5 on colour pictures, shrunk to 32 grey pixels",
+        summary="LeNet-5 on colour images, shrunk to 32 grey pixels",
         crop_size=224,
         channels=3,
         features=(GreyThumbnail(), *layers),
@@ -46,15 +46,15 @@ def thumbnail_lenet() -> spec.Variant:
     )
 
 
-def run(setting: Setting) -> Finding:
+def run(context: Context) -> Result:
     """Trains both with the same recipe on the same crops; LeNet-5 keeps its size at any scale."""
-    whole = dataclasses.replace(setting, scale=dataclasses.replace(setting.scale, narrowing=1))
+    whole = dataclasses.replace(context, scale=dataclasses.replace(context.scale, narrowing=1))
     nets = {
         "LeNet-5": networks.networks(whole, thumbnail_lenet(), colour_noise="none"),
-        "AlexNet": networks.networks(setting, catalog.find_variant("alexnet_145")),
+        "AlexNet": networks.networks(context, catalog.find_variant("alexnet_145")),
     }
     found = {
-        name: [networks.both(networks.errors(setting, [path], 10))[0] for path in workdirs]
+        name: [networks.both(networks.errors(context, [path], 10))[0] for path in workdirs]
         for name, workdirs in nets.items()
     }
     text = ", ".join(
@@ -62,12 +62,12 @@ def run(setting: Setting) -> Finding:
     )
     spread = "; ".join(f"{name}: {spread_of(values)}" for name, values in found.items())
     note = "LeNet-5 sees 32 grey pixels of each crop; one recipe for both, without colour noise "
-    row = Row(
+    row = ClaimRow(
         published.FROM_LENET,
         text,
-        setting.data,
-        setting.seeds,
+        context.data,
+        context.seeds,
         spread,
         note + "for LeNet-5",
     )
-    return Finding((row,), found)
+    return Result((row,), found)

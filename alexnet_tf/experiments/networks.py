@@ -6,7 +6,7 @@ import os
 import shutil
 
 from alexnet_tf import evaluation
-from alexnet_tf.experiments.findings import Setting
+from alexnet_tf.experiments.results import Context
 from alexnet_tf.models import catalog, spec
 from alexnet_tf.training import loop, recipes
 
@@ -66,13 +66,13 @@ def _share(count: int, divisor: int, groups: int) -> int:
     return max(step, count // divisor // step * step)
 
 
-def recipe(setting: Setting, variant: spec.Variant, **changes) -> recipes.Recipe:
+def recipe(context: Context, variant: spec.Variant, **changes) -> recipes.Recipe:
     """The authors' recipe at the setting's scale, with an experiment's own changes."""
-    fields = {**setting.scale.recipe, "model": variant.name, **changes}
+    fields = {**context.scale.recipe, "model": variant.name, **changes}
     return dataclasses.replace(recipes.SOURCE_145, **fields)
 
 
-def network(setting: Setting, variant: spec.Variant, seed: int, **changes) -> str:
+def network(context: Context, variant: spec.Variant, seed: int, **changes) -> str:
     """Trains a network at the setting's scale, unless that was done; returns its workdir.
 
     Args:
@@ -81,15 +81,15 @@ def network(setting: Setting, variant: spec.Variant, seed: int, **changes) -> st
       seed: of weights, order, crops and dropout.
       **changes: recipe fields that differ from the authors'.
     """
-    variant = narrowed(variant, setting.scale.narrowing)
+    variant = narrowed(variant, context.scale.narrowing)
     tag = "".join(f"-{name}-{value}" for name, value in sorted(changes.items()))
-    workdir = setting.path("networks", f"{variant.name}{tag}-seed{seed}")
+    workdir = context.path("networks", f"{variant.name}{tag}-seed{seed}")
     done = [os.path.join(workdir, name) for name in ("model.keras", "results.json")]
     if not all(os.path.exists(path) for path in done):
         catalog.add_variant(variant)
         run = loop.Run(
-            recipe=recipe(setting, variant, **changes),
-            data_dir=setting.data_dir,
+            recipe=recipe(context, variant, **changes),
+            data_dir=context.data_dir,
             workdir=workdir,
             seed=seed,
         )
@@ -101,13 +101,13 @@ def network(setting: Setting, variant: spec.Variant, seed: int, **changes) -> st
     return workdir
 
 
-def errors(setting: Setting, workdirs: list[str], crops: int) -> dict:
+def errors(context: Context, workdirs: list[str], crops: int) -> dict:
     """`evaluation.evaluate` on validation, of one network or of an average; done once."""
     names = "+".join(os.path.basename(path) for path in workdirs)
-    view = evaluation.View("validation", crops, min(128, 16 * crops))
-    return setting.remembered(
+    view = evaluation.EvaluationSettings("validation", crops, min(128, 16 * crops))
+    return context.remembered(
         f"errors-{crops}-crops-{names}",
-        lambda: evaluation.evaluate(workdirs, setting.data_dir, view),
+        lambda: evaluation.evaluate(workdirs, context.data_dir, view),
     )
 
 
@@ -116,12 +116,12 @@ def both(scored: dict) -> tuple[float, float]:
     return scored["top1_error"], scored["top5_error"]
 
 
-def mean_errors(setting: Setting, workdirs: list[str], crops: int) -> tuple[float, float]:
+def mean_errors(context: Context, workdirs: list[str], crops: int) -> tuple[float, float]:
     """Errors of each network by itself, averaged over the networks."""
-    pairs = [both(errors(setting, [path], crops)) for path in workdirs]
+    pairs = [both(errors(context, [path], crops)) for path in workdirs]
     return tuple(sum(column) / len(pairs) for column in zip(*pairs, strict=True))
 
 
-def networks(setting: Setting, variant: spec.Variant, **changes) -> list[str]:
+def networks(context: Context, variant: spec.Variant, **changes) -> list[str]:
     """One trained network for each of the setting's seeds."""
-    return [network(setting, variant, seed, **changes) for seed in setting.seeds]
+    return [network(context, variant, seed, **changes) for seed in context.seeds]

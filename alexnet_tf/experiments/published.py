@@ -112,13 +112,13 @@ COLOUR_GROUPS = Claim(
     "[P] section 6.1 and figure 3",
 )
 LIKE_PICTURES = Claim(
-    "pictures with close fc7 activations show the same kind of thing",
+    "images with close fc7 activations show the same kind of thing",
     "seen, no number",
     TEST_2010,
     "[P] section 6.1 and figure 4",
 )
 FROM_LENET = Claim(
-    "AlexNet against LeNet-5 on the same pictures, top-1 error",
+    "AlexNet against LeNet-5 on the same images, top-1 error",
     "no such measurement",
     "-",
     "ours: [P] builds on LeCun et al. 1998, which has 0.95 % on MNIST",
@@ -126,6 +126,6 @@ FROM_LENET = Claim(
 TRAINING_TIME = Claim(
     "90 epochs on two GTX 580 take",
     "5 to 6 days",
-    "ILSVRC, 1.2 million pictures",
+    "ILSVRC, 1.2 million images",
     "[P] section 5",
 )

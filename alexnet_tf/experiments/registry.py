@@ -25,7 +25,7 @@ EXPERIMENTS = {
     "pca_color": _of("pca_color", "with and without colour noise"),
     "fig1": _of("fig1", "ReLU against tanh: epochs to 25 % training error"),
     "fig3": _of("fig3", "the first kernels, and how much of each group is colour"),
-    "fig4": _of("fig4", "predictions, and pictures near to each other in fc7"),
-    "lenet_to_alexnet": _of("lenet_to_alexnet", "LeNet-5 and AlexNet on the same pictures"),
+    "fig4": _of("fig4", "predictions, and images near to each other in fc7"),
+    "lenet_to_alexnet": _of("lenet_to_alexnet", "LeNet-5 and AlexNet on the same images"),
     "gpu_speedup": _of("gpu_speedup", "a training step on the CPU and on a GPU"),
 }

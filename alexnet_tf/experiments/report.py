@@ -1,4 +1,4 @@
-"""The report: a row per claim, as Markdown and as one HTML file with its pictures inside."""
+"""The report: a row per claim, as Markdown and as one HTML file with its images inside."""
 
 import base64
 import html
@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from alexnet_tf import atomic
-from alexnet_tf.experiments.findings import Finding, Row, Setting
+from alexnet_tf.experiments.results import ClaimRow, Context, Result
 
 NOT_RUN = "not run"
 _COLUMNS = ("Claim", "Published", "Source", "Measured here", "Seeds", "Spread", "Remark")
@@ -23,9 +23,9 @@ code { background: #f4f4f4; padding: 0.1em 0.3em; }
 
 
 def write_report(
-    findings: Mapping[str, Finding],
+    results: Mapping[str, Result],
     commands: Mapping[str, str],
-    setting: Setting,
+    context: Context,
     machine: Mapping[str, str],
 ) -> tuple[str, str]:
     """Writes report.md and report.html into the workdir.
@@ -39,13 +39,13 @@ def write_report(
     Returns:
       The two paths.
     """
-    paths = setting.path("report.md"), setting.path("report.html")
-    atomic.write_text(paths[0], _markdown(findings, commands, setting, machine))
-    atomic.write_text(paths[1], _html(findings, commands, setting, machine))
+    paths = context.path("report.md"), context.path("report.html")
+    atomic.write_text(paths[0], _markdown(results, commands, context, machine))
+    atomic.write_text(paths[1], _html(results, commands, context, machine))
     return paths
 
 
-def cells(row: Row, narrowing: int = 1) -> tuple[str, ...]:
+def cells(row: ClaimRow, narrowing: int = 1) -> tuple[str, ...]:
     """A row's texts, in the order of the columns.
 
     A measured value never stands without the data that it was measured on, nor without the
@@ -64,9 +64,9 @@ def cells(row: Row, narrowing: int = 1) -> tuple[str, ...]:
     return (claim.text, published, claim.source, measured, seeds, row.spread, row.note)
 
 
-def _introduction(setting: Setting) -> list[str]:
-    scale = setting.scale
-    text = [f"Data: {setting.data}. Scale: {scale.name}."]
+def _introduction(context: Context) -> list[str]:
+    scale = context.scale
+    text = [f"Data: {context.data}. Scale: {scale.name}."]
     if not scale.measures:
         text.append(
             "This was a smoke run: it shows that everything runs, and measures nothing, so the "
@@ -83,33 +83,33 @@ def _introduction(setting: Setting) -> list[str]:
     return text
 
 
-def _markdown(findings, commands, setting: Setting, machine) -> str:
-    narrowing = setting.scale.narrowing
+def _markdown(results, commands, context: Context, machine) -> str:
+    narrowing = context.scale.narrowing
     lines = ["# Measured beside published", ""]
-    for text in _introduction(setting):
+    for text in _introduction(context):
         lines += [text, ""]
-    for name, finding in findings.items():
+    for name, result in results.items():
         lines += [f"## {name}", "", f"    {commands[name]}", ""]
         lines += ["| " + " | ".join(_COLUMNS) + " |", "|" + " --- |" * len(_COLUMNS)]
-        for row in finding.rows:
+        for row in result.rows:
             texts = (text.replace("|", "\\|").replace("*", "\\*") for text in cells(row, narrowing))
             lines.append("| " + " | ".join(texts) + " |")
         lines.append("")
-        for caption, path in finding.pictures:
+        for caption, path in result.images:
             lines += [f"![{caption}]({path.replace(os.sep, '/')})", ""]
     lines += ["## Machine", "", *(f"- {key}: {value}" for key, value in machine.items()), ""]
     return "\n".join(lines)
 
 
-def _html(findings, commands, setting: Setting, machine) -> str:
-    narrowing = setting.scale.narrowing
+def _html(results, commands, context: Context, machine) -> str:
+    narrowing = context.scale.narrowing
     parts = ["<h1>Measured beside published</h1>"]
-    parts += [f"<p>{html.escape(text)}</p>" for text in _introduction(setting)]
-    for name, finding in findings.items():
+    parts += [f"<p>{html.escape(text)}</p>" for text in _introduction(context)]
+    for name, result in results.items():
         parts.append(f"<h2>{html.escape(name)}</h2>")
         parts.append(f"<p><code>{html.escape(commands[name])}</code></p>")
         parts.append("<table><tr>" + "".join(f"<th>{c}</th>" for c in _COLUMNS) + "</tr>")
-        for row in finding.rows:
+        for row in result.rows:
             texts = [
                 f'<td class="none">{text}</td>'
                 if text == NOT_RUN
@@ -118,7 +118,7 @@ def _html(findings, commands, setting: Setting, machine) -> str:
             ]
             parts.append(f"<tr>{''.join(texts)}</tr>")
         parts.append("</table>")
-        parts += [_embedded(caption, setting.path(path)) for caption, path in finding.pictures]
+        parts += [_embedded(caption, context.path(path)) for caption, path in result.images]
     items = "".join(f"<li>{html.escape(f'{key}: {value}')}</li>" for key, value in machine.items())
     parts.append(f"<h2>Machine</h2><ul>{items}</ul>")
     head = (

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from alexnet_tf import atomic
 from alexnet_tf.data import records
 from alexnet_tf.experiments import data, report
-from alexnet_tf.experiments.findings import SCALES, Finding, Setting, describe_data
 from alexnet_tf.experiments.registry import EXPERIMENTS
+from alexnet_tf.experiments.results import SCALES, Context, Result, describe_data
 
 SMOKE = "a smoke run measures nothing"
 _SETTING_FILE = "setting.json"
@@ -22,7 +22,7 @@ def reproduce(
     workdir: str,
     scale: str = "full",
     seeds: Sequence[int] = (0,),
-) -> dict[str, Finding]:
+) -> dict[str, Result]:
     """Runs experiments, and writes results.json, report.md and report.html.
 
     A workdir in which some were run keeps what it has: finished networks, scores and findings are
@@ -56,57 +56,57 @@ def reproduce(
         dataset.require_split(split)
     _require_same_setting(workdir, data_dir, scale)
     told = describe_data(dataset)
-    limit = SCALES[scale].pictures
+    limit = SCALES[scale].images
     if limit is not None:
         data_dir = data.derive(dataset, os.path.join(workdir, "data", "few"), limit)
-    setting = Setting(data_dir, told, workdir, SCALES[scale], tuple(seeds))
-    found = {name: _one(name, setting) for name in names}
-    _report(setting)
+    context = Context(data_dir, told, workdir, SCALES[scale], tuple(seeds))
+    found = {name: _one(name, context) for name in names}
+    _report(context)
     return found
 
 
-def _one(name: str, setting: Setting) -> Finding:
+def _one(name: str, context: Context) -> Result:
     """What the experiment finds, or found with these seeds before."""
-    path = setting.path("findings", f"{name}.json")
+    path = context.path("findings", f"{name}.json")
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             known = json.load(file)
-        if known["seeds"] == list(setting.seeds):
+        if known["seeds"] == list(context.seeds):
             print(f"{name}: done before", flush=True)
-            return Finding.from_json(known["finding"])
+            return Result.from_json(known["finding"])
     print(f"{name}: {EXPERIMENTS[name].summary}", flush=True)
-    finding = importlib.import_module(EXPERIMENTS[name].module).run(setting)
-    if not setting.scale.measures:
-        finding = finding.unmeasured(SMOKE)
+    result = importlib.import_module(EXPERIMENTS[name].module).run(context)
+    if not context.scale.measures:
+        result = result.unmeasured(SMOKE)
     content = {
-        "seeds": list(setting.seeds),
-        "command": _command(name, setting),
-        "finding": finding.to_json(),
+        "seeds": list(context.seeds),
+        "command": _command(name, context),
+        "finding": result.to_json(),
     }
     atomic.write_json(path, content)
-    return finding
+    return result
 
 
-def _report(setting: Setting) -> None:
+def _report(context: Context) -> None:
     """Writes what all experiments of the workdir found, in the registry's order."""
     contents = {}
     for name in EXPERIMENTS:
-        path = setting.path("findings", f"{name}.json")
+        path = context.path("findings", f"{name}.json")
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 contents[name] = json.load(file)
     machine = describe_machine()
-    results = {"data": setting.data, "scale": setting.scale.name, "machine": machine, **contents}
-    atomic.write_json(setting.path("results.json"), results)
-    findings = {name: Finding.from_json(one["finding"]) for name, one in contents.items()}
+    results = {"data": context.data, "scale": context.scale.name, "machine": machine, **contents}
+    atomic.write_json(context.path("results.json"), results)
+    results = {name: Result.from_json(one["finding"]) for name, one in contents.items()}
     commands = {name: one["command"] for name, one in contents.items()}
-    report.write_report(findings, commands, setting, machine)
+    report.write_report(results, commands, context, machine)
 
 
-def _command(name: str, setting: Setting) -> str:
-    seeds = ",".join(map(str, setting.seeds))
+def _command(name: str, context: Context) -> str:
+    seeds = ",".join(map(str, context.seeds))
     return (
-        f"python -m alexnet_tf.reproduce {name} --data_dir=DATA --scale={setting.scale.name} "
+        f"python -m alexnet_tf.reproduce {name} --data_dir=DATA --scale={context.scale.name} "
         f"--seeds={seeds}"
     )
 

@@ -213,7 +213,7 @@ def AlexNet(
 
     ReLU after every layer but fc8; LRN with k=2, n=5, alpha=1e-4 (on the plain sum), beta=0.75; max
     pools of 3 with stride 2; weights from N(0, 0.01**2), biases 1 in conv2, conv4, conv5, fc6 and
-    fc7, else 0; dropout scaled by 0.5 at test. A picture of 224 gives 55x55 maps because the last
+    fc7, else 0; dropout scaled by 0.5 at test. An image of 224 gives 55x55 maps because the last
     windows hang 3 pixels over the bottom and right edge, as in the authors' program.
 
     Source: Krizhevsky, Sutskever, Hinton, NIPS 2012, sections 3 to 5. What their program ran is

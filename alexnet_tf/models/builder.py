@@ -124,7 +124,7 @@ def _input_shape(variant: Variant, input_shape, include_top):
     if include_top and None in shape:
         raise ValueError(
             f"input_shape of {variant.name} is {shape}: {expected}; only include_top=False takes "
-            "pictures of unknown size."
+            "images of unknown size."
         )
     if any(side is not None and side < smallest for side in shape[:2]):
         raise ValueError(f"input_shape of {variant.name} is {shape}: {expected}.")

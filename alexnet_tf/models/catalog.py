@@ -6,14 +6,14 @@ from typing import Any
 import keras
 import numpy.typing as npt
 
-from alexnet_tf.models import alexnet, builder, cifarnet, keras_files, lenet, original
+from alexnet_tf.models import alexnet, alexnet_2012, builder, cifarnet, keras_files, lenet
 from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.spec import Variant
 
 _VARIANTS = {
     variant.name: variant
-    for room in (alexnet, original, lenet, cifarnet)
-    for variant in room.VARIANTS
+    for module in (alexnet, alexnet_2012, lenet, cifarnet)
+    for variant in module.VARIANTS
 }
 
 
@@ -58,11 +58,11 @@ def find_variant(name: str) -> Variant:
 
 
 def crop_size(variant: str, stored: int | None = None) -> int:
-    """The side, in pixels, of the square pictures that the published network takes.
+    """The side, in pixels, of the square images that the published network takes.
 
     Args:
       variant: a name of `list_models`.
-      stored: the side of the pictures at hand. LeNet-5 puts smaller ones, such as MNIST's 28
+      stored: the side of the images at hand. LeNet-5 puts smaller ones, such as MNIST's 28
         pixels, on its 32 by itself: then the network is built for the stored size.
     """
     found = find_variant(variant)

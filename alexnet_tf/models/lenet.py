@@ -114,8 +114,8 @@ class FanIn:
 
 
 @dataclasses.dataclass(frozen=True)
-class Middle:
-    """A picture smaller than `size` goes into the middle of the background."""
+class PadToSize:
+    """An image smaller than `size` goes into the middle of the background."""
 
     name: str
     size: int
@@ -131,7 +131,7 @@ class Middle:
 
 
 @dataclasses.dataclass(frozen=True)
-class Squash:
+class TanhSpec:
     """The scaled tanh, or with plain=True tanh."""
 
     name: str
@@ -176,7 +176,7 @@ class SparseConv:
 
 
 @dataclasses.dataclass(frozen=True)
-class Centres:
+class RbfOutput:
     """The output units. Classes beyond the ten digits get random signs, the same every time."""
 
     name: str
@@ -192,24 +192,24 @@ def _variant(name: str, summary: str, plain: bool) -> Variant:
     fan_in = FanIn()
     c3 = Conv("c3", 16, 5, init=fan_in) if plain else SparseConv("c3")
     features = (
-        Middle("canvas", _SIDE, -0.1),
+        PadToSize("canvas", _SIDE, -0.1),
         Conv("c1", 6, 5, init=fan_in),
-        Squash("squash1", plain),
+        TanhSpec("squash1", plain),
         Subsample("s2", plain),
-        *(() if plain else (Squash("squash2"),)),
+        *(() if plain else (TanhSpec("squash2"),)),
         c3,
-        Squash("squash3", plain),
+        TanhSpec("squash3", plain),
         Subsample("s4", plain),
-        *(() if plain else (Squash("squash4"),)),
+        *(() if plain else (TanhSpec("squash4"),)),
     )
     top = (
         Flatten(),
         # c5 has kernels of 5x5 on maps of 5x5: a dense layer.
         Dense("c5", 120, init=fan_in),
-        Squash("squash5", plain),
+        TanhSpec("squash5", plain),
         Dense("f6", 84, init=fan_in),
-        Squash("squash6", plain),
-        Dense("output", init=fan_in) if plain else Centres("output"),
+        TanhSpec("squash6", plain),
+        Dense("output", init=fan_in) if plain else RbfOutput("output"),
     )
     # (p - 20) / 200 is -0.1 for 0 and 1.175 for 255.
     return Variant(

@@ -48,7 +48,7 @@ class Options:
     dropout: float | None = None
 
 
-class Start(Protocol):
+class InitSpec(Protocol):
     """How a layer's weights begin."""
 
     def arguments(self, fan_in: int, options: Options) -> dict:
@@ -97,7 +97,7 @@ class Conv:
     stride: int = 1
     pad: str | tuple = "valid"
     groups: int = 1
-    init: Start = Init()
+    init: InitSpec = Init()
 
     def apply(self, x, options: Options):
         fan_in = self.kernel * self.kernel * x.shape[-1] // self.groups
@@ -207,7 +207,7 @@ class Dense:
     name: str
     units: int | None = None
     columns: int = 1
-    init: Start = Init()
+    init: InitSpec = Init()
 
     def apply(self, x, options: Options):
         units = options.classes if self.units is None else self.units
@@ -240,7 +240,7 @@ class Variant:
     name: how users call it. summary: one line. crop_size, channels: its input. mean, scale,
     channel_order: what its preprocessing layer does to RGB pixels of 0..255. features: entries up
     to and with the last pool. top: entries from the flattening to the logits. classes: published.
-    enlarges: whether the first entry brings smaller pictures to crop_size, by a border around them.
+    enlarges: whether the first entry brings smaller images to crop_size, by a border around them.
     """
 
     name: str
@@ -256,7 +256,7 @@ class Variant:
     enlarges: bool = False
 
     def feature_size(self, n: int) -> int:
-        """The side of the last map for a picture with sides of n; less than 1: too small."""
+        """The side of the last map for an image with sides of n; less than 1: too small."""
         for entry in self.features:
             if hasattr(entry, "output_size"):
                 n = entry.output_size(n)
@@ -265,7 +265,7 @@ class Variant:
         return n
 
     def smallest_input(self) -> int:
-        """The smallest side of a picture that leaves something of the feature maps."""
+        """The smallest side of an image that leaves something of the feature maps."""
         n = 1
         while self.feature_size(n) < 1:
             n += 1

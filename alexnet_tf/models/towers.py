@@ -42,7 +42,7 @@ def stages(variant: Variant) -> list[Stage]:
     """
     _require_columns(variant)
     cut: list[list] = [[]]
-    seen_whole = True  # both halves read the picture
+    seen_whole = True  # both halves read the image
     for entry in (*variant.features, *variant.top):
         if _reads_both(entry) and not seen_whole:
             cut.append([])
@@ -54,13 +54,13 @@ def stages(variant: Variant) -> list[Stage]:
 
 
 def crossing_values(variant: Variant, model: keras.Model) -> dict[str, int]:
-    """How many values cross between the devices for one picture, on the way forward.
+    """How many values cross between the devices for one image, on the way forward.
 
     As many cross on the way back: the gradient of each.
 
     Args:
       variant: the network.
-      model: built from it, for any size of picture.
+      model: built from it, for any size of image.
 
     Returns:
       Last layer of a stage -> values of its output that the next stage needs on the other device.
@@ -82,7 +82,7 @@ def build_section(
     Args:
       stage: which layers.
       half: 0 or 1.
-      inputs: like what it will read: the picture, or what each half of the stage before gives.
+      inputs: like what it will read: the image, or what each half of the stage before gives.
       whole: the network in one piece, for its preprocessing, dropout and number of classes.
 
     Returns:
@@ -124,7 +124,7 @@ class _HalfDropout(layers.Dropout):
 def _require_columns(variant: Variant) -> None:
     entries = (*variant.features, *variant.top)
     advice = (
-        "use alexnet_145, the network whose halves the program of 2012 ran on two GPUs, or one of "
+        "use alexnet_145, the network whose halves the original program ran on two GPUs, or one of "
         "its variants with two columns"
     )
     for entry in entries:

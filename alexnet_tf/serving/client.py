@@ -16,7 +16,7 @@ import urllib.request
 
 import numpy as np
 
-from alexnet_tf.serving.predictor import Classifier, PictureError, reason
+from alexnet_tf.serving.predictor import Classifier, ImageError, reason
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _OUTPUTS = ("classes", "scores", "probabilities")
@@ -48,7 +48,7 @@ class _NotReady(Exception):
 def open_server(server: Server) -> Classifier:
     """A classifier (see `predictor`) that asks a server.
 
-    Its calls raise `PictureError` when the server refuses the pictures, or when there are none,
+    Its calls raise `ImageError` when the server refuses the images, or when there are none,
     TimeoutError when it is too slow, ConnectionError when it cannot be reached and ValueError when
     it does not know the model or the label, or is no TF Serving.
 
@@ -63,7 +63,7 @@ def open_server(server: Server) -> Classifier:
             # An empty list has no type that could go over the wire as strings.
             from alexnet_tf.serving import signatures
 
-            raise PictureError(signatures.NO_PICTURES)
+            raise ImageError(signatures.NO_PICTURES)
         started, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             try:
@@ -87,8 +87,8 @@ def open_server(server: Server) -> Classifier:
             shape = outputs[name].shape
             if shape[:1] != (len(files),):
                 raise ValueError(
-                    f"{server.url} was asked about {len(files)} picture(s) and answered {name!r} "
-                    f"of shape {shape}: expected a row for each picture."
+                    f"{server.url} was asked about {len(files)} image(s) and answered {name!r} "
+                    f"of shape {shape}: expected a row for each image."
                 )
         return outputs
 
@@ -162,10 +162,10 @@ def _no_tf_serving(server: Server, why: str) -> ValueError:
 
 
 def _invalid_argument(said: str, server: Server) -> Exception:
-    """The server's INVALID_ARGUMENT: it is about the pictures, or about the label."""
+    """The server's INVALID_ARGUMENT: it is about the images, or about the label."""
     if "servable version label" in said:
         return _refused(said, server)
-    return PictureError(reason(said))
+    return ImageError(reason(said))
 
 
 def _refused(said: str, server: Server) -> ValueError:
@@ -231,5 +231,5 @@ def _grpc(server: Server, target: str):
 def _too_slow(server: Server) -> TimeoutError:
     return TimeoutError(
         f"{server.url} took longer than {server.timeout:g} s: give it more time with --timeout, or "
-        "fewer pictures."
+        "fewer images."
     )

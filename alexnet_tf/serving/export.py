@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import atomic
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 from alexnet_tf.serving import messages, signatures
 
 LABELS_FILE = "assets/labels.txt"
@@ -27,7 +27,7 @@ _LAST_VERSION = 2**63 - 1  # TF Serving counts in int64
 
 
 def export_saved_model(
-    network: trained.TrainedModel, class_names, output: str, version: int | None = None
+    network: saved_run.TrainedModel, class_names, output: str, version: int | None = None
 ) -> str:
     """Writes `output`/VERSION with the signatures of `signatures.signatures`.
 
@@ -84,7 +84,7 @@ def require_servable(path: str) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.framework import op_def_registry
 
-    with open(os.path.join(path, trained.SAVED_MODEL_FILE), "rb") as file:
+    with open(os.path.join(path, saved_run.SAVED_MODEL_FILE), "rb") as file:
         saved = saved_model_pb2.SavedModel.FromString(file.read())
     for graph in saved.meta_graphs:
         library = graph.graph_def.library
@@ -118,7 +118,7 @@ def _write(network, class_names, path: str, name: str) -> None:
             writer.write(messages.prediction_log(request))
 
 
-def _require_finite_answer(network: trained.TrainedModel) -> None:
+def _require_finite_answer(network: saved_run.TrainedModel) -> None:
     window = (1, network.crop_size, network.crop_size, network.channels)
     answer = np.asarray(network.model(np.full(window, 128, np.float32), training=False))
     if not np.isfinite(answer).all():
@@ -128,14 +128,14 @@ def _require_finite_answer(network: trained.TrainedModel) -> None:
         )
 
 
-def warmup_requests(network: trained.TrainedModel, name: str):
+def warmup_requests(network: saved_run.TrainedModel, name: str):
     """Yields a request per signature and batch size: they run before a server says it is ready."""
     size, channels = network.image_size, network.channels
     ramp = np.linspace(0, 255, size).astype(np.uint8)
-    picture = np.broadcast_to(ramp[:, None, None], (size, size, channels))
-    encoded = tf.io.encode_jpeg(picture).numpy()
+    image = np.broadcast_to(ramp[:, None, None], (size, size, channels))
+    encoded = tf.io.encode_jpeg(image).numpy()
     for batch in (1, _WARMUP_BATCH):
-        pixels = np.broadcast_to(picture, (batch, *picture.shape))
+        pixels = np.broadcast_to(image, (batch, *image.shape))
         files = [encoded] * batch
         yield messages.predict_request(name, signatures.SERVING_DEFAULT, {"image_bytes": files})
         yield messages.predict_request(name, signatures.IMAGE_TENSOR, {"images": pixels})

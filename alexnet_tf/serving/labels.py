@@ -1,11 +1,11 @@
 """The names of a network's classes, from the nearest place that knows them."""
 
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 _IMAGENET_CLASSES = 1000
 
 
-def class_names(network: trained.TrainedModel, labels: str | None = None) -> tuple[str, ...]:
+def class_names(network: saved_run.TrainedModel, labels: str | None = None) -> tuple[str, ...]:
     """Names in the order of the outputs.
 
     Taken from the file `labels` if one is given, else from the model's file or, for older ones, the
@@ -16,7 +16,7 @@ def class_names(network: trained.TrainedModel, labels: str | None = None) -> tup
       FileNotFoundError: no such file. ValueError: a wrong number of names.
     """
     if labels is not None:
-        return trained.read_labels(labels, network.classes)
+        return saved_run.read_labels(labels, network.classes)
     if network.class_names is not None:
         return network.class_names
     if network.classes == _IMAGENET_CLASSES:

@@ -1,4 +1,4 @@
-"""ONNX and LiteRT files of a network, compared with it on real pictures when they are written.
+"""ONNX and LiteRT files of a network, compared with it on real images when they are written.
 
 Both hold the bare network: float32 crops (b, crop, crop, channels), RGB 0..255, in, probabilities
 out. Decoding, resizing and cropping are left to the caller (`preprocessing.evaluation_crop`).
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from alexnet_tf import atomic
 from alexnet_tf.data import evaluation_data, preprocessing, records
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 from alexnet_tf.serving import integers
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -30,18 +30,18 @@ class Parity:
     """How an exported file compares with the network that it came from.
 
     Attributes:
-      pictures: number of pictures compared.
+      images: number of images compared.
       largest_difference: of any probability.
-      top1_agreement: fraction of pictures with the same most probable class.
+      top1_agreement: fraction of images with the same most probable class.
     """
 
-    pictures: int
+    images: int
     largest_difference: float
     top1_agreement: float
 
 
 def sample_crops(
-    network: trained.TrainedModel, data_dir: str | None, split: str, count: int = COMPARED
+    network: saved_run.TrainedModel, data_dir: str | None, split: str, count: int = COMPARED
 ) -> np.ndarray:
     """Real images as the network sees them: float32 (n, crop, crop, channels).
 
@@ -77,7 +77,7 @@ def sample_crops(
 
 
 def export_onnx(
-    network: trained.TrainedModel,
+    network: saved_run.TrainedModel,
     class_names,
     output: str,
     crops: np.ndarray,
@@ -125,7 +125,7 @@ def export_onnx(
 
 
 def export_litert(
-    network: trained.TrainedModel,
+    network: saved_run.TrainedModel,
     class_names,
     output: str,
     crops: np.ndarray,
@@ -209,7 +209,7 @@ def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
     except ImportError:
         Interpreter = tf.lite.Interpreter
     runner = Interpreter(model_path=path).get_signature_runner()
-    # One picture at a time: a fixed shape is what a device would have.
+    # One image at a time: a fixed shape is what a device would have.
     return lambda x: np.concatenate([runner(crops=crop[None])["probabilities"] for crop in x])
 
 
@@ -222,7 +222,7 @@ def _compare(network, run: Callable[[np.ndarray], np.ndarray], crops: np.ndarray
             f"{wanted.shape}: it is not written."
         )
     return Parity(
-        pictures=len(crops),
+        images=len(crops),
         largest_difference=float(np.abs(found - wanted).max()),
         top1_agreement=float((found.argmax(1) == wanted.argmax(1)).mean()),
     )
@@ -232,7 +232,7 @@ def _require_agreement(parity: Parity, output: str, least: float) -> None:
     if parity.top1_agreement < least:
         raise ValueError(
             f"{output} is not written: its most probable class is the network's for only "
-            f"{parity.top1_agreement:.1%} of {parity.pictures} images, expected {least:.1%}. "
+            f"{parity.top1_agreement:.1%} of {parity.images} images, expected {least:.1%}. "
             "Choose another --quantization, images like those of the training with --data_dir, or "
             "a lower --min_agreement."
         )

@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 PRECISIONS = ("float32", "bfloat16")
 
 
-def in_precision(network: trained.TrainedModel, precision: str) -> trained.TrainedModel:
+def in_precision(network: saved_run.TrainedModel, precision: str) -> saved_run.TrainedModel:
     """The same network with weights and arithmetic in `precision`.
 
     Pixels stay float32 until the mean is subtracted, and so do the final probabilities. bfloat16

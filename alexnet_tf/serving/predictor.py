@@ -1,4 +1,4 @@
-"""Pictures in, classes out, from a model file or a SavedModel; one bad picture fails alone."""
+"""Images in, classes out, from a model file or a SavedModel; one bad image fails alone."""
 
 import dataclasses
 import glob
@@ -23,14 +23,14 @@ _NOT_FINITE = (
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What is known about one picture.
+    """What is known about one image.
 
     Attributes:
       source: the file's path, or "-".
-      classes: the most probable class names, best first; empty if the picture failed.
+      classes: the most probable class names, best first; empty if the image failed.
       scores: their probabilities, float32.
-      error: None, or why the picture has no prediction, in one line.
-      probabilities: of all classes in output order, float32; None if the picture failed.
+      error: None, or why the image has no prediction, in one line.
+      probabilities: of all classes in output order, float32; None if the image failed.
     """
 
     source: str
@@ -50,11 +50,11 @@ class Prediction:
         }
 
 
-class PictureError(ValueError):
-    """The server or the model refused the pictures of a request."""
+class ImageError(ValueError):
+    """The server or the model refused the images of a request."""
 
 
-# Takes encoded pictures, gives the arrays of the serving_default signature. Raises PictureError if
+# Takes encoded images, gives the arrays of the serving_default signature. Raises ImageError if
 # one of them is bad.
 Classifier = Callable[[list[bytes]], dict[str, np.ndarray]]
 
@@ -89,7 +89,7 @@ def find_saved_model(path: str) -> str | None:
     return newest if os.path.exists(os.path.join(newest, "saved_model.pb")) else None
 
 
-def find_pictures(arguments: Sequence[str]) -> list[str]:
+def find_images(arguments: Sequence[str]) -> list[str]:
     """Files from what a user names: files, directories (JPEG and PNG names inside), globs, "-".
 
     Raises:
@@ -108,7 +108,7 @@ def find_pictures(arguments: Sequence[str]) -> list[str]:
             ]
             if not inside:
                 raise FileNotFoundError(
-                    f"The directory {argument} holds no picture: expected names that end in "
+                    f"The directory {argument} holds no image: expected names that end in "
                     f"{', '.join(_SUFFIXES)}."
                 )
             found += sorted(inside)
@@ -118,7 +118,7 @@ def find_pictures(arguments: Sequence[str]) -> list[str]:
             matches = sorted(m for m in glob.glob(argument, recursive=True) if not os.path.isdir(m))
             if not matches:
                 raise FileNotFoundError(
-                    f"There is no picture {argument}: name files, directories or a glob."
+                    f"There is no image {argument}: name files, directories or a glob."
                 )
             found += matches
     return found
@@ -127,7 +127,7 @@ def find_pictures(arguments: Sequence[str]) -> list[str]:
 def predict(classifier: Classifier, sources: Iterable[str]) -> Iterator[Prediction]:
     """Yields a prediction for each source, in order.
 
-    Pictures go through in batches. When a batch is refused, its pictures go one by one, so that
+    Images go through in batches. When a batch is refused, its images go one by one, so that
     only the bad ones fail.
     """
     batch: list[tuple[str, bytes | OSError]] = []
@@ -153,7 +153,7 @@ def _predict_batch(classifier, batch) -> Iterator[Prediction]:
     readable = [content for _, content in batch if isinstance(content, bytes)]
     try:
         rows = iter(_rows(classifier(readable)) if len(readable) > 1 else ())
-    except PictureError:
+    except ImageError:
         rows = iter(())
     for source, content in batch:
         if isinstance(content, OSError):
@@ -162,7 +162,7 @@ def _predict_batch(classifier, batch) -> Iterator[Prediction]:
         row = next(rows, None)
         try:
             row = row or _rows(classifier([content]))[0]
-        except PictureError as error:
+        except ImageError as error:
             yield Prediction(source, error=str(error))
             continue
         yield dataclasses.replace(row, source=source)
@@ -184,11 +184,11 @@ def _text(value) -> str:
 
 
 def _from_keras(path: str, labels: str | None) -> Classifier:
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
     from alexnet_tf.serving import labels as names
     from alexnet_tf.serving import signatures
 
-    network = trained.open_model(path)
+    network = saved_run.open_model(path)
     class_names = names.class_names(network, labels)
     functions = signatures.signatures(network, class_names)
     return _guarded(functions[signatures.SERVING_DEFAULT])
@@ -219,18 +219,18 @@ def _guarded(function) -> Classifier:
         try:
             outputs = function(tf.constant(files, tf.string))
         except tf.errors.InvalidArgumentError as error:
-            raise PictureError(reason(error.message)) from None
+            raise ImageError(reason(error.message)) from None
         return {name: value.numpy() for name, value in outputs.items()}
 
     return classify
 
 
 def reason(message: str) -> str:
-    """The line of TensorFlow's error message that says what is wrong with a picture."""
+    """The line of TensorFlow's error message that says what is wrong with an image."""
     text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
     # The reason stands right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
     lines = [line.strip() for line in text.split("[[{{node", 1)[0].split("\n") if line.strip()]
-    line = lines[-1] if lines else "The picture was refused."
+    line = lines[-1] if lines else "The image was refused."
     if "assertion failed:" in line:
         # Assert prints its data as a list, each element in brackets.
         line = line.split("assertion failed:", 1)[1].replace("[", "").replace("]", "")

@@ -1,4 +1,4 @@
-"""What a served model answers: functions from pictures to classes, in plain TensorFlow ops.
+"""What a served model answers: functions from images to classes, in plain TensorFlow ops.
 
     serving_default  {"image_bytes": string (b,)}        -> {"probabilities": float32 (b, classes),
                                                              "classes": string (b, 5),
@@ -9,7 +9,7 @@
                                                          -> {"probabilities"}: the bare network,
                                                             for runtimes without image decoders
 
-Where the network's pictures were turned as their EXIF orientation says, so are the files of a
+Where the network's images were turned as their EXIF orientation says, so are the files of a
 request. The preprocessing is `preprocessing.evaluation_crop`, the very function that evaluation
 calls, and the functions that are exported are the ones that `predict` calls on a Keras model.
 """
@@ -17,17 +17,17 @@ calls, and the functions that are exported are the ones that `predict` calls on 
 import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, untrusted
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 TOP = 5
 SERVING_DEFAULT = "serving_default"
 IMAGE_TENSOR = "image_tensor"
 FEATURES = "features"
 CROPS = "crops"
-NO_PICTURES = "The request holds no picture: send at least one."
+NO_PICTURES = "The request holds no image: send at least one."
 
 
-def signatures(network: trained.TrainedModel, class_names) -> dict:
+def signatures(network: saved_run.TrainedModel, class_names) -> dict:
     """A network's functions.
 
     Args:
@@ -36,8 +36,8 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
 
     Returns:
       Signature name -> `tf.function` with one named argument, giving a dictionary. They raise
-      `tf.errors.InvalidArgumentError` for a picture that `untrusted.decode_untrusted` refuses, and
-      for a request of no pictures.
+      `tf.errors.InvalidArgumentError` for an image that `untrusted.decode_untrusted` refuses, and
+      for a request of no images.
 
     Raises:
       ValueError: the number of names is not the number of outputs.
@@ -51,14 +51,14 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
     window = tf.TensorSpec((crop_size, crop_size, channels), tf.float32)
     features_name, feature_network = feature_model(network.model)
 
-    def crop(picture):
-        return preprocessing.evaluation_crop(picture, crop_size, network.image_size)
+    def crop(image):
+        return preprocessing.evaluation_crop(image, crop_size, network.image_size)
 
     def crops_of_files(image_bytes):
         def decoded_crop(encoded):
             return crop(untrusted.decode_untrusted(encoded, channels, network.apply_exif))
 
-        with tf.control_dependencies([_require_pictures(image_bytes)]):
+        with tf.control_dependencies([_require_images(image_bytes)]):
             image_bytes = tf.identity(image_bytes)
         return tf.map_fn(decoded_crop, image_bytes, fn_output_signature=window)
 
@@ -81,7 +81,7 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
     @tf.function(input_signature=[pixels])
     def image_tensor(images):
         size = untrusted.require_size(tf.shape(images)[1:3])
-        with tf.control_dependencies([_require_pictures(images), size]):
+        with tf.control_dependencies([_require_images(images), size]):
             images = tf.identity(images)
         return classify(tf.map_fn(crop, images, fn_output_signature=window))
 
@@ -94,7 +94,7 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
 
     @tf.function(input_signature=[crops_spec])
     def bare(crops):
-        with tf.control_dependencies([_require_pictures(crops)]):
+        with tf.control_dependencies([_require_images(crops)]):
             crops = tf.identity(crops)
         return {"probabilities": tf.cast(network.model(crops, training=False), tf.float32)}
 
@@ -106,7 +106,7 @@ def signatures(network: trained.TrainedModel, class_names) -> dict:
     }
 
 
-def _require_pictures(batch: tf.Tensor) -> tf.Operation:
+def _require_images(batch: tf.Tensor) -> tf.Operation:
     """An op that fails with INVALID_ARGUMENT for a batch of nothing.
 
     Without it the answer depends on the machine: oneDNN refuses, in words about its own insides;
@@ -130,7 +130,7 @@ def feature_model(model):
     return "features", keras.Model(model.inputs, classifier.input)
 
 
-def trackable(network: trained.TrainedModel) -> tf.Module:
+def trackable(network: saved_run.TrainedModel) -> tf.Module:
     """A module that holds the network's variables, and nothing of Keras, for `tf.saved_model`."""
     module = tf.Module(name="alexnet_tf")
     module.weights = [variable.value for variable in network.model.variables]

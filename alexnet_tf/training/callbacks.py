@@ -57,23 +57,23 @@ class TensorBoardLog(keras.callbacks.Callback):
     Args:
       directory: where the event files go.
       optimizer: None for the one that the model was compiled with.
-      pictures: float (n, h, w, channels) of 0..255 to draw, or a function of n that gives them when
+      images: float (n, h, w, channels) of 0..255 to draw, or a function of n that gives them when
         training begins.
     """
 
-    def __init__(self, directory: str | os.PathLike, optimizer=None, pictures=None):
+    def __init__(self, directory: str | os.PathLike, optimizer=None, images=None):
         super().__init__()
         self.directory = os.fspath(directory)
         self.optimizer = optimizer
-        self.pictures = pictures
+        self.images = images
         self.writer: Any = None  # from on_train_begin on
 
     def on_train_begin(self, logs=None):
         self.writer = tf.summary.create_file_writer(self.directory)
-        images = self.pictures(_DRAWN) if callable(self.pictures) else self.pictures
+        images = self.images(_DRAWN) if callable(self.images) else self.images
         if images is not None:
             with self.writer.as_default(step=0):
-                _write_pictures("input", tf.cast(images[:_DRAWN], tf.float32) / 255.0)
+                _write_images("input", tf.cast(images[:_DRAWN], tf.float32) / 255.0)
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = inner_optimizer(self.optimizer or self.model.optimizer)
@@ -88,7 +88,7 @@ class TensorBoardLog(keras.callbacks.Callback):
                     _write_scalar(f"update_to_weight/{path}", ratio)
             kernels = first_kernels(self.model)
             if kernels is not None:
-                _write_pictures("first_kernels", kernel_grid(kernels)[None])
+                _write_images("first_kernels", kernel_grid(kernels)[None])
         self.writer.flush()
 
     def on_train_end(self, logs=None):
@@ -233,13 +233,13 @@ def _write_scalar(name: str, value: float) -> None:
     tf.summary.write(name, tf.constant(value, tf.float32), metadata=_metadata("scalars", 1))
 
 
-def _write_pictures(name: str, pictures) -> None:
+def _write_images(name: str, images) -> None:
     """Draws (n, h, w, channels) of 0..1."""
-    pixels = tf.cast(tf.clip_by_value(pictures, 0.0, 1.0) * 255.0 + 0.5, tf.uint8)
+    pixels = tf.cast(tf.clip_by_value(images, 0.0, 1.0) * 255.0 + 0.5, tf.uint8)
     height, width = pixels.shape[1:3]
-    # The plugin wants width and height, as texts, before the pictures.
+    # The plugin wants width and height, as texts, before the images.
     content = [str(width).encode(), str(height).encode()]
-    content += [tf.io.encode_png(picture).numpy() for picture in pixels]
+    content += [tf.io.encode_png(image).numpy() for image in pixels]
     tf.summary.write(name, tf.constant(content), metadata=_metadata("images", 3))
 
 
@@ -285,7 +285,7 @@ def first_kernels(model: keras.Model) -> np.ndarray | None:
 
 
 def kernel_grid(kernels: np.ndarray, zoom: int = 4) -> np.ndarray:
-    """Kernels side by side, as a picture of 0..1 in which 0.5 is a weight of 0.
+    """Kernels side by side, as an image of 0..1 in which 0.5 is a weight of 0.
 
     Args:
       kernels: (h, w, channels, n).

@@ -19,7 +19,7 @@ import sys
 
 import tensorflow as tf
 
-from alexnet_tf.training.failures import what_to_do
+from alexnet_tf.training.errors import what_to_do
 
 _PROGRESS = "progress.json"
 

@@ -25,8 +25,8 @@ from alexnet_tf.models.catalog import find_variant
 from alexnet_tf.training import (
     class_weights,
     cluster,
-    feeding,
-    finetuning,
+    distributed_input,
+    initialization,
     reports,
     resuming,
     workdir,
@@ -35,8 +35,14 @@ from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.debugging import numerics_checked
 from alexnet_tf.training.distribution import TwoTowers
-from alexnet_tf.training.failures import Diverged, explained, results_written
-from alexnet_tf.training.interruption import Interrupted, StopRequest, stop_requests
+from alexnet_tf.training.errors import (
+    Diverged,
+    Interrupted,
+    StopRequest,
+    explained,
+    results_written,
+    stop_requests,
+)
 from alexnet_tf.training.optimizers import SharedLossScale
 from alexnet_tf.training.pace import Pace
 from alexnet_tf.training.recipes import Recipe
@@ -128,7 +134,9 @@ def train(
 
 
 def _train(run: Run, strategy, callbacks) -> dict:
-    dataset = finetuning.as_network_sees(run.recipe, open_dataset(run.data_dir, run.first_label))
+    dataset = initialization.as_network_sees(
+        run.recipe, open_dataset(run.data_dir, run.first_label)
+    )
     several = cluster.workers(strategy) > 1
     lost_workers = cluster.lost_workers() if several else contextlib.nullcontext()
     with lost_workers, explained(run.data_dir):
@@ -153,8 +161,8 @@ class _Trainer:
         dataset: PreparedDataset,
         callbacks: Sequence[keras.callbacks.Callback],
     ):
-        self.source = finetuning.open_source(run.recipe)
-        recipe = finetuning.with_crop_size(run.recipe, dataset, self.source)
+        self.source = initialization.open_source(run.recipe)
+        recipe = initialization.with_crop_size(run.recipe, dataset, self.source)
         self.run = dataclasses.replace(run, recipe=recipe)
         self.strategy, self.dataset = strategy, dataset
         self.workers = cluster.workers(strategy)
@@ -167,13 +175,13 @@ class _Trainer:
             seed=run.seed,
             replicas=strategy.num_replicas_in_sync,
         )
-        self.mean = finetuning.network_mean(recipe, dataset, self.source)
+        self.mean = initialization.network_mean(recipe, dataset, self.source)
         self.augmentation = self._augmentation()
         with strategy.scope():
             self.model = make_network(
                 recipe, dataset.classes, dataset.format.channels, self.mean, run.seed
             )
-            slow = finetuning.prepare_body(self.model, recipe)
+            slow = initialization.prepare_body(self.model, recipe)
             self.optimizer = make_optimizer(recipe, self.steps, slow, self.model)
             if recipe.precision == "mixed_float16":
                 self.optimizer = SharedLossScale(self.optimizer)
@@ -261,7 +269,7 @@ class _Trainer:
         if progress is None:
             if self.source:
                 names = self.dataset.synsets
-                print(finetuning.take_weights(self.model, self.source, names), file=sys.stderr)
+                print(initialization.take_weights(self.model, self.source, names), file=sys.stderr)
             return Progress(
                 model=self.run.recipe.model,
                 recipe=settings,
@@ -282,7 +290,7 @@ class _Trainer:
         if progress.step >= total and len(progress.history) == ended:
             return
         schedule = dataclasses.replace(self.schedule, first_step=progress.step)
-        feed = feeding.Feed(
+        feed = distributed_input.Feed(
             self.strategy, self.dataset, self.augmentation, schedule, self.run.data_service
         )
         if self.jit_compile and self.is_chief:
@@ -302,7 +310,7 @@ class _Trainer:
                 self._run_epoch(progress, feed, stop, bar)
         self.callbacks.on_train_end()
 
-    def _run_epoch(self, progress: Progress, feed: feeding.Feed, stop, bar) -> None:
+    def _run_epoch(self, progress: Progress, feed: distributed_input.Feed, stop, bar) -> None:
         recipe = self.run.recipe
         epoch = progress.step // self.steps
         if recipe.schedule == "plateau":

@@ -19,7 +19,7 @@ class Recipe:
     Attributes:
       model: variant, see `alexnet_tf.list_models()`.
       epochs: passes over the training set.
-      batch_size: pictures in a global batch.
+      batch_size: images in a global batch.
       learning_rate: rate of the weights at the start.
       schedule: "constant"; "steps" (see rate_steps); "cosine", to zero at the end; "plateau":
         divided by 10 whenever the validation error has not improved for `patience` epochs (without
@@ -42,14 +42,14 @@ class Recipe:
         them.
       initializer: "published" (the variant's own) or "he".
       dropout: probability of dropping a unit of fc6 and fc7.
-      image_size: side to which pictures are brought before the crop where the data set does not
+      image_size: side to which images are brought before the crop where the data set does not
         store them at one size, in pixels.
       crop_size: height and width of the random crop, in pixels; None for the variant's own, or with
         weights for what that network takes.
-      border: pixels of black around a picture from which the crop may take too, to move pictures
+      border: pixels of black around an image from which the crop may take too, to move images
         that are not larger than the crop.
-      mirror: mirror half of the pictures.
-      crop_group: consecutive pictures that share a crop and mirror draw.
+      mirror: mirror half of the images.
+      crop_group: consecutive images that share a crop and mirror draw.
       colour_noise: "none", "paper" or "source".
       colour_noise_epochs: epochs with colour noise; None for all.
       mean: what is subtracted: the "image" of per-pixel means of the data set, its one number per
@@ -248,7 +248,7 @@ LENET5 = Recipe(
     # digit is none), no weight decay. There the updates are online, at 0.0005 falling to 0.00001 in
     # four steps and divided by an estimate of each weight's curvature. Without that division these
     # steps stop learning far too early, so batch, momentum, rate and its cosine are ours. So is the
-    # move of a picture by up to a pixel each way: the least of the distortions with which the paper
+    # move of an image by up to a pixel each way: the least of the distortions with which the paper
     # reaches 0.8 instead of 0.95 % test error. The network is the common reading with a softmax: 12
     # such passes over 50,000 digits left it 0.8 % wrong on the training set's other 10,000, and the
     # 1998 output units 1.3 % (--model=lenet5 --learning_rate=0.004).
@@ -269,9 +269,9 @@ LENET5 = Recipe(
 CIFARNET = Recipe(
     # akrizhevsky/cuda-convnet2, layers/layers-cifar10-11pct.cfg and layer-params: batch 128,
     # momentum 0.9, epsW 0.001, epsB 0.002, decay 0.004 in the local layers, 0.01 in fc10 and none
-    # in the convolutions; crops of 24 out of 32 and mirrors per picture, the mean image subtracted.
+    # in the convolutions; crops of 24 out of 32 and mirrors per image, the mean image subtracted.
     # About 500 epochs, then 10 at a tenth and 10 at a hundredth. (There, the first 350 leave out a
-    # fifth of the pictures to watch, and batches come unshuffled; not here.)
+    # fifth of the images to watch, and batches come unshuffled; not here.)
     model="cifarnet",
     epochs=520,
     learning_rate=0.001,
@@ -287,7 +287,7 @@ CIFARNET = Recipe(
 FINETUNE = Recipe(
     # BVLC/caffe models/finetune_flickr_style: rate 0.001, ten times that for the new last layer
     # (lr_mult 10), biases twice, batch 50, a tenth of the rate every 20,000 iterations of 100,000.
-    # Its data set has 80,000 pictures, so that is every 12.5 of 62.5 epochs. Here the last layer's
+    # Its data set has 80,000 images, so that is every 12.5 of 62.5 epochs. Here the last layer's
     # rate is the base and the body's a tenth of it. --body_learning_rate=0 trains the last layer
     # only.
     epochs=63,

@@ -101,7 +101,7 @@ def _known(run, dataset) -> dict:
             "class_names": dataset.synsets,
             "image_size": dataset.format.image_size,
             "crop_size": input_size(run.recipe),
-            # Others' pictures are trained on as they are.
+            # Others' images are trained on as they are.
             "apply_exif": bool(dataset.turned),
             "lineage": {
                 "recipe": dataclasses.asdict(run.recipe),

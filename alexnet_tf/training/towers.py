@@ -151,7 +151,7 @@ class Towers(Steps):
                         tape.watch(inputs)
                         output = section(inputs, training=training)
                     else:
-                        inputs = []  # nobody needs the gradient of the picture
+                        inputs = []  # nobody needs the gradient of the image
                         output = section(images[half], training=training)
                 variables = section.trainable_variables
                 calls[-1].append(_Call(self.devices[half], inputs, output, variables, tape))

@@ -10,7 +10,7 @@ from alexnet_tf.data import identity
 from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import compilation
 from alexnet_tf.training import cluster
-from alexnet_tf.training.interruption import Interrupted, StopRequest
+from alexnet_tf.training.errors import Interrupted, StopRequest
 from alexnet_tf.training.recipes import Recipe
 
 _NAMES = ("validation_loss", "validation_top1_error", "validation_top5_error")
@@ -41,7 +41,9 @@ class Validation:
         jit_compile: bool = False,
     ):
         self.model, self.dataset, self.strategy = model, dataset, strategy
-        self.view = evaluation.View("validation", crops=1, batch_size=recipe.batch_size)
+        self.view = evaluation.EvaluationSettings(
+            "validation", crops=1, batch_size=recipe.batch_size
+        )
         alone = cluster.workers(strategy) == 1
         self.own_strategy = strategy if alone else compilation.default_strategy()
         # Traced once, not once per epoch.

@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator
 
-from alexnet_tf.training.failures import what_to_do
+from alexnet_tf.training.errors import what_to_do
 
 _LOCK = ".lock"
 

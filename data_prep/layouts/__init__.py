@@ -1,4 +1,4 @@
-"""Where the pictures and labels of a source are: layouts, recognised by looking."""
+"""Where the images and labels of a source are: layouts, recognised by looking."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ class Layout:
       name: the value of --layout.
       shape: what it looks like, for messages.
       fits: whether a source looks like it.
-      pictures: yields the pictures, in an order that is always the same, and what it knowingly
+      images: yields the images, in an order that is always the same, and what it knowingly
         leaves out. Its second argument is a directory for what has to be unpacked first; None if
-        the pictures will not be read.
+        the images will not be read.
       classes: the classes in label order, where the source has an order of its own; elsewhere
         they are sorted.
       image_size: the stored size unless another is asked for.
@@ -29,7 +29,7 @@ class Layout:
     name: str
     shape: str
     fits: Callable[[Listing], bool]
-    pictures: Callable[[Listing, Any], Iterator[plan.Picture | plan.LeftOut]]
+    images: Callable[[Listing, Any], Iterator[plan.SourceImage | plan.LeftOut]]
     classes: Callable[[Listing], list[str] | None] | None = None
     image_size: int = 256
     channels: int = 3
@@ -46,7 +46,7 @@ LAYOUTS = (
         "folders",
         "train/<class>/* and val/<class>/* (or <class>/* alone)",
         folders.fits,
-        folders.pictures,
+        folders.images,
     ),
     Layout(
         "flat",
@@ -116,11 +116,11 @@ def find(listing: Listing, name: str = "auto") -> Layout:
         return by_name["tfds"]
     if not storage.exists(source):
         raise FileNotFoundError(
-            f"There is no directory {source}: name one that holds pictures with --source."
+            f"There is no directory {source}: name one that holds images with --source."
         )
     if storage.is_folder(source) and not (listing.count or listing.folders()):
         raise FileNotFoundError(
-            f"The directory {source} is empty: expected pictures, as train/<class>/*.jpg and "
+            f"The directory {source} is empty: expected images, as train/<class>/*.jpg and "
             "val/<class>/*.jpg."
         )
     if name != "auto":
@@ -153,6 +153,6 @@ def find(listing: Listing, name: str = "auto") -> Layout:
         )
     known = "; ".join(f"{layout.name}: {layout.shape}" for layout in LAYOUTS)
     raise ValueError(
-        f"{source} has no pictures in a layout that is known (found {found}). Expected one of: "
+        f"{source} has no images in a layout that is known (found {found}). Expected one of: "
         f"{known}."
     )

@@ -1,6 +1,6 @@
-"""MNIST's idx files and CIFAR-10's batches: pictures as plain numbers.
+"""MNIST's idx files and CIFAR-10's batches: images as plain numbers.
 
-They are copied as PNGs, which lose nothing, and then go the way of all pictures. The published test
+They are copied as PNGs, which lose nothing, and then go the way of all images. The published test
 set takes the place of validation, because neither data set has another one.
 """
 
@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from data_prep import storage
-from data_prep.layouts import unpack
+from data_prep.layouts import staging
 from data_prep.listing import Listing
-from data_prep.plan import LeftOut, Picture
+from data_prep.plan import LeftOut, SourceImage
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -46,7 +46,7 @@ def mnist_fits(listing: Listing) -> bool:
     return any("-images" in name and "idx3-ubyte" in name for name in names)
 
 
-def mnist(listing: Listing, folder: str) -> Iterator[Picture | LeftOut]:
+def mnist(listing: Listing, folder: str) -> Iterator[SourceImage | LeftOut]:
     """train-images-idx3-ubyte, train-labels-idx1-ubyte and t10k-..., gzipped or not."""
     for prefix, split in _MNIST.items():
         files = [
@@ -66,11 +66,11 @@ def mnist(listing: Listing, folder: str) -> Iterator[Picture | LeftOut]:
         ]
 
         def read(paths=paths, prefix=prefix, split=split):
-            pictures = _read_idx(paths[0], _IMAGES_MAGIC)
+            images = _read_idx(paths[0], _IMAGES_MAGIC)
             labels = _read_idx(paths[1], _LABELS_MAGIC)
-            if len(pictures) != len(labels):
+            if len(images) != len(labels):
                 raise ValueError(
-                    f"{paths[0]} has {len(pictures)} pictures but {paths[1]} has {len(labels)} "
+                    f"{paths[0]} has {len(images)} images but {paths[1]} has {len(labels)} "
                     "labels: use files that belong together."
                 )
             if labels.size and labels.max() >= MNIST_CLASSES:
@@ -78,10 +78,10 @@ def mnist(listing: Listing, folder: str) -> Iterator[Picture | LeftOut]:
                     f"{paths[1]} has labels up to {labels.max()}: expected MNIST's "
                     f"0..{MNIST_CLASSES - 1}."
                 )
-            for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-                yield split, f"{prefix}_{number:05d}.png", str(label), _png(picture)
+            for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield split, f"{prefix}_{number:05d}.png", str(label), _png(image)
 
-        yield from unpack.unpack(folder, prefix, _stamp(listing, files), read)
+        yield from staging.unpack(folder, prefix, _stamp(listing, files), read)
 
 
 def mnist_classes(_: Listing) -> list[str]:
@@ -92,7 +92,7 @@ def cifar10_fits(listing: Listing) -> bool:
     return _cifar_root(listing) is not None
 
 
-def cifar10(listing: Listing, folder: str) -> Iterator[Picture | LeftOut]:
+def cifar10(listing: Listing, folder: str) -> Iterator[SourceImage | LeftOut]:
     """data_batch_1 .. 5 and test_batch, as Python pickles or as .bin files."""
     root = _cifar_root(listing)
     if root is None:
@@ -108,11 +108,11 @@ def cifar10(listing: Listing, folder: str) -> Iterator[Picture | LeftOut]:
         path = listing.use(file, f"{split} images")
 
         def read(path=path, name=name, split=split):
-            pictures, labels = _read_cifar(path)
-            for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-                yield split, f"{name}_{number:05d}.png", CIFAR10_CLASSES[label], _png(picture)
+            images, labels = _read_cifar(path)
+            for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield split, f"{name}_{number:05d}.png", CIFAR10_CLASSES[label], _png(image)
 
-        yield from unpack.unpack(folder, name, _stamp(listing, [file]), read)
+        yield from staging.unpack(folder, name, _stamp(listing, [file]), read)
 
 
 def cifar10_classes(_: Listing) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the development kits and label lists of ILSVRC say about pictures without class folders.
+"""What the development kits and label lists of ILSVRC say about images without class folders.
 
 Label orders differ: a devkit counts 1..1000 in an order of its own, everybody else sorts the
 synsets. Every reader here returns synsets (WNIDs), through which all orders agree.
@@ -37,7 +37,7 @@ SYNSET_LISTS = (
 )
 
 
-def picture_number(file_name: str) -> int:
+def image_number(file_name: str) -> int:
     """57 for ILSVRC2012_val_00000057.JPEG: the line of the label list that belongs to it.
 
     Raises:
@@ -46,7 +46,7 @@ def picture_number(file_name: str) -> int:
     found = NUMBER.search(file_name)
     if not found:
         raise ValueError(
-            f"The picture {file_name} has no number: expected a name as "
+            f"The image {file_name} has no number: expected a name as "
             "ILSVRC2012_val_00000001.JPEG, because labels are listed in that order."
         )
     return int(found[1])
@@ -75,7 +75,7 @@ def labels_of_devkit(listing: Listing, year: int, split: str) -> Callable[[str],
     if found is None:
         places = dict.fromkeys(map(listing.place, looked_for))
         raise FileNotFoundError(
-            f"The labels of the {split} pictures of ILSVRC-{year} are missing; looked for "
+            f"The labels of the {split} images of ILSVRC-{year} are missing; looked for "
             f"{', '.join(places)}: put the development kit there."
         )
     return found
@@ -142,11 +142,11 @@ def _by_id(truth, meta, name):
 
 def _by_number(synsets, path):
     def label(file_name):
-        number = picture_number(file_name)
+        number = image_number(file_name)
         if not 1 <= number <= len(synsets):
             raise ValueError(
-                f"{path} has {len(synsets)} lines but there is a picture {file_name}: use the list "
-                "that belongs to these pictures."
+                f"{path} has {len(synsets)} lines but there is an image {file_name}: use the list "
+                "that belongs to these images."
             )
         return synsets[number - 1]
 

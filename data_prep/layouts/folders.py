@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from data_prep import accounting
 from data_prep.layouts import devkit, labels
 from data_prep.listing import File, Listing
-from data_prep.plan import FOLDER, IMAGE, UNLABELLED, LeftOut, Picture
+from data_prep.plan import FOLDER, IMAGE, UNLABELLED, LeftOut, SourceImage
 
 # Folder names that people give to the splits, in any case.
 SPLIT_FOLDERS = {
@@ -226,7 +226,7 @@ def is_flat(listing: Listing, tree: Tree, split: str) -> str | None:
     return None
 
 
-def pictures(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
+def images(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
     """Every image of every class folder, in the order of their names; and of flat splits.
 
     A file counts as an image if its name says so (then its bytes have to agree) or if its bytes do.
@@ -234,11 +234,11 @@ def pictures(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
     yield from read(listing, look(listing))
 
 
-def by_lists(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
+def by_lists(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
     """Images in flat folders whose classes are in lists beside them."""
     tree = look(listing)
     if tree.splits.get("train") == tree.root and labels.tables(listing, tree.root, tree.root):
-        yield from labels.pictures(listing, tree.root, split_of)
+        yield from labels.labelled_images(listing, tree.root, split_of)
     else:
         yield from read(listing, tree)
 
@@ -247,7 +247,7 @@ def kaggle_fits(listing: Listing) -> bool:
     return any(listing.is_folder(root) for root in devkit.KAGGLE_ROOTS)
 
 
-def kaggle(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
+def kaggle(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
     """ILSVRC/Data/CLS-LOC/{train/<synset>,val}, with LOC_val_solution.csv. Test has no labels."""
     root = listing.first(devkit.KAGGLE_ROOTS, "Kaggle's folder")
     splits = {}
@@ -262,7 +262,7 @@ def kaggle(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
     yield from read(listing, tree)
 
 
-def read(listing: Listing, tree: Tree) -> Iterator[Picture | LeftOut]:
+def read(listing: Listing, tree: Tree) -> Iterator[SourceImage | LeftOut]:
     """The images of all splits of a tree."""
     known = {normal(name) for name in tree.classes(listing, "train")}
     for split, folder in tree.splits.items():
@@ -306,7 +306,7 @@ def _class_folders(listing, folder, split, names):
             if times[file_name] > 1:
                 above = os.path.join(folder, name) if len(same) == 1 else folder
                 file_name = os.path.relpath(file.path, above) if above else file.path
-            yield Picture(split, file.path, -1, file.size, file_name, synset, file.modified)
+            yield SourceImage(split, file.path, -1, file.size, file_name, synset, file.modified)
 
 
 def _flat(listing, tree, split, folder):
@@ -326,7 +326,7 @@ def _flat(listing, tree, split, folder):
             if found is None:
                 yield LeftOut(file.path, "no list has a label for it", IMAGE)
             else:
-                yield Picture(split, file.path, -1, file.size, file.name, found, file.modified)
+                yield SourceImage(split, file.path, -1, file.size, file.name, found, file.modified)
 
 
 def _label(listing, tree, split, folder) -> Callable[[File], str | None] | None:

@@ -1,6 +1,6 @@
 """ILSVRC's original tars.
 
-They are not unpacked: their headers are read once, and each picture is then read from its place in
+They are not unpacked: their headers are read once, and each image is then read from its place in
 the tar. That needs uncompressed tars, as the originals are.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from data_prep import images, storage
 from data_prep.layouts import archives, devkit
 from data_prep.listing import Listing
-from data_prep.plan import IMAGE, OTHER, UNLABELLED, LeftOut, Picture
+from data_prep.plan import IMAGE, OTHER, UNLABELLED, LeftOut, SourceImage
 
 _TAR = re.compile(r"ILSVRC(2010|2012)_(?:img|images)_(train|val|test)\.tar$")
 _SPLITS = {"val": "validation", "test": "test"}
@@ -21,7 +21,7 @@ def tars_fit(listing: Listing) -> bool:
     return any(_TAR.match(file.name) for file in listing.files())
 
 
-def tars(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
+def tars(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
     """ILSVRC2012_img_train.tar (a tar of tars), ..._val.tar and devkit; or those of 2010."""
     source = listing.source
     files = {file.name: file for file in listing.files()}
@@ -62,7 +62,7 @@ def tars(listing: Listing, _: str) -> Iterator[Picture | LeftOut]:
                     yield LeftOut(f"{names[split]}:{item.name}", reason, IMAGE)
                     continue
                 part = (names[split], item.offset, item.size)
-                yield Picture(_SPLITS[split], *part, name, label(name), modified)
+                yield SourceImage(_SPLITS[split], *part, name, label(name), modified)
 
 
 def _training(listing, tar):
@@ -87,7 +87,7 @@ def _training(listing, tar):
                     continue
                 taken += 1
                 part = (path, item.offset, item.size)
-                yield Picture("train", *part, os.path.basename(item.name), synset, tar.modified)
+                yield SourceImage("train", *part, os.path.basename(item.name), synset, tar.modified)
             if not taken:
                 raise ValueError(
                     f"{path}:{archive.name} holds no image, so the class {synset} would be lost: "

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from data_prep import accounting, images, storage
 from data_prep.layouts import devkit
 from data_prep.listing import File, Listing
-from data_prep.plan import IMAGE, LeftOut, Picture
+from data_prep.plan import IMAGE, LeftOut, SourceImage
 
 _ENDINGS = ("csv", "tsv", "txt")
 _PATH_COLUMNS = frozenset(
@@ -168,9 +168,9 @@ def _names(listing, folder):
     return names | {name.rpartition(".")[0] for name in names}
 
 
-def pictures(
+def labelled_images(
     listing: Listing, root: str, split_of: Callable[[str], str | None]
-) -> Iterator[Picture | LeftOut]:
+) -> Iterator[SourceImage | LeftOut]:
     """The images of a source that has lists instead of class folders.
 
     A list called val.txt or train.csv is about that split; another about training.
@@ -204,7 +204,7 @@ def pictures(
         name = (
             file.name if times[label, file.name] == 1 else os.path.relpath(file.path, root or ".")
         )
-        yield Picture(split, file.path, -1, file.size, name, label, file.modified)
+        yield SourceImage(split, file.path, -1, file.size, name, label, file.modified)
 
 
 def _keys(path: str, folder: str) -> Iterator[str]:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 
 from data_prep import storage
-from data_prep.layouts import folders, unpack
+from data_prep.layouts import folders, staging
 from data_prep.listing import TFDS_PREFIX, Listing
-from data_prep.plan import FOLDER, IMAGE, UNLABELLED, LeftOut, Picture
+from data_prep.plan import FOLDER, IMAGE, UNLABELLED, LeftOut, SourceImage
 
 # HF's imagenet-1k names its classes in words, in the order of the sorted synsets.
 _FIRST_IMAGENET_CLASS = "tench"
@@ -36,7 +36,7 @@ def parquet_fits(listing: Listing) -> bool:
     return bool(_parquet_files(listing))
 
 
-def parquet(listing: Listing, folder: str | None) -> Iterator[Picture | LeftOut]:
+def parquet(listing: Listing, folder: str | None) -> Iterator[SourceImage | LeftOut]:
     """Files named as train-00000-of-00002.parquet or default/train/0000.parquet."""
     files = _data_set(listing)
     names = parquet_classes(listing)
@@ -58,7 +58,7 @@ def parquet(listing: Listing, folder: str | None) -> Iterator[Picture | LeftOut]
 
             listing.use(file.path, f"{split} images")
             flat = file.path.replace("/", "-")
-            yield from unpack.unpack(
+            yield from staging.unpack(
                 folder, flat, [*file, names, dataclasses.astuple(_columns(listing, file))], read
             )
 
@@ -93,7 +93,7 @@ def tfds_fits(listing: Listing) -> bool:
     return listing.source.startswith(TFDS_PREFIX)
 
 
-def tfds(listing: Listing, folder: str | None) -> Iterator[Picture | LeftOut]:
+def tfds(listing: Listing, folder: str | None) -> Iterator[SourceImage | LeftOut]:
     """`tfds:NAME[/CONFIG]` or `tfds:DIRECTORY`. The stored bytes are copied, not decoded."""
     import tensorflow_datasets
 
@@ -133,7 +133,7 @@ def tfds(listing: Listing, folder: str | None) -> Iterator[Picture | LeftOut]:
                 yield ours, name, names[label], row[columns.image]
 
         stamp = [builder.info.full_name, split, info.num_examples, info.num_bytes, _files(builder)]
-        yield from unpack.unpack(folder, split, stamp, read)
+        yield from staging.unpack(folder, split, stamp, read)
 
 
 def tfds_classes(listing: Listing) -> list[str]:

@@ -9,10 +9,10 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from alexnet_tf import analyze as analyze_door
+from alexnet_tf import analyze as analyze_command
 from alexnet_tf.analysis import features, filters, summary
 from alexnet_tf.data import records
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 
 
 def test_colour_selectivity_of_planted_kernels():
@@ -97,9 +97,7 @@ def test_the_papers_network_has_the_published_counts():
         ),
     ],
 )
-def test_networks_for_small_pictures_have_the_counts_made_by_hand(
-    variant, parameters, multiply_adds
-):
+def test_networks_for_small_images_have_the_counts_made_by_hand(variant, parameters, multiply_adds):
     from alexnet_tf import models
 
     rows = summary.layer_table(models.build_model(variant))
@@ -121,7 +119,7 @@ def test_receptive_fields_grow_with_every_window():
     assert source["cnorm2"] - source["norm2"] == 4 * 8
 
 
-def test_what_is_missing_in_pictures_and_labels_is_said(model_file, make_dataset, tmp_path, capsys):
+def test_what_is_missing_in_images_and_labels_is_said(model_file, make_dataset, tmp_path, capsys):
     none, _, _ = make_dataset(0, 64)
     unlabelled, _, _ = make_dataset(8, 64, labels=[0, 1, 2, -1] * 2)
     text = tmp_path / "text.keras"
@@ -152,14 +150,14 @@ def test_what_is_missing_in_pictures_and_labels_is_said(model_file, make_dataset
         (["summary", f"--workdir={text}"], "text.keras"),
         (["neighbours", model, "--layer=fc7", f"--data_dir={unlabelled}", f"{output}.png"], "has"),
     ]:
-        code = analyze_door.main(flags)
+        code = analyze_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1], "Traceback" in "".join(err)) == (1, True, False), err
         assert err[-1].startswith("error: ")
     assert not list(tmp_path.glob("o.*"))
-    # What needs no label does without: the features of pictures whose class nobody knows.
+    # What needs no label does without: the features of images whose class nobody knows.
     arguments = ["features", model, layer, f"--data_dir={unlabelled}", f"{output}.npy"]
-    assert analyze_door.main(arguments) == 0
+    assert analyze_command.main(arguments) == 0
     assert np.load(tmp_path / "o-labels.npy").tolist() == [0, 1, 2, -1] * 2
 
 
@@ -190,9 +188,9 @@ def model_file(tmp_path_factory):
     return str(path)
 
 
-def test_features_are_the_layers_output_for_each_picture(model_file, make_dataset, tmp_path):
-    path, pictures, labels = make_dataset(11, 64)
-    code = analyze_door.main(
+def test_features_are_the_layers_output_for_each_image(model_file, make_dataset, tmp_path):
+    path, images, labels = make_dataset(11, 64)
+    code = analyze_command.main(
         [
             "features",
             f"--workdir={model_file}",
@@ -202,29 +200,27 @@ def test_features_are_the_layers_output_for_each_picture(model_file, make_datase
         ]
     )
     assert code == 0
-    windows = pictures[:, 4:60, 4:60].astype(np.float64)
+    windows = images[:, 4:60, 4:60].astype(np.float64)
     wanted = windows.reshape(11, 2, 28, 2, 28, 3).mean((2, 4)).reshape(11, -1)
     np.testing.assert_allclose(np.load(tmp_path / "f.npy"), wanted, rtol=1e-5)
     np.testing.assert_array_equal(np.load(tmp_path / "f-labels.npy"), labels)
 
 
-def test_each_command_leaves_its_picture_and_its_numbers(
-    model_file, make_dataset, tmp_path, capsys
-):
+def test_each_command_leaves_its_image_and_its_numbers(model_file, make_dataset, tmp_path, capsys):
     from PIL import Image
 
     path, _, _ = make_dataset(21, 64)
     model, data = f"--workdir={model_file}", f"--data_dir={path}"
-    assert analyze_door.main(["filters", model, f"--output={tmp_path}/f.png"]) == 0
+    assert analyze_command.main(["filters", model, f"--output={tmp_path}/f.png"]) == 0
     numbers = json.loads((tmp_path / "f.json").read_text())
     assert [group["kernels"] for group in numbers["groups"]] == [32]  # it has no halves
     arguments = ["neighbours", model, data, "--layer=colours", f"--output={tmp_path}/n.png"]
-    assert analyze_door.main(arguments) == 0
+    assert analyze_command.main(arguments) == 0
     numbers = json.loads((tmp_path / "n.json").read_text())
-    assert numbers["pictures"] == 21 and len(numbers["rows"]) == 7
+    assert numbers["images"] == 21 and len(numbers["rows"]) == 7
     assert Image.open(tmp_path / "f.png").size[0] == 1350
     assert min(Image.open(tmp_path / "n.png").size) > 400
-    network = trained.open_model(model_file)
+    network = saved_run.open_model(model_file)
     outputs, _ = features.layer_features(
         network, "colours", records.open_dataset(path), "validation"
     )
@@ -232,7 +228,7 @@ def test_each_command_leaves_its_picture_and_its_numbers(
     direct = np.linalg.norm(outputs[row["neighbours"]] - outputs[row["query"]], axis=1)
     np.testing.assert_allclose(row["distances"], direct, rtol=1e-4)
     capsys.readouterr()
-    assert analyze_door.main(["summary", model]) == 0
+    assert analyze_command.main(["summary", model]) == 0
     assert "conv1" in capsys.readouterr().out
 
 
@@ -256,6 +252,6 @@ def test_bad_input_ends_with_one_sentence(model_file, make_dataset, tmp_path, ca
         (["curves", f"--workdir={tmp_path}", f"{output}.png"], 1, "There is no"),
         (["summary", "--workdir=none.keras"], 1, "There is no model none.keras"),
     ]:
-        code = analyze_door.main(flags)
+        code = analyze_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1]) == (wanted, True), (flags, code, err)

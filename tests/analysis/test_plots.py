@@ -1,4 +1,4 @@
-"""The numbers behind the pictures, and that pictures come out whole."""
+"""The numbers behind the images, and that images come out whole."""
 
 import os
 
@@ -75,7 +75,7 @@ def test_kernels_of_a_network_that_reads_bgr_are_shown_in_rgb():
         np.testing.assert_array_equal(shown, stored[:, :, ::-1] if reversed_channels else stored)
 
 
-def test_a_page_shows_pictures_and_leaves_nothing_else_behind(workdir):
+def test_a_page_shows_images_and_leaves_nothing_else_behind(workdir):
     rng = np.random.default_rng(0)
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 0] = 250
@@ -86,7 +86,7 @@ def test_a_page_shows_pictures_and_leaves_nothing_else_behind(workdir):
     assert sorted(os.listdir(workdir)) == ["metrics.csv", "page.png"]
     pixels = np.asarray(Image.open(page).convert("RGB")).astype(int)
     assert pixels.shape[1] > 1000
-    # Five squares of the picture's own red: a sixth of the page's width each, or about so.
+    # Five squares of the image's own red: a sixth of the page's width each, or about so.
     reds = (np.abs(pixels - [250, 0, 0]).max(-1) <= 2).sum()
     assert 5 * 100**2 < reds < 5 * 300**2
     with pytest.raises(ValueError, match=r"ends in \.png or \.svg"):

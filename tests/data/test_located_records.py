@@ -1,4 +1,4 @@
-"""Where records' pictures stand: held to protobuf's own reader, TensorFlow's decoder, damage."""
+"""Where records' images stand: held to protobuf's own reader, TensorFlow's decoder, damage."""
 
 import io
 import os
@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from alexnet_tf.data import located_records, preprocessing, record_places, records
-from alexnet_tf.data.foreign import RecordKeys
+from alexnet_tf.data.external import RecordKeys
 from alexnet_tf.data.located_records import LocatedRecords
 from alexnet_tf.data.record_places import locate
 from alexnet_tf.data.records import RecordFormat
@@ -65,10 +65,10 @@ def test_pixels_and_labels_are_what_protobuf_reads(tmp_path, size):
         }
         contents.append(_in_any_order(generator, features))
     path = _write(tmp_path / "shard", contents)
-    stand, labels = locate(path, 50, RecordKeys(), size)
-    np.testing.assert_array_equal(locate(path, 50, RecordKeys())[0], stand)
+    spans, labels = locate(path, 50, RecordKeys(), size)
+    np.testing.assert_array_equal(locate(path, 50, RecordKeys())[0], spans)
     whole = (tmp_path / "shard").read_bytes()
-    for content, (begin, end), label in zip(contents, stand, labels, strict=True):
+    for content, (begin, end), label in zip(contents, spans, labels, strict=True):
         feature = tf.train.Example.FromString(content).features.feature
         assert whole[begin:end] == feature["image"].bytes_list.value[0]
         assert label == feature["label"].int64_list.value[0]
@@ -80,10 +80,10 @@ def test_labels_in_the_old_encoding_and_counted_from_one(tmp_path):
     features = b"\x0a" + bytes([len(entry)]) + entry
     content = b"\x0a" + bytes([len(features)]) + features
     assert tf.train.Example.FromString(content).features.feature["class"].int64_list.value == [300]
-    picture = tf.train.Example(
+    image = tf.train.Example(
         features=tf.train.Features(feature={"pixels": _feature(_pixels(0))})
     ).SerializeToString()
-    path = _write(tmp_path / "shard", [content + picture])
+    path = _write(tmp_path / "shard", [content + image])
     _, labels = locate(path, 1, RecordKeys("pixels", "class", first_label=1), SIZE)
     assert labels.tolist() == [299]
 
@@ -223,7 +223,7 @@ def test_damaged_jpegs_are_named_and_stray_bytes_pass_as_with_tensorflow(tmp_pat
     for damaged in (whole[:1000], whole[:-500]):
         with pytest.raises(tf.errors.InvalidArgumentError, match=place + r".*\(Premature end"):
             read(damaged)
-    for other in (b"", b"no picture"):
+    for other in (b"", b"no image"):
         with pytest.raises(tf.errors.InvalidArgumentError, match=place + r".*it starts with b'"):
             read(other)
     with pytest.raises(
@@ -239,7 +239,7 @@ def test_damaged_jpegs_are_named_and_stray_bytes_pass_as_with_tensorflow(tmp_pat
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_other_pictures_are_what_they_are_elsewhere(tmp_path, channels):
+def test_other_images_are_what_they_are_elsewhere(tmp_path, channels):
     """As in evaluation, which goes through TensorFlow's decoders."""
     four = io.BytesIO()
     Image.fromarray(_photograph(96, 3)).convert("CMYK").save(four, "JPEG")
@@ -297,9 +297,9 @@ def test_several_values_are_refused_as_by_the_stream(tmp_path):
 
     assert found()[1].tolist() == [1]
     labels = tf.train.Feature(int64_list=tf.train.Int64List(value=[5, 7]))
-    pictures = tf.train.Feature(bytes_list=tf.train.BytesList(value=[_pixels(0)] * 2))
+    images = tf.train.Feature(bytes_list=tf.train.BytesList(value=[_pixels(0)] * 2))
     empty = tf.train.Feature(int64_list=tf.train.Int64List())
-    for several in ({"label": labels}, {"image": pictures}, {"label": empty}):
+    for several in ({"label": labels}, {"image": images}, {"label": empty}):
         with pytest.raises(ValueError, match=r"Record 0 of .*several is not what"):
             found(**several)
 
@@ -335,7 +335,7 @@ import threading
 import tensorflow as tf
 from alexnet_tf.data import located_records
 from alexnet_tf.data.located_records import LocatedRecords
-from alexnet_tf.data.foreign import RecordKeys
+from alexnet_tf.data.external import RecordKeys
 from alexnet_tf.data.records import RecordFormat
 
 located = LocatedRecords(({shard!r},), (5,), RecordFormat(4, 3, "raw"), RecordKeys())

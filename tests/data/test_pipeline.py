@@ -1,4 +1,4 @@
-"""The training pipeline: the same bits for the same picture, wherever and whenever it is read."""
+"""The training pipeline: the same bits for the same image, wherever and whenever it is read."""
 
 import collections
 import dataclasses
@@ -43,12 +43,12 @@ def _decoded(encoded):
 
 
 def _stored(dataset):
-    """Every stored training picture, decoded by plain TensorFlow."""
-    pictures = []
+    """Every stored training image, decoded by plain TensorFlow."""
+    images = []
     for serialized in tf.data.TFRecordDataset(list(dataset.shards["train"])):
         encoded, label = records.parse_example(serialized)
-        pictures.append((_decoded(encoded), int(label)))
-    return pictures
+        images.append((_decoded(encoded), int(label)))
+    return images
 
 
 def test_shapes_types_and_range(dataset):
@@ -61,13 +61,13 @@ def test_shapes_types_and_range(dataset):
     assert float(tf.reduce_min(images)) >= 0 and float(tf.reduce_max(images)) <= 255
 
 
-def test_every_picture_once_per_epoch_in_another_order(dataset):
+def test_every_image_once_per_epoch_in_another_order(dataset):
     augmentation = Augmentation(crop_size=256, mirror=False)
     images, _ = _run(dataset, augmentation, Schedule(batch_size=32, epochs=2))
-    stored = collections.Counter(picture.tobytes() for picture, _ in _stored(dataset))
+    stored = collections.Counter(image.tobytes() for image, _ in _stored(dataset))
     epochs = [images[:96].astype(np.uint8), images[96:].astype(np.uint8)]
     for epoch in epochs:
-        assert collections.Counter(picture.tobytes() for picture in epoch) == stored
+        assert collections.Counter(image.tobytes() for image in epoch) == stored
     assert (epochs[0] != epochs[1]).any()
 
 
@@ -117,8 +117,8 @@ def test_seeds_differ(dataset):
     assert (runs[0] != runs[1]).mean() > 0.9
 
 
-def test_each_picture_is_a_crop_of_a_stored_one(dataset):
-    """Found by search, not by repeating the draws: offset and mirror of every picture."""
+def test_each_image_is_a_crop_of_a_stored_one(dataset):
+    """Found by search, not by repeating the draws: offset and mirror of every image."""
     images, labels = _run(dataset, Augmentation(crop_size=224), Schedule(batch_size=32, epochs=1))
     stored = _stored(dataset)
     offsets, mirrored = [], 0
@@ -134,7 +134,7 @@ def test_each_picture_is_a_crop_of_a_stored_one(dataset):
             key=lambda found: found[0],
         )
         # The window's edge columns are decoded without their neighbours' chroma.
-        assert best[0] < 1.0, f"no stored picture within {best[0]:.2f} grey levels"
+        assert best[0] < 1.0, f"no stored image within {best[0]:.2f} grey levels"
         offsets.append(best[1:3])
         mirrored += best[3]
     assert 0.25 < mirrored / len(images) < 0.75
@@ -143,10 +143,10 @@ def test_each_picture_is_a_crop_of_a_stored_one(dataset):
     assert len(np.unique(offsets[:, 0])) > 20 and len(np.unique(offsets[:, 1])) > 20
 
 
-def _offset(picture, view):
-    """Where `view` lies in `picture`, by matching a central patch of the green channel with FFT."""
+def _offset(image, view):
+    """Where `view` lies in `image`, by matching a central patch of the green channel with FFT."""
     patch = view[80:144, 80:144, 1] - view[80:144, 80:144, 1].mean()
-    green = picture[..., 1].astype(np.float64)
+    green = image[..., 1].astype(np.float64)
     spectrum = np.fft.rfft2(green) * np.conj(np.fft.rfft2(patch, green.shape))
     products = np.fft.irfft2(spectrum, green.shape)
     ones = np.conj(np.fft.rfft2(np.ones((64, 64)), green.shape))
@@ -158,7 +158,7 @@ def _offset(picture, view):
 
 
 def test_a_group_shares_one_crop(dataset):
-    """With one group over all, every picture is cut at the same place."""
+    """With one group over all, every image is cut at the same place."""
     augmentation = Augmentation(crop_size=224, mirror=False, crop_group=96)
     images, labels = _run(dataset, augmentation, Schedule(batch_size=32, epochs=1))
     stored = _stored(dataset)
@@ -175,7 +175,7 @@ def test_a_group_shares_one_crop(dataset):
 
 @pytest.mark.parametrize("kind", ["paper", "source"])
 def test_colour_noise_follows_the_published_formula(dataset, kind):
-    """The shift of each picture lies along the principal axes with the published size."""
+    """The shift of each image lies along the principal axes with the published size."""
     statistics = dataset.statistics()
     clean = Augmentation(mirror=False)
     noisy = dataclasses.replace(clean, noise=_noise(dataset, kind))
@@ -184,10 +184,10 @@ def test_colour_noise_follows_the_published_formula(dataset, kind):
     images, _ = _run(dataset, noisy, schedule)
     mean, divisor = statistics["rgb_mean"], 1.1 if kind == "source" else 1.0
     shifts = (images.astype(np.float64) - mean) * divisor + mean - without
-    per_picture = shifts.mean(axis=(1, 2))
-    # One shift for a whole picture.
-    assert np.abs(shifts - per_picture[:, None, None]).max() < 1e-3
-    along = per_picture @ statistics["principal_components"]
+    per_image = shifts.mean(axis=(1, 2))
+    # One shift for a whole image.
+    assert np.abs(shifts - per_image[:, None, None]).max() < 1e-3
+    along = per_image @ statistics["principal_components"]
     stddevs = statistics["principal_stddevs"]
     expected = 0.1 * (stddevs if kind == "source" else stddevs**2 / 255)
     # The sample deviation of n normals spreads by 1 / sqrt(2n): four of these.
@@ -209,12 +209,12 @@ def test_raw_records_give_the_same_pipeline(dataset, tmp_path):
     """Raw records hold the decoded pixels; the crops must be the JPEG's pixels at that place."""
     raw = _raw(dataset, tmp_path / "raw", size=256)
     images, _ = _run(raw, Augmentation(crop_size=256, mirror=False), Schedule(32, 1))
-    stored = collections.Counter(picture.tobytes() for picture, _ in _stored(dataset))
+    stored = collections.Counter(image.tobytes() for image, _ in _stored(dataset))
     assert collections.Counter(i.tobytes() for i in images.astype(np.uint8)) == stored
 
 
 def _raw(dataset, folder, size):
-    """The same training pictures as raw records of their central `size` pixels, in three shards."""
+    """The same training images as raw records of their central `size` pixels, in three shards."""
     low = (256 - size) // 2
     stored, files, counts = _stored(dataset), [], (40, 7, 49)
     folder.mkdir()
@@ -235,7 +235,7 @@ def _raw(dataset, folder, size):
 
 
 @pytest.mark.parametrize("border", [0, 3])
-def test_raw_batches_are_what_numpy_makes_of_each_picture(dataset, tmp_path, border):
+def test_raw_batches_are_what_numpy_makes_of_each_image(dataset, tmp_path, border):
     """Images are read by position; here every one is cut out of protobuf's bytes."""
     raw = _raw(dataset, tmp_path / "raw", size=64)
     noise = _noise(dataset, NOISY)
@@ -326,10 +326,10 @@ class Slow(pipeline.LocatedRecords):
         slowly(0)
         return super()._read(*given)
 
-def stored_picture(encoded, form, original=pipeline.stored_picture):
+def stored_image(encoded, form, original=pipeline.stored_image):
     return original(tf.numpy_function(slowly, [encoded], tf.string, stateful=False), form)
 
-pipeline.LocatedRecords, pipeline.stored_picture = Slow, stored_picture
+pipeline.LocatedRecords, pipeline.stored_image = Slow, stored_image
 pipeline._processors = lambda: 4
 stored = records.open_dataset({photo_records!r})
 # Records of known places are read in one call for a batch, those of a stream in one for each.

@@ -11,7 +11,7 @@ from alexnet_tf.data import service
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_inputs
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import RecordFormat, encode_example, open_dataset
-from alexnet_tf.training import feeding
+from alexnet_tf.training import distributed_input
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_two_replicas_get_halves_of_one_global_batch(dataset, augmentation, addr
 def test_an_epoch_that_comes_short_is_an_error(dataset, augmentation, address):
     strategy = tf.distribute.get_strategy()
     schedule = Schedule(batch_size=8, epochs=2, seed=5, first_step=22)
-    feed = feeding.Feed(strategy, dataset, augmentation, schedule, address)
+    feed = distributed_input.Feed(strategy, dataset, augmentation, schedule, address)
     take = tf.function(lambda batches: next(batches)[1])
     batches = feed.of_epoch(1)
     for _ in range(2):  # the rest of the second epoch's 12

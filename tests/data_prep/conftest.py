@@ -1,4 +1,4 @@
-"""Real pictures in every condition, and folders of them."""
+"""Real images in every condition, and folders of them."""
 
 import importlib.util
 import io
@@ -42,7 +42,7 @@ def write(path, content):
 
 
 def run_module(module, *arguments, **environment):
-    """Runs a front door as a user does."""
+    """Runs a command as a user does."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
@@ -81,8 +81,8 @@ def sources():
 
 
 @pytest.fixture(scope="session")
-def pictures(sources, real):
-    return sources.pictures(real)
+def images(sources, real):
+    return sources.images(real)
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def photo_folders(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def nasty():
-    """file name -> bytes of pictures that are odd but whole."""
+    """file name -> bytes of images that are odd but whole."""
     colour = photograph("chelsea")
     image = Image.fromarray(colour)
     grey = image.convert("L")
@@ -114,8 +114,8 @@ def nasty():
         "palette.png": pil_bytes(image.quantize(64), "PNG"),
         "bilevel.png": pil_bytes(image.convert("1"), "PNG"),
         "turned.jpg": pil_bytes(image, "JPEG", quality=95, exif=turned),
-        "picture.gif": pil_bytes(image.quantize(64), "GIF"),
-        "picture.bmp": pil_bytes(image, "BMP"),
+        "image.gif": pil_bytes(image.quantize(64), "GIF"),
+        "image.bmp": pil_bytes(image, "BMP"),
         "progressive.jpg": pil_bytes(image, "JPEG", quality=95, progressive=True),
         "stray_bytes.jpg": whole[:-2] + b"stray" + whole[-2:],
         "tiny.png": pil_bytes(Image.fromarray(colour[:1, :1]), "PNG"),

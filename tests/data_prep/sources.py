@@ -1,6 +1,6 @@
-"""Sources as people have them, one function each: (root, pictures, real) -> files below root.
+"""Sources as people have them, one function each: (root, images, real) -> files below root.
 
-`pictures` are the fixture's of conftest.py: (synset, file name, JPEG bytes) of training and
+`images` are the fixture's of conftest.py: (synset, file name, JPEG bytes) of training and
 (number, synset, bytes) of validation; `real` are its helpers.
 """
 
@@ -22,7 +22,7 @@ SORTED = sorted(SYNSETS.values())
 VALIDATION_IDS = [3, 1, 2, 2, 3, 1]
 
 
-def pictures(real):
+def images(real):
     """(synset, file name, JPEG bytes) of training and (number, synset, bytes) of validation."""
     names = dict(zip(SYNSETS.values(), ("chelsea", "coffee", "motorcycle_left"), strict=True))
     train = [
@@ -65,8 +65,8 @@ def write_train_folders(root, train, real):
         real.write(root / synset / name, content)
 
 
-def write_tars(root, pictures, real, year=2012, devkit="archive"):
-    train, validation = pictures
+def write_tars(root, images, real, year=2012, devkit="archive"):
+    train, validation = images
     kind = "img" if year == 2012 else "images"
     inner = [
         (f"{synset}.tar", tar_of([(n, c) for s, n, c in train if s == synset]))
@@ -87,71 +87,71 @@ def write_tars(root, pictures, real, year=2012, devkit="archive"):
             real.write(root / devkit / "data" / name, content)
 
 
-def tars_2012(root, pictures, real):
-    write_tars(root, pictures, real)
+def tars_2012(root, images, real):
+    write_tars(root, images, real)
 
 
-def tars_2012_with_devkit_folder(root, pictures, real):
-    write_tars(root, pictures, real, devkit="ILSVRC2012_devkit_t12")
+def tars_2012_with_devkit_folder(root, images, real):
+    write_tars(root, images, real, devkit="ILSVRC2012_devkit_t12")
 
 
-def tars_2010(root, pictures, real):
-    write_tars(root, pictures, real, 2010)
+def tars_2010(root, images, real):
+    write_tars(root, images, real, 2010)
 
 
-def folders(root, pictures, real):
-    write_train_folders(root / "train", pictures[0], real)
-    for number, synset, content in pictures[1]:
+def folders(root, images, real):
+    write_train_folders(root / "train", images[0], real)
+    for number, synset, content in images[1]:
         real.write(root / "val" / synset / val_name(number), content)
     real.write(root / "train" / SORTED[0] / ".DS_Store", b"hidden")
-    real.write(root / "train" / SORTED[0] / "readme.txt", b"no picture")
+    real.write(root / "train" / SORTED[0] / "readme.txt", b"no image")
 
 
-def flat_with_devkit(root, pictures, real, year=2012):
-    write_train_folders(root / "train", pictures[0], real)
-    for number, _, content in pictures[1]:
+def flat_with_devkit(root, images, real, year=2012):
+    write_train_folders(root / "train", images[0], real)
+    for number, _, content in images[1]:
         real.write(root / "val" / val_name(number, year), content)
     for name, content in devkit_files(year).items():
         real.write(root / "devkit" / "data" / name, content)
 
 
-def flat_2010(root, pictures, real):
-    flat_with_devkit(root, pictures, real, 2010)
+def flat_2010(root, images, real):
+    flat_with_devkit(root, images, real, 2010)
 
 
-def flat_with_caffe_list(root, pictures, real):
-    write_train_folders(root / "train", pictures[0], real)
+def flat_with_caffe_list(root, images, real):
+    write_train_folders(root / "train", images[0], real)
     lines = []
-    for number, synset, content in pictures[1]:
+    for number, synset, content in images[1]:
         real.write(root / "val" / val_name(number), content)
         lines.append(f"{val_name(number)} {SORTED.index(synset)}\n")
     real.write(root / "val.txt", "".join(lines).encode())
 
 
-def flat_with_synset_list(root, pictures, real):
-    write_train_folders(root / "train", pictures[0], real)
-    for number, _, content in pictures[1]:
+def flat_with_synset_list(root, images, real):
+    write_train_folders(root / "train", images[0], real)
+    for number, _, content in images[1]:
         real.write(root / "val" / val_name(number), content)
-    lines = "".join(f"{synset}\n" for _, synset, _ in pictures[1])
+    lines = "".join(f"{synset}\n" for _, synset, _ in images[1])
     real.write(root / "synset_labels.txt", lines.encode())
 
 
-def kaggle(root, pictures, real):
+def kaggle(root, images, real):
     data = root / "ILSVRC" / "Data" / "CLS-LOC"
-    write_train_folders(data / "train", pictures[0], real)
+    write_train_folders(data / "train", images[0], real)
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow(["ImageId", "PredictionString"])
-    for number, synset, content in reversed(pictures[1]):
+    for number, synset, content in reversed(images[1]):
         real.write(data / "val" / val_name(number), content)
         rows.writerow([val_name(number)[:-5], f"{synset} 1 2 30 40 {synset} 5 6 70 80 "])
-    real.write(data / "test" / "ILSVRC2012_test_00000001.JPEG", pictures[0][0][2])
+    real.write(data / "test" / "ILSVRC2012_test_00000001.JPEG", images[0][0][2])
     real.write(root / "LOC_val_solution.csv", table.getvalue().encode())
     words = "".join(f"{s} some words\n" for s in SORTED)
     real.write(root / "LOC_synset_mapping.txt", words.encode())
 
 
-def parquet(root, pictures, real):
+def parquet(root, images, real):
     import pyarrow
     import pyarrow.parquet
 
@@ -161,8 +161,8 @@ def parquet(root, pictures, real):
         "label": {"_type": "ClassLabel", "names": SORTED},
     }
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    train = [(s, n, c) for s, n, c in pictures[0]]
-    validation = [(s, val_name(number), c) for number, s, c in pictures[1]]
+    train = [(s, n, c) for s, n, c in images[0]]
+    validation = [(s, val_name(number), c) for number, s, c in images[1]]
     parts = {
         "train-00000-of-00002": train[:5],
         "train-00001-of-00002": train[5:],
@@ -192,8 +192,8 @@ def _planes(pictures, size):
     )
 
 
-def mnist(root, pictures, real):
-    for prefix, (pixels, labels) in zip(("train", "t10k"), _planes(pictures, 28), strict=True):
+def mnist(root, images, real):
+    for prefix, (pixels, labels) in zip(("train", "t10k"), _planes(images, 28), strict=True):
         for what, ending, magic, values in (
             ("images", "idx3-ubyte", 2051, pixels[..., 0]),
             ("labels", "idx1-ubyte", 2049, np.array(labels, np.uint8)),
@@ -202,8 +202,8 @@ def mnist(root, pictures, real):
             real.write(root / f"{prefix}-{what}-{ending}.gz", gzip.compress(content))
 
 
-def cifar10(root, pictures, real):
-    (train, labels), (test, test_labels) = _planes(pictures, 32)
+def cifar10(root, images, real):
+    (train, labels), (test, test_labels) = _planes(images, 32)
     parts = [(f"data_batch_{n + 1}", train[n::5], labels[n::5]) for n in range(5)]
     for name, pixels, numbers in [*parts, ("test_batch", test, test_labels)]:
         planes = pixels.transpose(0, 3, 1, 2).reshape(len(numbers), 3072)
@@ -211,8 +211,8 @@ def cifar10(root, pictures, real):
         real.write(root / "cifar-10-batches-py" / name, pickle.dumps(batch, protocol=2))
 
 
-def tiny_imagenet(root, pictures, real):
-    train, validation = pictures
+def tiny_imagenet(root, images, real):
+    train, validation = images
     for synset, name, content in train:
         real.write(root / "train" / synset / "images" / name, content)
         real.write(
@@ -228,21 +228,21 @@ def tiny_imagenet(root, pictures, real):
     real.write(root / "words.txt", "".join(f"{s}\tsome words, more\n" for s in SORTED).encode())
 
 
-def csv_beside_images(root, pictures, real):
+def csv_beside_images(root, images, real):
     """All images in one folder, and a table for each split."""
     rows = {"train": ["path,label"], "val": ["path,label"]}
-    for synset, name, content in pictures[0]:
+    for synset, name, content in images[0]:
         real.write(root / "images" / name, content)
         rows["train"].append(f"images/{name},{synset}")
-    for number, synset, content in pictures[1]:
+    for number, synset, content in images[1]:
         real.write(root / "images" / val_name(number), content)
         rows["val"].append(f"images/{val_name(number)},{synset}")
     for split, lines in rows.items():
         real.write(root / f"{split}.csv", "\n".join(lines).encode())
 
 
-def wrapped(root, pictures, real):
-    folders(root / "dataset", pictures, real)
+def wrapped(root, images, real):
+    folders(root / "dataset", images, real)
 
 
 # name of the function -> layout

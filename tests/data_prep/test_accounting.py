@@ -54,12 +54,12 @@ def plan_of(monkeypatch):
     taken = []
     whole = plan.make_plan
 
-    def noted(pictures, *rest):
+    def noted(images, *rest):
         def passing():
-            for picture in pictures:
-                if picture.offset < 0:
-                    taken.append(picture.path)
-                yield picture
+            for image in images:
+                if image.offset < 0:
+                    taken.append(image.path)
+                yield image
 
         return whole(passing(), *rest)
 
@@ -68,21 +68,21 @@ def plan_of(monkeypatch):
 
 
 @pytest.fixture
-def planted(request, sources, pictures, real, tmp_path):
+def planted(request, sources, images, real, tmp_path):
     """A source of the layout that the test's parameter names, with extra files; its images."""
     source = tmp_path / "source"
-    getattr(sources, request.param)(source, pictures, real)
+    getattr(sources, request.param)(source, images, real)
     for name, content in PLANTED.items():
         if name.endswith("/"):
             (source / name).mkdir(parents=True)
         else:
             real.write(source / name, content)
     # A loose image, a link that leads nowhere, a FIFO, a cut-off image, a folder of images.
-    real.write(source / "loose.jpg", pictures[0][0][2])
+    real.write(source / "loose.jpg", images[0][0][2])
     os.symlink("nowhere", source / "gone.jpg")
     os.mkfifo(source / "pipe.jpg")
-    real.write(source / "more" / "deep" / "1.jpg", pictures[0][1][2])
-    real.write(source / "more" / "2.jpg", pictures[0][2][2])
+    real.write(source / "more" / "deep" / "1.jpg", images[0][1][2])
+    real.write(source / "more" / "2.jpg", images[0][2][2])
     real.write(source / "more" / "note.txt", b"in the same folder")
     return source
 
@@ -99,7 +99,7 @@ def test_every_file_is_accounted_for_and_a_hole_is_found(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "more/ (2 images)" in error and "--allow_unused" in error
     assert convert.main([*flags, "--allow_unused", "--max_bad=2"]) == 1
-    assert "3 pictures cannot be used" in capsys.readouterr().err
+    assert "3 images cannot be used" in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path)) == ["source"]  # no trace
     taken = plan_of(monkeypatch)
     assert convert.main([*flags, "--allow_unused", "--max_bad=3"]) == 0
@@ -193,12 +193,12 @@ def test_tfds_is_recounted_too(photo_folders, tmp_path):
 
 
 def test_folders_that_are_refused_do_not_hide_another_layout(
-    sources, pictures, real, tmp_path, capsys
+    sources, images, real, tmp_path, capsys
 ):
     source = tmp_path / "source"
-    sources.tars_2012(source, pictures, real)
+    sources.tars_2012(source, images, real)
     for path in ("samples/1.jpg", "samples/more/2.jpg"):  # no class folders, by themselves refused
-        real.write(source / path, pictures[0][0][2])
+        real.write(source / path, images[0][0][2])
     flags = [f"--source={source}", f"--output={tmp_path}/out", "--workers=1"]
     assert convert.main(flags) == 1
     assert "samples/ (2 images)" in capsys.readouterr().err
@@ -207,11 +207,11 @@ def test_folders_that_are_refused_do_not_hide_another_layout(
 
 @pytest.mark.parametrize("layout", ["tars_2012", "parquet", "mnist", "kaggle", "csv_beside_images"])
 def test_a_dry_run_counts_what_the_conversion_takes(
-    layout, sources, pictures, real, tmp_path, capsys
+    layout, sources, images, real, tmp_path, capsys
 ):
-    getattr(sources, layout)(tmp_path / "source", pictures, real)
+    getattr(sources, layout)(tmp_path / "source", images, real)
     before = files_of(tmp_path)
     assert convert.main([f"--source={tmp_path}/source", "--dry_run"]) == 0
     text = capsys.readouterr().out
-    assert "9 train, 6 validation pictures of" in text and "would stop" not in text
+    assert "9 train, 6 validation images of" in text and "would stop" not in text
     assert files_of(tmp_path) == before

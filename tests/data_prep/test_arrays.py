@@ -72,7 +72,7 @@ def check_arrays(output, shape, pixels, labels, names, train):
         )
         for split in ("train", "validation")
     }
-    given = [(int(label), picture.tobytes()) for label, picture in zip(labels, pixels, strict=True)]
+    given = [(int(label), image.tobytes()) for label, image in zip(labels, pixels, strict=True)]
     assert stored["train"] == sorted(given[:train])
     assert stored["validation"] == sorted(given[train:])
 

@@ -19,7 +19,7 @@ def fails(capsys, *flags, code=1):
 
 @pytest.fixture
 def two_classes(tmp_path, real):
-    """A folder tree with room for one more picture."""
+    """A folder tree with room for one more image."""
     source = tmp_path / "source"
     for number in range(4):
         for split in ("train", "val"):
@@ -42,10 +42,10 @@ def test_an_empty_directory(tmp_path, capsys):
     assert os.listdir(tmp_path) == ["empty"]
 
 
-def test_a_directory_without_usable_pictures(tmp_path, capsys, real):
-    real.write(tmp_path / "texts" / "train" / "cat" / "notes.txt", b"no picture")
+def test_a_directory_without_usable_images(tmp_path, capsys, real):
+    real.write(tmp_path / "texts" / "train" / "cat" / "notes.txt", b"no image")
     error = fails(capsys, f"--source={tmp_path}/texts", f"--output={tmp_path}/out")
-    assert "no pictures in a layout that is known (found train)" in error
+    assert "no images in a layout that is known (found train)" in error
     assert os.listdir(tmp_path) == ["texts"]
 
 
@@ -59,7 +59,7 @@ def test_as_a_user_runs_it(tmp_path, real):
 @pytest.mark.parametrize(
     "name", ["empty.jpg", "cut.jpg", "cut.png", "cut_cmyk.jpg", "text.jpg", "zeros.jpg"]
 )
-def test_a_picture_that_cannot_be_decoded(two_classes, tmp_path, capsys, bad, real, name):
+def test_an_image_that_cannot_be_decoded(two_classes, tmp_path, capsys, bad, real, name):
     real.write(two_classes / "train" / "cat" / name, bad[name])
     output = tmp_path / "out"
     error = fails(capsys, f"--source={two_classes}", f"--output={output}")
@@ -78,21 +78,21 @@ def test_a_picture_that_cannot_be_decoded(two_classes, tmp_path, capsys, bad, re
     assert file == f"train/cat/{name}" and reason
 
 
-def test_one_bad_picture_more_than_allowed(two_classes, tmp_path, capsys, bad, real):
+def test_one_bad_image_more_than_allowed(two_classes, tmp_path, capsys, bad, real):
     for name in ("cut.jpg", "text.jpg", "empty.jpg"):
         real.write(two_classes / "train" / "cat" / name, bad[name])
     error = fails(capsys, f"--source={two_classes}", f"--output={tmp_path}/out", "--max_bad=2")
-    assert "3 pictures cannot be used" in error and "at most 2" in error
+    assert "3 images cannot be used" in error and "at most 2" in error
 
 
-def test_bad_pictures_are_counted_over_all_shards(two_classes, tmp_path, capsys, bad, real):
+def test_bad_images_are_counted_over_all_shards(two_classes, tmp_path, capsys, bad, real):
     for split in ("train", "val"):
         real.write(two_classes / split / "cat" / "cut.jpg", bad["cut.jpg"])
     error = fails(capsys, f"--source={two_classes}", f"--output={tmp_path}/out", "--max_bad=1")
-    assert "2 pictures cannot be used" in error
+    assert "2 images cannot be used" in error
 
 
-def test_odd_pictures_are_converted_and_listed(two_classes, tmp_path, nasty, real):
+def test_odd_images_are_converted_and_listed(two_classes, tmp_path, nasty, real):
     for name, content in nasty.items():
         real.write(two_classes / "train" / "cat" / name, content)
     output = str(tmp_path / "out")
@@ -118,9 +118,9 @@ def test_a_class_that_training_never_sees(two_classes, tmp_path, capsys, real):
     assert sorted(os.listdir(tmp_path)) == ["source"]
 
 
-def test_more_shards_than_pictures(two_classes, tmp_path, capsys):
+def test_more_shards_than_images(two_classes, tmp_path, capsys):
     error = fails(capsys, f"--source={two_classes}", f"--output={tmp_path}/out", "--shards=9")
-    assert "9 shards" in error and "8 pictures" in error
+    assert "9 shards" in error and "8 images" in error
 
 
 def test_output_that_holds_something_else(two_classes, tmp_path, capsys):
@@ -209,7 +209,7 @@ def test_a_file_system_that_tensorflow_does_not_have(two_classes, tmp_path, caps
     assert "'nofs' not implemented" in error and "gs://" in error
 
 
-def test_a_picture_that_vanishes_ends_clearly_and_a_rerun_continues(
+def test_an_image_that_vanishes_ends_clearly_and_a_rerun_continues(
     two_classes, tmp_path, capsys, monkeypatch
 ):
     victim = two_classes / "val" / "coffee" / "2.jpg"
@@ -266,7 +266,7 @@ FLAGS = (
 )
 
 
-def test_the_flags_of_the_door(capsys):
+def test_the_flags_of_the_command(capsys):
     assert convert.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert [flag for flag in FLAGS if f"--{flag}:" not in text] == []

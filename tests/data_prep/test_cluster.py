@@ -20,7 +20,7 @@ distributed = pytest.importorskip("dask.distributed")
 pytestmark = pytest.mark.slow
 
 WORKERS = 3
-SHARDS = 60  # and as many again of validation pictures
+SHARDS = 60  # and as many again of validation images
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed_changes_nothing(cluster, source, local, tmp_pat
     assert digests(output) == local
 
 
-def test_a_bad_picture_ends_with_one_sentence(cluster, tmp_path, capsys, real):
+def test_a_bad_image_ends_with_one_sentence(cluster, tmp_path, capsys, real):
     real.write(tmp_path / "source" / "train" / "cat" / "cut.jpg", b"\xff\xd8\xff\xe0 cut off")
     code = convert.main(
         [

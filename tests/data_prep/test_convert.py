@@ -1,4 +1,4 @@
-"""Folders in, a TFDS data set out: through the front door, read back with plain TFDS."""
+"""Folders in, a TFDS data set out: through the command, read back with plain TFDS."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ def prepared(photo_folders, tmp_path_factory, real):
         "data_prep.convert", f"--source={photo_folders}", f"--output={output}", "--shards=3"
     )
     assert done.returncode == 0, done.stderr
-    assert "84 train, 42 validation pictures of 14 classes" in done.stdout
+    assert "84 train, 42 validation images of 14 classes" in done.stdout
     return str(output)
 
 
@@ -53,7 +53,7 @@ def test_plain_tfds_reads_it(prepared, photo_folders):
             assert names[row["label"]] == row["synset"].decode()
 
 
-def test_places_may_be_relative_where_pictures_are_unpacked_first(tmp_path, monkeypatch, real):
+def test_places_may_be_relative_where_images_are_unpacked_first(tmp_path, monkeypatch, real):
     """As `--source=CIFAR10_BATCHES --output=cifar10` in the documents: the same records."""
     photo = real.photograph("coffee", 200, 300)
     for number, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
@@ -71,7 +71,7 @@ def test_places_may_be_relative_where_pictures_are_unpacked_first(tmp_path, monk
     assert records_of["relative"] == records_of["absolute"]
 
 
-def test_pictures_are_what_preprocessing_makes_of_the_files(prepared, photo_folders):
+def test_images_are_what_preprocessing_makes_of_the_files(prepared, photo_folders):
     builder = tfds.builder_from_directory(prepared)
     for row in tfds.as_numpy(builder.as_dataset(split="validation").take(12)):
         path = os.path.join(photo_folders, "val", row["synset"].decode(), row["file_name"].decode())
@@ -88,12 +88,12 @@ def test_the_shards_are_shuffled_over_the_whole_set(prepared):
     assert labels != sorted(labels)
     shards = records.open_dataset(prepared).shards["train"]
     assert len(shards) == 3
-    for shard in shards:  # 28 pictures each: several classes in every one
+    for shard in shards:  # 28 images each: several classes in every one
         found = {int(records.parse_example(record)[1]) for record in tf.data.TFRecordDataset(shard)}
         assert len(found) >= 8
 
 
-def test_statistics_are_those_of_the_stored_pictures(photo_folders, tmp_path):
+def test_statistics_are_those_of_the_stored_images(photo_folders, tmp_path):
     output = str(tmp_path / "raw")
     preparation.prepare(photo_folders, output, preparation.Settings(encoding="raw"), workers=1)
     dataset = records.open_dataset(output)
@@ -127,7 +127,7 @@ def test_statistics_of_jpegs_are_close_to_the_decoded_ones(prepared):
     images = np.stack([preprocessing.decode(row["image"]).numpy() for row in rows])
     images = images.astype(np.float64)
     np.testing.assert_allclose(statistics["rgb_mean"], images.mean(axis=(0, 1, 2)), atol=0.1)
-    # 84 pictures: what the codec rounds away does not average out much further.
+    # 84 images: what the codec rounds away does not average out much further.
     assert np.abs(statistics["mean_image"] - images.mean(axis=0)).mean() < 0.5
 
 
@@ -188,7 +188,7 @@ def test_a_second_run_does_nothing(prepared, photo_folders, real):
     assert "already prepared with" in real.last_line(other.stderr)
 
 
-def test_grey_and_small_pictures(photo_folders, tmp_path):
+def test_grey_and_small_images(photo_folders, tmp_path):
     output = str(tmp_path / "grey")
     settings = preparation.Settings(image_size=28, channels=1, encoding="raw")
     preparation.prepare(photo_folders, output, settings, workers=1)
@@ -221,16 +221,18 @@ def test_an_interrupted_run_keeps_finished_shards(photo_folders, prepared, tmp_p
     assert digests(output) == digests(prepared)
 
 
-def test_a_plan_deals_every_picture_once_in_little_memory(tmp_path):
+def test_a_plan_deals_every_image_once_in_little_memory(tmp_path):
     count = 100_000
     found = (
-        plan.Picture("train", f"n{i % 1000:08d}/{i}.JPEG", -1, 100_000, f"{i}.JPEG", f"n{i % 1000}")
+        plan.SourceImage(
+            "train", f"n{i % 1000:08d}/{i}.JPEG", -1, 100_000, f"{i}.JPEG", f"n{i % 1000}"
+        )
         for i in range(count)
     )
     made = plan.make_plan(found, str(tmp_path), seed=3)
     assert len(made.synsets) == 1000 and made.counts == {"train": count}
     assert len(made.shards) == round(count / 256)
-    assert {shard.pictures for shard in made.shards} <= {count // 391, count // 391 + 1}
+    assert {shard.images for shard in made.shards} <= {count // 391, count // 391 + 1}
     names = [p.file_name for shard in made.shards for p in plan.read_lines(str(tmp_path), shard)]
     assert len(set(names)) == count
     numbers = np.array([int(name.split(".")[0]) for name in names])
@@ -241,7 +243,7 @@ def test_a_plan_deals_every_picture_once_in_little_memory(tmp_path):
 
 @pytest.mark.slow
 def test_memory_and_open_files_do_not_grow_with_the_input(photo_folders, tmp_path):
-    """Ten times the pictures, in processes of their own: the same peak, to a few megabytes."""
+    """Ten times the images, in processes of their own: the same peak, to a few megabytes."""
     files = sorted(pathlib.Path(photo_folders, "train").rglob("*.jpg"))
     code = (
         "import os, resource, sys\n"

@@ -137,8 +137,8 @@ def test_images(profile, channels):
     )
 
     def check(content):
-        with no_hang(), contextlib.suppress(images.BadPicture):
-            converted = images.convert_picture(content, "a.jpg", conversion)
+        with no_hang(), contextlib.suppress(images.BadImage):
+            converted = images.convert_image(content, "a.jpg", conversion)
             assert converted.pixels.shape == (16, 16, channels)
 
     magic = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF1234WEBP"]
@@ -284,10 +284,9 @@ def look(root):
     account = accounting.Account(found, layout.name, allow_unused=True)
     if layout.classes:
         layout.classes(found)
-    pictures = list(account.watch(layout.pictures(found, os.path.join(root, "unpacked"))))
-    for picture in pictures:
-        with contextlib.suppress(images.BadPicture):
-            content = writer.read_picture(source, picture)
+    for image in list(account.watch(layout.images(found, os.path.join(root, "unpacked")))):
+        with contextlib.suppress(images.BadImage):
+            content = writer.read_image(source, image)
             images.decode(content, images.Conversion(max_pixels=10**6))
 
 

@@ -1,4 +1,4 @@
-"""One picture: held to TensorFlow's arithmetic, to a float64 area reference, and to Pillow."""
+"""One image: held to TensorFlow's arithmetic, to a float64 area reference, and to Pillow."""
 
 import io
 import struct
@@ -62,7 +62,7 @@ def test_a_pixel_of_crop_geometry_would_be_noticed(real):
 
 
 @pytest.mark.parametrize("size", [(375, 500), (1000, 700), (300, 301)])
-def test_the_square_is_the_middle_of_the_whole_resized_picture(real, size):
+def test_the_square_is_the_middle_of_the_whole_resized_image(real, size):
     """As the paper says it: shorter side to 256, then the central crop; to a source pixel."""
     pixels = real.photograph("coffee", *size)
     scale = 256 / min(size)
@@ -80,7 +80,7 @@ def test_enlarging_agrees_with_tensorflow(real, size):
 
 
 @pytest.mark.parametrize("size", [(256, 256), (256, 400), (401, 256)])
-def test_a_picture_of_the_right_size_is_only_cropped(real, size):
+def test_an_image_of_the_right_size_is_only_cropped(real, size):
     pixels = real.photograph("coffee", *size)
     top, left = (size[0] - 256) // 2, (size[1] - 256) // 2
     np.testing.assert_array_equal(
@@ -99,7 +99,7 @@ def test_other_sizes_and_grey_agree_with_tensorflow(real, size, channels):
 
 @pytest.mark.parametrize("name", ["plain.jpg", "grey.jpg", "progressive.jpg", "cmyk.jpg",
                                   "png_as.jpg", "alpha.png", "grey_alpha.png", "sixteen.png",
-                                  "palette.png", "bilevel.png", "picture.bmp", "picture.gif",
+                                  "palette.png", "bilevel.png", "image.bmp", "image.gif",
                                   "turned.jpg", "stray_bytes.jpg"])  # fmt: skip
 def test_decoding_agrees_with_tensorflow(nasty, name):
     ours, _ = images.decode(nasty[name], Conversion())
@@ -124,13 +124,13 @@ REPAIRS = {
 
 @pytest.mark.parametrize("name", REPAIRS)
 def test_repairs_are_told(nasty, name):
-    converted = images.convert_picture(nasty[name], name, Conversion())
+    converted = images.convert_image(nasty[name], name, Conversion())
     assert list(converted.repairs) == REPAIRS[name]
 
 
-def test_every_odd_picture_becomes_a_stored_one(nasty):
+def test_every_odd_image_becomes_a_stored_one(nasty):
     for name, content in nasty.items():
-        converted = images.convert_picture(content, name, Conversion())
+        converted = images.convert_image(content, name, Conversion())
         with Image.open(io.BytesIO(converted.encoded)) as stored:
             assert (stored.format, stored.size, stored.mode) == ("JPEG", (256, 256), "RGB"), name
             # Quality 95 with halved chroma: a chroma edge can cost this much, an error costs more.
@@ -147,7 +147,7 @@ def test_sixteen_bits_in_colour_are_reduced(real, tmp_path):
 
 def test_raw_encoding_stores_the_pixels(real):
     pixels = real.photograph("coffee", 300, 400)
-    converted = images.convert_picture(
+    converted = images.convert_image(
         real.pil_bytes(Image.fromarray(pixels), "PNG"), "a.png", Conversion(encoding="raw")
     )
     stored = np.frombuffer(converted.encoded, np.uint8).reshape(256, 256, 3)
@@ -156,7 +156,7 @@ def test_raw_encoding_stores_the_pixels(real):
 
 def test_one_channel_stores_a_grey_jpeg(nasty):
     for name in ("plain.jpg", "grey.jpg", "alpha.png"):
-        converted = images.convert_picture(nasty[name], name, Conversion(channels=1))
+        converted = images.convert_image(nasty[name], name, Conversion(channels=1))
         with Image.open(io.BytesIO(converted.encoded)) as stored:
             assert stored.mode == "L"
         assert converted.pixels.shape == (256, 256, 1)
@@ -186,14 +186,14 @@ def test_exif_is_ignored_unless_asked_for(real, turn):
         ("cut.jpg", "cut off"),
         ("cut.png", "cannot be decoded"),
         ("cut_cmyk.jpg", "cannot be decoded"),
-        ("text.jpg", "no picture"),
+        ("text.jpg", "no image"),
         ("header_only.jpg", "JPEG"),
-        ("zeros.jpg", "no picture"),
+        ("zeros.jpg", "no image"),
     ],
 )
 def test_what_cannot_be_decoded_is_refused_with_the_reason(bad, name, reason):
-    with pytest.raises(images.BadPicture, match=reason):
-        images.convert_picture(bad[name], name, Conversion())
+    with pytest.raises(images.BadImage, match=reason):
+        images.convert_image(bad[name], name, Conversion())
 
 
 def test_too_many_pixels_are_refused_before_decoding(real):
@@ -205,9 +205,9 @@ def test_too_many_pixels_are_refused_before_decoding(real):
         return struct.pack(">I", len(content)) + kind + content + check
 
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0"))
-    with pytest.raises(images.BadPicture, match=r"60000 x 60000.*100000000"):
+    with pytest.raises(images.BadImage, match=r"60000 x 60000.*100000000"):
         images.decode(bomb + chunk(b"IEND", b""), Conversion())
-    with pytest.raises(images.BadPicture, match="max_pixels"):
+    with pytest.raises(images.BadImage, match="max_pixels"):
         images.decode(real.jpeg(real.photograph()), Conversion(max_pixels=1000))
 
 
@@ -238,7 +238,7 @@ def test_a_jpeg_of_very_many_scans_is_refused(real, space):
     encoded = real.pil_bytes(image, "JPEG", quality=50, progressive=True)
     last = encoded.rindex(b"\xff\xda")
     bomb = encoded[:-2] + 200 * encoded[last:-2] + encoded[-2:]
-    with pytest.raises(images.BadPicture, match="more than 100 scans"):
+    with pytest.raises(images.BadImage, match="more than 100 scans"):
         images.decode(bomb, Conversion())
     assert images.decode(encoded, Conversion())[0].shape == (60, 80, 3)
 

@@ -25,7 +25,7 @@ def test_every_class_has_its_share(photo_folders, crops):
 
 
 def test_recorded_boxes_share_no_pixel():
-    # The full size, in boxes only: drawn exactly as the pictures are.
+    # The full size, in boxes only: drawn exactly as the images are.
     for index, (name, pixels) in enumerate(photos.read_photographs().items()):
         height, width = pixels.shape[:2]
         painted = {}
@@ -41,7 +41,7 @@ def test_recorded_boxes_share_no_pixel():
         assert painted["train"].mean() > 0.4 and painted["val"].mean() > 0.12, name
 
 
-def test_recorded_boxes_of_written_pictures_share_no_pixel(crops):
+def test_recorded_boxes_of_written_images_share_no_pixel(crops):
     painted = collections.defaultdict(lambda: np.zeros((1500, 1500), bool))
     for crop in crops:
         split = crop.file.split("/")[0]
@@ -51,16 +51,16 @@ def test_recorded_boxes_of_written_pictures_share_no_pixel(crops):
 
 
 def test_pixels_come_from_the_recorded_box(photo_folders, crops):
-    """Looks each picture up in its photograph by its content, not by what was recorded."""
+    """Looks each image up in its photograph by its content, not by what was recorded."""
     photographs = photos.read_photographs()
     checked = 0
     for crop in crops[::5]:
         grey = photographs[crop.photograph]
         if grey.ndim == 3:
             grey = cv2.cvtColor(grey, cv2.COLOR_RGB2GRAY)
-        picture = cv2.imread(os.path.join(photo_folders, crop.file), cv2.IMREAD_GRAYSCALE)
+        image = cv2.imread(os.path.join(photo_folders, crop.file), cv2.IMREAD_GRAYSCALE)
         size = (crop.right - crop.left, crop.bottom - crop.top)
-        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         found = cv2.matchTemplate(grey, small, cv2.TM_CCOEFF_NORMED)
         _, score, _, (left, top) = cv2.minMaxLoc(found)
         assert score > 0.8, crop
@@ -69,7 +69,7 @@ def test_pixels_come_from_the_recorded_box(photo_folders, crops):
     assert checked >= 20
 
 
-def test_pictures_vary_as_files_of_a_photo_folder_do(photo_folders, crops):
+def test_images_vary_as_files_of_a_photo_folder_do(photo_folders, crops):
     shapes, grey = [], 0
     for crop in crops:
         pixels = cv2.imread(os.path.join(photo_folders, crop.file), cv2.IMREAD_UNCHANGED)
@@ -109,7 +109,7 @@ def test_written_photos_are_kept_and_nothing_else_is_overwritten(tmp_path):
         photos.write_photos(str(tmp_path / "other"), 14, 14)
 
 
-def test_the_photographs_of_the_front_doors_lie_in_the_users_cache(tmp_path, monkeypatch):
+def test_the_photographs_of_the_commands_lie_in_the_users_cache(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(photos, "prepare_photos", lambda place: asked.append(place) or place)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -154,7 +154,7 @@ def test_what_is_no_part_of_an_interrupted_output_is_left_alone(photo_folders, t
 
 
 def test_two_calls_for_the_photographs_at_once(tmp_path, monkeypatch):
-    """Each makes its pictures in a place of its own, and takes nothing away from the other."""
+    """Each makes its images in a place of its own, and takes nothing away from the other."""
     output, make_plan = str(tmp_path / "records"), plan.make_plan
     underway, refused = threading.Event(), threading.Event()
 

@@ -59,7 +59,7 @@ def test_sigkill_at_random_moments(tmp_path, workers):
     generator, kills, kept = random.Random(workers), 0, {}
     while not output.exists():
         process = start(source, output, workers)
-        # Wait until pictures are being converted, then strike at a random moment.
+        # Wait until images are being converted, then strike at a random moment.
         receipts = len(list(partial.glob("*.receipt.json"))) if partial.exists() else 0
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
@@ -131,7 +131,7 @@ def test_workers_end_with_their_parent(tmp_path):
 
 
 def test_shards_of_an_older_arithmetic_are_made_again(photo_folders, tmp_path, monkeypatch):
-    """Pictures of two versions must not stand in one data set."""
+    """Images of two versions must not stand in one data set."""
     output, left = str(tmp_path / "data"), []
     settings = preparation.Settings(image_size=32, shards=3)
 

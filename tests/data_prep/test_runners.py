@@ -50,7 +50,7 @@ def test_beam_gives_the_local_output(photo_folders, tmp_path, real):
 
 
 @pytest.mark.slow
-def test_beam_stops_at_a_bad_picture_with_one_sentence(tmp_path, real):
+def test_beam_stops_at_a_bad_image_with_one_sentence(tmp_path, real):
     pytest.importorskip("apache_beam")
     real.write(tmp_path / "source" / "train" / "cat" / "cut.jpg", b"\xff\xd8\xff\xe0 cut off")
     done = real.run(

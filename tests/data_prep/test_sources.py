@@ -135,12 +135,12 @@ def test_a_folder_beside_the_splits(plant, converted, refused):
 # 2. Tiny ImageNet.
 
 
-def test_tiny_imagenet(sources, pictures, real, tmp_path, converted):
+def test_tiny_imagenet(sources, images, real, tmp_path, converted):
     source = tmp_path / "source"
-    sources.tiny_imagenet(source, pictures, real)
+    sources.tiny_imagenet(source, images, real)
     manifest, stored, report = converted(source)
     assert counts(manifest) == {"train": 9, "validation": 6} and manifest["classes"] == 3
-    train, validation = pictures
+    train, validation = images
     assert {row for row in stored if row[0] == "train"} == {("train", s, n) for s, n, _ in train}
     assert {row for row in stored if row[0] == "validation"} == {
         ("validation", synset, f"val_{number}.JPEG") for number, synset, _ in validation
@@ -186,8 +186,8 @@ def test_an_unlabelled_test_split_is_left_out(plant, converted, folder):
     assert "test/ (4 files, 4 images)" in report
 
 
-def test_kaggles_imagenet(sources, pictures, real, tmp_path, converted):
-    sources.kaggle(tmp_path / "source", pictures, real)
+def test_kaggles_imagenet(sources, images, real, tmp_path, converted):
+    sources.kaggle(tmp_path / "source", images, real)
     text = b"ImageId,PredictionString\nILSVRC2012_test_00000001,n01440764 1 2 3 4\n"
     real.write(tmp_path / "source" / "LOC_sample_submission.csv", text)
     real.write(tmp_path / "source/ILSVRC/Annotations/CLS-LOC/train/a/1.xml", b"<xml/>")
@@ -454,7 +454,7 @@ def test_images_with_an_orientation_are_spoken_of(plant, converted, real):
     exif[0x0112] = 6
     real.write(source / "train" / "cat" / "turned.jpg", encoded("JPEG", exif=exif))
     _, _, report = converted(source)
-    assert "1 pictures have an EXIF orientation and were not turned: --apply_exif" in report
+    assert "1 images have an EXIF orientation and were not turned: --apply_exif" in report
     _, _, report = converted(source, "--apply_exif")
     assert "EXIF orientation" not in report
 
@@ -518,7 +518,7 @@ def test_a_dry_run_writes_nothing(plant, tmp_path, capsys, real):
     text = capsys.readouterr().out
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
     assert "the layout folders (train/<class>/* and val/<class>/*" in text
-    assert "6 train, 1 validation pictures of 2 classes; 10 files" in text
+    assert "6 train, 1 validation images of 2 classes; 10 files" in text
     assert (
         "cat: 4 train, 1 validation: train/cat/p0.jpg, train/cat/p1.jpg, train/cat/p2.jpg" in text
     )

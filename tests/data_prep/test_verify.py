@@ -100,7 +100,7 @@ def rewrite(data, change):
     return path.name
 
 
-def test_a_picture_that_cannot_be_decoded(data):
+def test_an_image_that_cannot_be_decoded(data):
     def cut(examples):
         image = examples[3].features.feature["image"].bytes_list
         image.value[0] = image.value[0][: len(image.value[0]) * 2 // 3]
@@ -120,14 +120,14 @@ def test_labels_that_disagree_with_their_synset(data):
     assert "but the synset" in first and "has the label 99, expected 0..13" in second
 
 
-def test_a_validation_picture_among_the_training_ones(data):
+def test_a_validation_image_among_the_training_ones(data):
     record = next(iter(tf.data.TFRecordDataset(str(shard(data, "validation", 0)))))
 
     def leak(examples):
         examples[5] = tf.train.Example.FromString(record.numpy())
 
     rewrite(data, leak)
-    assert problems(data) == ["1 pictures are both in train and in validation."]
+    assert problems(data) == ["1 images are both in train and in validation."]
 
 
 def test_metadata_and_statistics_of_another_set(data):
@@ -139,7 +139,7 @@ def test_metadata_and_statistics_of_another_set(data):
     np.savez(data / "statistics.npz", **{**content, "count": 3})
     found = problems(data)
     assert any("dataset_info.json says that train has" in problem for problem in found)
-    assert any("statistics.npz is about 3 pictures" in problem for problem in found)
+    assert any("statistics.npz is about 3 images" in problem for problem in found)
 
 
 def test_what_is_no_prepared_data_set(tmp_path, capsys):
@@ -172,5 +172,5 @@ def test_counts_are_compared_with_the_published_ones(year, first):
     labels["validation"][7] -= 1
     labels["validation"][8] += 1
     found = checks._check_published(labels, synsets, manifest)
-    assert any(f"train has {published.train - 1} pictures" in problem for problem in found)
-    assert any("validation has 49 pictures" in problem for problem in found)
+    assert any(f"train has {published.train - 1} images" in problem for problem in found)
+    assert any("validation has 49 images" in problem for problem in found)

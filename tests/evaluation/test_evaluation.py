@@ -1,4 +1,4 @@
-"""Errors are counted over exactly the pictures of a split, and equal NumPy's on the same pixels."""
+"""Errors are counted over exactly the images of a split, and equal NumPy's on the same pixels."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 
-from alexnet_tf import evaluate as evaluate_door
+from alexnet_tf import evaluate as evaluate_command
 from alexnet_tf import evaluation
 from alexnet_tf.data import class_names, imagenet, records
 
@@ -21,7 +21,7 @@ SIZE, CROP, CLASSES = 64, 56, 7
 
 
 def colour_network(seed=1, crop=CROP, classes=CLASSES, channels=3):
-    """A softmax over the mean colour of the picture's quarters; few weights, real pictures."""
+    """A softmax over the mean colour of the image's quarters; few weights, real images."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((crop, crop, channels))
     hidden = keras.layers.Rescaling(1 / 64.0)(inputs)
@@ -41,16 +41,16 @@ def by_hand(network, views):
     return exponentials / exponentials.sum(1, keepdims=True)
 
 
-def ten_views(picture, crop):
+def ten_views(image, crop):
     """Four corners, centre, mirrors, written out by hand."""
-    end = picture.shape[0] - crop
+    end = image.shape[0] - crop
     middle = end // 2
     views = [
-        picture[:crop, :crop],
-        picture[:crop, end:],
-        picture[middle : middle + crop, middle : middle + crop],
-        picture[end:, :crop],
-        picture[end:, end:],
+        image[:crop, :crop],
+        image[:crop, end:],
+        image[middle : middle + crop, middle : middle + crop],
+        image[end:, :crop],
+        image[end:, end:],
     ]
     return np.stack(views + [view[:, ::-1] for view in views])
 
@@ -70,23 +70,23 @@ STRATEGY = mirrored_strategy()
 
 @pytest.mark.parametrize("crops", [1, 10])
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_every_picture_counts_once_and_equals_numpy(make_dataset, crops, replicas):
-    # 23 pictures in batches of 8: the last batch is short, and over two replicas one of them is
+def test_every_image_counts_once_and_equals_numpy(make_dataset, crops, replicas):
+    # 23 images in batches of 8: the last batch is short, and over two replicas one of them is
     # left with fillers only.
-    path, pictures, labels = make_dataset(23, SIZE, shards=3)
+    path, images, labels = make_dataset(23, SIZE, shards=3)
     strategy = STRATEGY if replicas == 2 else tf.distribute.get_strategy()
     with strategy.scope():
         network = colour_network()
-    view = evaluation.View(crops=crops, batch_size=8 * crops)
+    view = evaluation.EvaluationSettings(crops=crops, batch_size=8 * crops)
     found, truths = evaluation.split_probabilities(
         network, records.open_dataset(path), view, strategy
     )
     if crops == 1:
         offset = (SIZE - CROP) // 2
-        windows = pictures[:, offset : offset + CROP, offset : offset + CROP]
+        windows = images[:, offset : offset + CROP, offset : offset + CROP]
         wanted = by_hand(network, windows)
     else:
-        wanted = np.stack([by_hand(network, ten_views(p, CROP)).mean(0) for p in pictures])
+        wanted = np.stack([by_hand(network, ten_views(p, CROP)).mean(0) for p in images])
     np.testing.assert_array_equal(truths, labels)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     score = evaluation.score(found, truths)
@@ -102,14 +102,14 @@ def test_every_picture_counts_once_and_equals_numpy(make_dataset, crops, replica
 def test_ten_crops_of_a_224_network_start_where_the_original_program_cut():
     from alexnet_tf.data import preprocessing
 
-    # A picture whose pixels are their own coordinates.
+    # An image whose pixels are their own coordinates.
     rows, columns = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
-    picture = np.stack([rows, columns, rows], -1).astype(np.uint8)
+    image = np.stack([rows, columns, rows], -1).astype(np.uint8)
     for crop, offsets in {
         224: [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)],
         227: [(0, 0), (0, 29), (14, 14), (29, 0), (29, 29)],
     }.items():
-        views = preprocessing.ten_crop(tf.constant(picture), crop).numpy()
+        views = preprocessing.ten_crop(tf.constant(image), crop).numpy()
         assert views.shape == (10, crop, crop, 3)
         assert [tuple(v[0, 0, :2]) for v in views[:5]] == offsets
         for plain, mirror in zip(views[:5], views[5:], strict=True):
@@ -117,16 +117,16 @@ def test_ten_crops_of_a_224_network_start_where_the_original_program_cut():
 
 
 def test_an_ensemble_averages_probabilities_and_not_votes(make_dataset, tmp_path):
-    path, pictures, labels = make_dataset(14, SIZE)
+    path, images, labels = make_dataset(14, SIZE)
     files, wanted = [], 0
     offset = (SIZE - CROP) // 2
-    windows = pictures[:, offset : offset + CROP, offset : offset + CROP]
+    windows = images[:, offset : offset + CROP, offset : offset + CROP]
     for seed in (1, 2, 3):
         network = colour_network(seed)
         files.append(str(tmp_path / f"m{seed}.keras"))
         network.save(files[-1])
         wanted = wanted + by_hand(network, windows) / 3
-    results = evaluation.evaluate(files, path, evaluation.View(batch_size=4))
+    results = evaluation.evaluate(files, path, evaluation.EvaluationSettings(batch_size=4))
     assert results["count"] == 14
     assert results["top1_error"] == np.mean(wanted.argmax(1) != labels)
     assert results["loss"] == pytest.approx(-np.log(wanted[np.arange(14), labels]).mean(), abs=1e-5)
@@ -140,7 +140,7 @@ def test_jpeg_records_are_decoded_as_pillow_decodes_them(make_dataset):
     path, _, _ = make_dataset(6, SIZE, encoding="jpeg")
     dataset = records.open_dataset(path)
     network = colour_network()
-    found, _ = evaluation.split_probabilities(network, dataset, evaluation.View())
+    found, _ = evaluation.split_probabilities(network, dataset, evaluation.EvaluationSettings())
     decoded = []
     for file in dataset.shards["validation"]:
         for serialized in tf.data.TFRecordDataset(file).as_numpy_iterator():
@@ -182,7 +182,9 @@ def test_a_network_whose_outputs_are_nan_is_not_scored(make_dataset):
     network = colour_network()
     network.set_weights([w * np.nan for w in network.get_weights()])
     with pytest.raises(ValueError, match="diverged"):
-        evaluation.split_probabilities(network, records.open_dataset(path), evaluation.View())
+        evaluation.split_probabilities(
+            network, records.open_dataset(path), evaluation.EvaluationSettings()
+        )
     with pytest.raises(ValueError, match="NaN"):
         evaluation.score(np.full((2, 3), np.nan), np.array([0, 1]))
 
@@ -200,13 +202,16 @@ def test_a_model_in_another_label_order_is_mapped_by_name(make_dataset, tmp_path
     network.save(workdir / "model.keras")
     names = [f"n{n:08d}" for n in order]
     (tmp_path / "labels.txt").write_text("\n".join(names))
-    wanted = evaluation.evaluate([str(plain)], path, evaluation.View())
-    unmapped = evaluation.evaluate([str(workdir)], path, evaluation.View())
+    wanted = evaluation.evaluate([str(plain)], path, evaluation.EvaluationSettings())
+    unmapped = evaluation.evaluate([str(workdir)], path, evaluation.EvaluationSettings())
     by_flag = evaluation.evaluate(
-        [str(workdir)], path, evaluation.View(), label_order=str(tmp_path / "labels.txt")
+        [str(workdir)],
+        path,
+        evaluation.EvaluationSettings(),
+        label_order=str(tmp_path / "labels.txt"),
     )
     (workdir / "config.json").write_text(json.dumps({"class_names": names}))
-    by_config = evaluation.evaluate([str(workdir)], path, evaluation.View())
+    by_config = evaluation.evaluate([str(workdir)], path, evaluation.EvaluationSettings())
     assert unmapped["loss"] != pytest.approx(wanted["loss"], abs=1e-3)
     assert by_flag["loss"] == pytest.approx(wanted["loss"], abs=1e-6)
     assert by_config["loss"] == pytest.approx(wanted["loss"], abs=1e-6)
@@ -220,7 +225,7 @@ def _saved(directory, network, names):
 
 
 def _probabilities(network, path):
-    view = evaluation.View()
+    view = evaluation.EvaluationSettings()
     return evaluation.split_probabilities(network, records.open_dataset(path), view)
 
 
@@ -236,7 +241,7 @@ def test_more_outputs_than_the_data_has_classes(make_dataset, tmp_path):
     probabilities, labels = _probabilities(network, path)
     truth = probabilities[np.arange(14), order[labels]]
 
-    found = evaluation.evaluate([model], path, evaluation.View())
+    found = evaluation.evaluate([model], path, evaluation.EvaluationSettings())
     better = (probabilities > truth[:, None]).sum(axis=1)
     assert found["top1_error"] == (better > 0).mean()
     assert found["top5_error"] == (better >= 5).mean()
@@ -246,7 +251,7 @@ def test_more_outputs_than_the_data_has_classes(make_dataset, tmp_path):
     wrong = {row["predicted"] for row in found["most_confused"]}
     assert wrong <= set(names)
 
-    few = evaluation.evaluate([model], path, evaluation.View(), outputs="restricted")
+    few = evaluation.evaluate([model], path, evaluation.EvaluationSettings(), outputs="restricted")
     own = probabilities[:, order] / probabilities[:, order].sum(axis=1, keepdims=True)
     rows = np.arange(14)
     assert few["top1_error"] == (own.argmax(axis=1) != labels).mean()
@@ -259,17 +264,19 @@ def test_more_outputs_than_the_data_has_classes(make_dataset, tmp_path):
     twin = colour_network(classes=11)
     twin.set_weights([kernel[:, shuffled], bias[shuffled]])
     second = _saved(tmp_path / "twin", twin, [names[place] for place in shuffled])
-    both = evaluation.evaluate([model, second], path, evaluation.View())
+    both = evaluation.evaluate([model, second], path, evaluation.EvaluationSettings())
     assert both["loss"] == pytest.approx(found["loss"], abs=1e-6)
     assert both["top1_error"] == found["top1_error"]
     strange = _saved(tmp_path / "strange", twin, [*names[:-1], "n00000099"])
     with pytest.raises(ValueError, match=r"does not know 1 of the 7 classes .*n00000000"):
-        evaluation.evaluate([strange], path, evaluation.View())
+        evaluation.evaluate([strange], path, evaluation.EvaluationSettings())
     third = [name.replace("other", "further") for name in names]
     further = _saved(tmp_path / "further", twin, third)
     with pytest.raises(ValueError, match="use --outputs=restricted"):
-        evaluation.evaluate([model, further], path, evaluation.View())
-    evaluation.evaluate([model, further], path, evaluation.View(), outputs="restricted")
+        evaluation.evaluate([model, further], path, evaluation.EvaluationSettings())
+    evaluation.evaluate(
+        [model, further], path, evaluation.EvaluationSettings(), outputs="restricted"
+    )
 
 
 def test_ten_classes_of_imagenet_are_found_among_a_thousand(make_dataset, tmp_path, capsys):
@@ -287,25 +294,25 @@ def test_ten_classes_of_imagenet_are_found_among_a_thousand(make_dataset, tmp_pa
     truth = probabilities[np.arange(4), np.array(places)[labels]]
     worded = _saved(tmp_path / "worded", network, [word.replace("_", " ") for word in words])
     for model in (str(bare), worded):
-        found = evaluation.evaluate([model], path, evaluation.View())
+        found = evaluation.evaluate([model], path, evaluation.EvaluationSettings())
         assert found["loss"] == pytest.approx(-np.log(truth).mean())
-    code, out, _ = door(capsys, f"--model={bare}", f"--data_dir={path}")
+    code, out, _ = command(capsys, f"--model={bare}", f"--data_dir={path}")
     assert code == 0 and "over all 1000 outputs" in "".join(out)
     flags = [f"--model={bare}", f"--data_dir={path}", "--outputs=restricted"]
-    code, out, _ = door(capsys, *flags)
+    code, out, _ = command(capsys, *flags)
     assert code == 0 and "over the outputs of these classes only" in "".join(out)
 
 
 def test_a_network_of_small_images_sees_large_ones_whole(make_dataset, tmp_path):
     """Its 24 pixels are cut out of 32, to which images of 128 are brought, as in serving."""
-    path, pictures, labels = make_dataset(7, 128)
+    path, images, labels = make_dataset(7, 128)
     network = colour_network(crop=24)
     network.save(tmp_path / "model.keras")
     names = [f"n{n:08d}" for n in range(CLASSES)]
     (tmp_path / "config.json").write_text(json.dumps({"class_names": names, "image_size": 32}))
-    shrunk = pictures.astype(np.float64).reshape(7, 32, 4, 32, 4, 3).mean((2, 4))
+    shrunk = images.astype(np.float64).reshape(7, 32, 4, 32, 4, 3).mean((2, 4))
     probabilities = by_hand(network, shrunk[:, 4:28, 4:28])
-    found = evaluation.evaluate([str(tmp_path)], path, evaluation.View())
+    found = evaluation.evaluate([str(tmp_path)], path, evaluation.EvaluationSettings())
     assert found["loss"] == pytest.approx(-np.log(probabilities[np.arange(7), labels]).mean())
 
 
@@ -322,9 +329,9 @@ def test_a_shard_that_lost_its_tail_is_not_evaluated_as_if_whole(make_dataset):
     with tf.io.TFRecordWriter(shard) as writer:
         for record in kept:
             writer.write(record)
-    with pytest.raises(ValueError, match="has 10 pictures, but its records hold 9"):
+    with pytest.raises(ValueError, match="has 10 images, but its records hold 9"):
         evaluation.split_probabilities(
-            colour_network(), records.open_dataset(path), evaluation.View()
+            colour_network(), records.open_dataset(path), evaluation.EvaluationSettings()
         )
 
 
@@ -338,17 +345,17 @@ def test_a_flipped_byte_names_the_data_and_the_way_out(make_dataset):
         file.write(bytes([byte[0] ^ 255]))
     with pytest.raises(ValueError, match=r"is damaged.*data_prep\.verify"):
         evaluation.split_probabilities(
-            colour_network(), records.open_dataset(path), evaluation.View()
+            colour_network(), records.open_dataset(path), evaluation.EvaluationSettings()
         )
 
 
-def door(capsys, *flags):
-    code = evaluate_door.main(list(flags))
+def command(capsys, *flags):
+    code = evaluate_command.main(list(flags))
     captured = capsys.readouterr()
     return code, captured.out, captured.err.strip().splitlines()
 
 
-def test_the_door_reports_and_writes_json_beside_what_is_there(
+def test_the_command_reports_and_writes_json_beside_what_is_there(
     make_dataset, tmp_path, capsys, monkeypatch
 ):
     path, _, _ = make_dataset(9, SIZE)
@@ -359,12 +366,12 @@ def test_the_door_reports_and_writes_json_beside_what_is_there(
     (workdir / "results.json").write_text("training's")
     data = f"--data_dir={path}"
     for crops in (1, 10):
-        code, out, _ = door(capsys, f"--model={workdir}", data, f"--crops={crops}")
+        code, out, _ = command(capsys, f"--model={workdir}", data, f"--crops={crops}")
         assert code == 0
         written = json.loads((workdir / f"evaluation-validation-{crops}crop.json").read_text())
         assert written["count"] == 9 and written["crops"] == crops
         assert f"{written['top1_error']:.2%}" in out
-    assert door(capsys, f"--model={workdir}/other.keras", data)[0] == 0
+    assert command(capsys, f"--model={workdir}/other.keras", data)[0] == 0
     assert (workdir / "results.json").read_text() == "training's"
     assert sorted(os.listdir(workdir)) == [
         "evaluation-validation-10crop.json",
@@ -377,7 +384,7 @@ def test_the_door_reports_and_writes_json_beside_what_is_there(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    assert door(capsys, f"--model={workdir},{workdir}/other.keras", data)[0] == 0
+    assert command(capsys, f"--model={workdir},{workdir}/other.keras", data)[0] == 0
     assert os.listdir(here) == ["evaluation-validation-1crop.json"]
     assert len(json.loads((here / os.listdir(here)[0]).read_text())["models"]) == 2
 
@@ -390,18 +397,18 @@ def test_a_data_set_whose_records_have_no_labels_is_refused_by_name(make_dataset
     features = tfds.features.FeaturesDict({"image": image})
     tfds.folder_dataset.write_metadata(data_dir=path, features=features)
     colour_network().save(tmp_path / "good.keras")
-    code, _, err = door(capsys, f"--model={tmp_path}/good.keras", f"--data_dir={path}")
+    code, _, err = command(capsys, f"--model={tmp_path}/good.keras", f"--data_dir={path}")
     assert code == 1 and "of another kind" in err[-1] and "ClassLabel called label" in err[-1]
 
 
-def test_one_picture_is_a_split(make_dataset):
-    path, pictures, _ = make_dataset(1, SIZE, shards=1)
+def test_one_image_is_a_split(make_dataset):
+    path, images, _ = make_dataset(1, SIZE, shards=1)
     found, truths = evaluation.split_probabilities(
-        colour_network(), records.open_dataset(path), evaluation.View()
+        colour_network(), records.open_dataset(path), evaluation.EvaluationSettings()
     )
-    np.testing.assert_allclose(found, by_hand(colour_network(), pictures[:, 4:60, 4:60]), atol=1e-6)
+    np.testing.assert_allclose(found, by_hand(colour_network(), images[:, 4:60, 4:60]), atol=1e-6)
     score = evaluation.score(found, truths)
-    # Wilson's interval of one picture: nearly everything is possible.
+    # Wilson's interval of one image: nearly everything is possible.
     assert score.count == 1 and score.top1_error in (0, 1)
     assert score.top1_interval[1] - score.top1_interval[0] > 0.7
 
@@ -411,18 +418,20 @@ def test_records_of_one_pixel_and_huge_ones_are_brought_to_the_crop(make_dataset
     """Stored at a size far from the network's: enlarged, or cut out of the middle."""
     path, _, _ = make_dataset(1, SIZE, shards=1)
     rng = np.random.default_rng(size)
-    picture = rng.integers(0, 256, (size, size, 3), np.uint8)
+    image = rng.integers(0, 256, (size, size, 3), np.uint8)
     shape = records.RecordFormat(size, 3, "raw")
     (shard,) = records.open_dataset(path).shards["validation"]
     with tf.io.TFRecordWriter(shard) as writer:
-        writer.write(records.encode_example(picture.tobytes(), 0, "p", "n00000000"))
+        writer.write(records.encode_example(image.tobytes(), 0, "p", "n00000000"))
     dataset = dataclasses.replace(records.open_dataset(path), format=shape)
-    found, _ = evaluation.split_probabilities(colour_network(), dataset, evaluation.View())
+    found, _ = evaluation.split_probabilities(
+        colour_network(), dataset, evaluation.EvaluationSettings()
+    )
     if size < CROP:
-        view = np.broadcast_to(picture, (CROP, CROP, 3))
+        view = np.broadcast_to(image, (CROP, CROP, 3))
     else:
         start = (size - CROP) // 2
-        view = picture[start : start + CROP, start : start + CROP]
+        view = image[start : start + CROP, start : start + CROP]
     np.testing.assert_allclose(found, by_hand(colour_network(), view[None]), atol=1e-5)
 
 
@@ -454,7 +463,7 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         ([f"--model={good}", f"--data_dir={empty}"], 1, "no prepared data set"),
         ([f"--model={good}", data, "--split=test"], 1, "no split 'test'"),
         ([f"--model={good}", f"--data_dir={none}"], 1, "has no split 'validation'"),
-        ([f"--model={good}", f"--data_dir={unlabelled}"], 1, "4 of 4 pictures have no label"),
+        ([f"--model={good}", f"--data_dir={unlabelled}"], 1, "4 of 4 images have no label"),
         ([f"--model={good}", data, "--batch_size=0"], 1, "batch size 0"),
         (
             [f"--model={good}", data, "--strategy=mirrored", "--devices=2", "--batch_size=3"],
@@ -463,7 +472,7 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         ),
     ]
     for flags, wanted_code, sentence in cases:
-        code, _, err = door(capsys, *flags)
+        code, _, err = command(capsys, *flags)
         assert (code, sentence in err[-1]) == (wanted_code, True), (flags, code, err)
         assert err[-1].startswith("error: ") and "Traceback" not in "".join(err), flags
     assert not list(tmp_path.glob("*evaluation-*"))

@@ -15,17 +15,17 @@ import keras
 import tensorflow as tf
 
 from alexnet_tf import models
-from alexnet_tf import reproduce as reproduce_door
+from alexnet_tf import reproduce as reproduce_command
 from alexnet_tf.data import records
 from alexnet_tf.experiments import (
     data,
     fig1,
-    findings,
     lenet_to_alexnet,
     networks,
     published,
     registry,
     report,
+    results,
     runner,
 )
 from alexnet_tf.models import catalog, spec
@@ -78,11 +78,11 @@ def test_a_variant_of_ones_own_is_known_by_name_and_no_other_can_take_it():
 
 
 def test_thumbnails_are_means_over_blocks_and_channels():
-    pictures = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
     inputs = keras.Input((96, 96, 3))
     model = keras.Model(inputs, lenet_to_alexnet.GreyThumbnail().apply(inputs, None))
-    wanted = pictures.astype(np.float64).reshape(2, 32, 3, 32, 3, 3).mean((2, 4, 5))
-    np.testing.assert_allclose(model(pictures)[..., 0], wanted, rtol=1e-5)
+    wanted = images.astype(np.float64).reshape(2, 32, 3, 32, 3, 3).mean((2, 4, 5))
+    np.testing.assert_allclose(model(images)[..., 0], wanted, rtol=1e-5)
 
 
 def test_average_pools_hang_over_the_edge_as_cuda_convnets():
@@ -104,14 +104,14 @@ def test_epochs_to_25_percent_lie_between_two_looks():
 
 @pytest.fixture
 def prepared(make_dataset):
-    path, pictures, labels = make_dataset(20, 64, shards=2)
+    path, images, labels = make_dataset(20, 64, shards=2)
     statistics = {"principal_components": np.eye(3), "principal_stddevs": np.array([3.0, 2, 1])}
     np.savez(os.path.join(path, "statistics.npz"), **statistics)
-    return records.open_dataset(path), pictures, labels
+    return records.open_dataset(path), images, labels
 
 
-def test_a_derived_data_set_holds_the_first_pictures_shrunk(prepared, tmp_path):
-    dataset, pictures, labels = prepared
+def test_a_derived_data_set_holds_the_first_images_shrunk(prepared, tmp_path):
+    dataset, images, labels = prepared
     # The fixture's only split, as both: what is held is the copying.
     both = {name: dataset.shards["validation"] for name in ("train", "validation")}
     counts = {"train": 20, "validation": 20}
@@ -122,7 +122,7 @@ def test_a_derived_data_set_holds_the_first_pictures_shrunk(prepared, tmp_path):
     assert found.format == records.RecordFormat(32, 3, "raw")
     assert found.synsets == dataset.synsets
     held = [records.parse_example(one) for one in tf.data.TFRecordDataset(found.shards["train"])]
-    shrunk = pictures[:12].astype(np.float64).reshape(12, 32, 2, 32, 2, 3).mean((2, 4))
+    shrunk = images[:12].astype(np.float64).reshape(12, 32, 2, 32, 2, 3).mean((2, 4))
     stored = np.stack([np.frombuffer(image.numpy(), np.uint8) for image, _ in held])
     assert np.abs(stored.reshape(12, 32, 32, 3) - shrunk).max() <= 0.5
     assert [int(label) for _, label in held] == labels[:12].tolist()
@@ -134,9 +134,11 @@ def test_a_derived_data_set_holds_the_first_pictures_shrunk(prepared, tmp_path):
 
 
 ROWS = (
-    findings.Row(published.NO_NORM, "+0.3 / +0.1 points", "photographs (14 classes)", (0, 1), "s"),
-    findings.Row(published.FIVE_NETWORKS, "40.0 % / 17.0 %", published.VALIDATION_2012, (0,)),
-    findings.not_run(published.SEVEN_NETWORKS, "needs pre-training"),
+    results.ClaimRow(
+        published.NO_NORM, "+0.3 / +0.1 points", "photographs (14 classes)", (0, 1), "s"
+    ),
+    results.ClaimRow(published.FIVE_NETWORKS, "40.0 % / 17.0 %", published.VALIDATION_2012, (0,)),
+    results.not_run(published.SEVEN_NETWORKS, "needs pre-training"),
 )
 
 
@@ -145,12 +147,12 @@ def test_imagenet_is_known_by_its_counts_and_year():
         form = records.RecordFormat()
         names = tuple(map(str, range(classes)))
         counts = {"train": train, "validation": 50_000}
-        return findings.describe_data(records.PreparedDataset("/d/mine", form, names, {}, counts))
+        return results.describe_data(records.PreparedDataset("/d/mine", form, names, {}, counts))
 
     assert told(1000, 1_281_167) == published.VALIDATION_2012
     # The paper's table 1 is of the test set of 2010: another split, so another name.
     assert told(1000, 1_261_406) == "ILSVRC-2010 validation" != published.TEST_2010
-    text = "mine (1000 classes, 1,281,166 training and 50,000 validation pictures of 256 pixels)"
+    text = "mine (1000 classes, 1,281,166 training and 50,000 validation images of 256 pixels)"
     assert told(1000, 1_281_166) == text
 
 
@@ -166,28 +168,28 @@ def test_no_measured_value_stands_without_its_data():
     assert report.cells(own, narrowing=4)[3] == same[3]
 
 
-def test_reports_hold_every_row_and_the_pictures_themselves(tmp_path):
+def test_reports_hold_every_row_and_the_images_themselves(tmp_path):
     from PIL import Image
 
-    os.makedirs(tmp_path / "pictures")
-    Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "pictures" / "p.png")
-    finding = findings.Finding(ROWS, {"a": 1}, (("a <picture>", "pictures/p.png"),))
-    assert findings.Finding.from_json(finding.to_json()) == finding
-    setting = findings.Setting("d", "photos", str(tmp_path), findings.SCALES["small"], (0,))
+    os.makedirs(tmp_path / "images")
+    Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "images" / "p.png")
+    result = results.Result(ROWS, {"a": 1}, (("a <image>", "images/p.png"),))
+    assert results.Result.from_json(result.to_json()) == result
+    context = results.Context("d", "photos", str(tmp_path), results.SCALES["small"], (0,))
     command = {"ablations": "python -m alexnet_tf.reproduce ablations"}
-    paths = report.write_report({"ablations": finding}, command, setting, {"processor": "x86"})
+    paths = report.write_report({"ablations": result}, command, context, {"processor": "x86"})
     markdown, page = (_text(path) for path in paths)
     for text in (markdown, page):
         assert command["ablations"] in text and "x86" in text and "not run" in text
         assert "on photographs (14 classes) (not the paper" in text
         assert "narrowed" in text
-    assert "(pictures/p.png)" in markdown and markdown.count("\n| ") == 2 + len(ROWS)
-    assert "data:image/png;base64," in page and "a &lt;picture&gt;" in page
+    assert "(images/p.png)" in markdown and markdown.count("\n| ") == 2 + len(ROWS)
+    assert "data:image/png;base64," in page and "a &lt;image&gt;" in page
 
 
 def test_a_smoke_run_fills_no_measured_column():
-    finding = findings.Finding(ROWS).unmeasured(runner.SMOKE)
-    for row in finding.rows:
+    result = results.Result(ROWS).unmeasured(runner.SMOKE)
+    for row in result.rows:
         assert (row.measured, row.data, row.spread, row.seeds) == (None, "", "", ())
         assert report.cells(row)[3] == "not run"
 
@@ -202,23 +204,23 @@ def test_every_experiment_names_a_module_that_runs():
 def test_a_finished_experiment_is_not_run_again(photo_records, tmp_path, monkeypatch, capsys):
     workdir = str(tmp_path / "work")
     arguments = [f"--data_dir={photo_records}", f"--workdir={workdir}", "--scale=smoke"]
-    assert reproduce_door.main(["ten_crop", *arguments]) == 0
+    assert reproduce_command.main(["ten_crop", *arguments]) == 0
     kept = os.path.join(workdir, "findings", "ten_crop.json")
     numbers = json.loads(_text(kept))["finding"]["numbers"]
     assert len(numbers["gains"]) == 1
     monkeypatch.setattr(loop, "train", lambda run: pytest.fail("trained again"))
-    assert reproduce_door.main(["ten_crop", *arguments]) == 0
+    assert reproduce_command.main(["ten_crop", *arguments]) == 0
     # table1 and fig3 are of the same network: they need no training either.
-    assert reproduce_door.main(["fig3", *arguments]) == 0
+    assert reproduce_command.main(["fig3", *arguments]) == 0
     os.remove(kept)
-    assert reproduce_door.main(["ten_crop", *arguments]) == 0
+    assert reproduce_command.main(["ten_crop", *arguments]) == 0
     again = json.loads(_text(kept))["finding"]["numbers"]
     assert again == numbers
     results = json.loads(_text(workdir, "results.json"))
     rows = [row for name in ("ten_crop", "fig3") for row in results[name]["finding"]["rows"]]
     assert len(rows) == 2 and all(row["measured"] is None for row in rows)
     capsys.readouterr()
-    assert reproduce_door.main(["ten_crop", *arguments[:2], "--scale=small"]) == 1
+    assert reproduce_command.main(["ten_crop", *arguments[:2], "--scale=small"]) == 1
     assert "was begun with" in capsys.readouterr().err
 
 
@@ -226,18 +228,18 @@ def test_a_finished_experiment_is_not_run_again(photo_records, tmp_path, monkeyp
 def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
     workdir = str(tmp_path / "work")
     arguments = ["all", f"--data_dir={photo_records}", f"--workdir={workdir}", "--scale=smoke"]
-    assert reproduce_door.main(arguments) == 0
+    assert reproduce_command.main(arguments) == 0
     results = json.loads(_text(workdir, "results.json"))
     assert set(registry.EXPERIMENTS) <= set(results)
-    pictures = 0
+    images = 0
     for name in registry.EXPERIMENTS:
-        finding = results[name]["finding"]
-        assert finding["rows"], name
-        assert all(row["measured"] is None and row["note"] for row in finding["rows"]), name
+        result = results[name]["finding"]
+        assert result["rows"], name
+        assert all(row["measured"] is None and row["note"] for row in result["rows"]), name
         assert f"reproduce {name} " in results[name]["command"]
-        for _, picture in finding["pictures"]:
-            assert os.path.getsize(os.path.join(workdir, picture)) > 1000
-        pictures += len(finding["pictures"])
+        for _, image in result["images"]:
+            assert os.path.getsize(os.path.join(workdir, image)) > 1000
+        images += len(result["images"])
     ablations = results["ablations"]["finding"]["numbers"]
     assert len(ablations) == 6 and len(results["ablations"]["finding"]["rows"]) == 6
     assert len(results["table2"]["finding"]["numbers"]["single"]) == 2
@@ -251,19 +253,19 @@ def _a_step_of(name, scale, photo_records, tmp_path):
     few = {"train": 24, "validation": 4}
     path = data.derive(records.open_dataset(photo_records), str(tmp_path / "few"), few)
     one = data.derive(records.open_dataset(path), str(tmp_path / "one"), {"train": 2})
-    short = {**findings.SCALES[scale].recipe, "epochs": 1, "batch_size": 2}
+    short = {**results.SCALES[scale].recipe, "epochs": 1, "batch_size": 2}
     # Small rates: two images and rates for 128 may diverge within the few steps that are timed.
     short |= {"learning_rate": 1e-6}
     if scale == "full":
         short |= {"bias_rate_steps": ((0, 2e-6),)}
     quick = dataclasses.replace(
-        findings.SCALES[scale], recipe=short, fig1_pictures=24, fig1_epochs=1, measures=False
+        results.SCALES[scale], recipe=short, fig1_images=24, fig1_epochs=1, measures=False
     )
     own = path if name == "fig1" else one
-    setting = findings.Setting(own, "photographs", str(tmp_path / "work"), quick, (0,))
+    context = results.Context(own, "photographs", str(tmp_path / "work"), quick, (0,))
     import importlib
 
-    assert importlib.import_module(registry.EXPERIMENTS[name].module).run(setting).rows
+    assert importlib.import_module(registry.EXPERIMENTS[name].module).run(context).rows
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +299,7 @@ def test_bad_input_ends_with_one_sentence(tmp_path, make_dataset, capsys):
         (["fig1", workdir, f"--data_dir={only_validation}"], 1, "has no split 'train'"),
         (["fig1", workdir, f"--data_dir={nothing}"], 1, "has no split 'train'"),
     ]:
-        code = reproduce_door.main(flags)
+        code = reproduce_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1]) == (wanted, True), (flags, code, err)
     with pytest.raises(ValueError, match="no experiment 'table9'"):

@@ -32,7 +32,7 @@ def test_alexnet_has_the_published_parameters_and_names(alexnet):
     assert alexnet.get_layer("conv2").kernel.shape == (5, 5, 48, 256)
 
 
-def test_a_picture_of_224_gives_55_maps(alexnet):
+def test_an_image_of_224_gives_55_maps(alexnet):
     sizes = [alexnet.get_layer(n).output.shape[1] for n in ("conv1", "pool1", "pool2", "pool5")]
     assert sizes == [55, 27, 13, 6]
 
@@ -49,16 +49,16 @@ def test_the_published_start_has_the_papers_biases_and_deviations(alexnet):
 
 
 def test_the_last_windows_of_conv1_hang_over_the_bottom_and_right_edge_and_see_the_mean(alexnet):
-    """A 224 picture gives what a 227 picture gives whose last 3 rows and columns are the mean."""
+    """A 224 image gives what a 227 image gives whose last 3 rows and columns are the mean."""
     conv1 = alexnet.get_layer("conv1")
     mean = np.asarray(alexnet.get_layer("preprocessing").mean)
-    picture = pixels(2, 224)
+    image = pixels(2, 224)
     larger = np.broadcast_to(mean, (2, 227, 227, 3)).copy()
-    larger[:, :224, :224] = picture
+    larger[:, :224, :224] = image
     plain = keras.layers.Conv2D(96, 11, strides=4, padding="valid")
     plain.build((None, 227, 227, 3))
     plain.set_weights(conv1.get_weights())
-    maps = keras.Model(alexnet.input, conv1.output)(picture)
+    maps = keras.Model(alexnet.input, conv1.output)(image)
     np.testing.assert_allclose(maps, plain(larger - mean), rtol=0, atol=2e-4)
 
 
@@ -69,8 +69,8 @@ def test_a_saved_model_comes_back_with_its_mean_window_and_gives_the_same(tmp_pa
     again = alexnet_tf.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(again.get_layer("preprocessing").mean, mean)
     assert again.count_params() == model.count_params() == 60_965_224 - 4097 * 993
-    picture = pixels(1, 224)
-    np.testing.assert_array_equal(again(picture), model(picture))
+    image = pixels(1, 224)
+    np.testing.assert_array_equal(again(image), model(image))
 
 
 def test_probabilities_are_float32_under_a_mixed_policy():
@@ -90,9 +90,9 @@ def test_without_activation_the_output_is_fc8():
         input_shape=(95, 95, 3), classes=5, classifier_activation=None, initializer="he"
     )
     logits = models.logits_model(model)
-    picture = pixels(2, 95)
-    np.testing.assert_array_equal(model(picture), logits(picture))
-    assert np.ptp(model(picture)) > 0
+    image = pixels(2, 95)
+    np.testing.assert_array_equal(model(image), logits(image))
+    assert np.ptp(model(image)) > 0
 
 
 @pytest.mark.parametrize("pooling, shape", [(None, (1, 6, 6, 256)), ("avg", (1, 256))])

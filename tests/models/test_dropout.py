@@ -38,7 +38,7 @@ def test_the_scalings_are_one_function_when_the_next_kernel_makes_up_for_it():
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_masks_differ_between_calls_pictures_and_seeds():
+def test_masks_differ_between_calls_images_and_seeds():
     x = np.ones((2, 1000), np.float32)
     layer = Dropout(0.5, seed=3)
     first, second = layer(x, training=True).numpy(), layer(x, training=True).numpy()

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 onnx = pytest.importorskip("onnx")
 
-SIDES = "the file's network has pictures of 224x224, the model pictures of 95x95"
+SIDES = "the file's network has images of 224x224, the model images of 95x95"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -384,7 +384,7 @@ def test_whatever_is_flipped_or_cut_is_read_or_refused(small_torch, graph, tmp_p
     assert refused > 40
 
 
-def test_the_front_door_takes_classes(small_torch, tmp_path, capsys):
+def test_the_command_takes_classes(small_torch, tmp_path, capsys):
     torch.save(small_torch.state_dict(), tmp_path / "a.pth")
     flags = [f"--source={tmp_path}/a.pth", "--model=alexnet_owt", f"--output={tmp_path}/a.keras"]
     assert import_weights.main([*flags, "--classes=0"]) == 2

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 import alexnet_tf
-from alexnet_tf.models import knowledge, trained
+from alexnet_tf.models import knowledge, saved_run
 
 FACTS = {"class_names": ["a", "b", "ö"], "image_size": 300, "crop_size": 224, "apply_exif": True}
 
@@ -26,11 +26,11 @@ def test_it_survives_files_and_copies(variant, include_preprocessing, tmp_path):
 def test_what_opens_a_model_reads_it(tmp_path):
     model = alexnet_tf.build_model("lenet5_softmax", classes=3)
     model.save(tmp_path / "old.keras")
-    older = trained.open_model(str(tmp_path / "old.keras"))
+    older = saved_run.open_model(str(tmp_path / "old.keras"))
     assert (older.class_names, older.apply_exif, older.known) == (None, False, {})
     knowledge.write(model, FACTS)
     model.save(tmp_path / "new.keras")
-    newer = trained.open_model(str(tmp_path / "new.keras"))
+    newer = saved_run.open_model(str(tmp_path / "new.keras"))
     assert newer.class_names == ("a", "b", "ö") and newer.image_size == 300 and newer.apply_exif
 
 

@@ -59,7 +59,7 @@ def test_lenet5_trains_the_papers_60000():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_saves_and_comes_back(name, tmp_path):
-    # Logits: the softmax of untrained ones may be 1 and zeros, whatever the picture.
+    # Logits: the softmax of untrained ones may be 1 and zeros, whatever the image.
     model = alexnet_tf.build_model(
         name, input_shape=SMALL[name], classes=5, initializer="he", classifier_activation=None
     )
@@ -70,7 +70,7 @@ def test_a_variant_saves_and_comes_back(name, tmp_path):
     y = model(x)
     assert y.shape == (2, 5)
     np.testing.assert_array_equal(again(x), y)
-    # The pictures must matter, or equality says nothing.
+    # The images must matter, or equality says nothing.
     assert np.abs(y[0] - y[1]).max() > 1e-2 * np.abs(y).max()
 
 

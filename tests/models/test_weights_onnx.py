@@ -19,7 +19,7 @@ POOL5, FC7_RELU, PROB = "r14", "r21", "prob_1"
 
 
 def filled_graph(seed, size):
-    """The graph with seeded weights in place of its zeros, for pictures of `size`."""
+    """The graph with seeded weights in place of its zeros, for images of `size`."""
     model = onnx.load(GRAPH)
     graph = model.graph
     rng = np.random.default_rng(seed)
@@ -36,8 +36,8 @@ def filled_graph(seed, size):
     for name in [n for n in shapes if n.endswith("__SHAPE")]:
         graph.initializer.remove(next(t for t in graph.initializer if t.name == name))
         graph.input.remove(next(i for i in graph.input if i.name == name))
-    picture = next(i for i in graph.input if i.name == "data_0")
-    for dim in picture.type.tensor_type.shape.dim[2:]:
+    image = next(i for i in graph.input if i.name == "data_0")
+    for dim in image.type.tensor_type.shape.dim[2:]:
         dim.dim_value = size
     for name in (POOL5, FC7_RELU):
         graph.output.append(onnx.helper.make_tensor_value_info(name, 1, None))
@@ -66,15 +66,15 @@ def test_the_imported_network_computes_what_onnxruntime_computes(variant, size, 
     assert len(report.tensors) == 16
     assert report.modelling == ()
 
-    picture = np.random.default_rng(5).normal(0, 60, (1, size, size, 3)).astype(np.float32)
-    expected = session.run([POOL5, FC7_RELU, PROB], {"data_0": picture.transpose(0, 3, 1, 2)})
+    image = np.random.default_rng(5).normal(0, 60, (1, size, size, 3)).astype(np.float32)
+    expected = session.run([POOL5, FC7_RELU, PROB], {"data_0": image.transpose(0, 3, 1, 2)})
     outputs = [model.get_layer(name).output for name in ("pool5", "relu7", "prob")]
-    pool5, fc7, prob = (np.asarray(y) for y in keras.Model(model.input, outputs)(picture))
+    pool5, fc7, prob = (np.asarray(y) for y in keras.Model(model.input, outputs)(image))
     expected_pool5 = expected[0].transpose(0, 2, 3, 1)
     assert np.abs(pool5 - expected_pool5).max() <= 2e-5 * np.abs(expected_pool5).max()
     assert np.abs(fc7 - expected[1]).max() <= 2e-5 * np.abs(expected[1]).max()
     assert np.abs(prob - expected[2]).max() <= 1e-5
-    # The comparison means something only if the picture matters to the answer.
+    # The comparison means something only if the image matters to the answer.
     assert prob.max() > 0.01
 
 
@@ -91,13 +91,13 @@ def test_caffes_weights_fit_the_papers_network_but_for_its_norms(zoo_file):
     report = weights.load(paper, zoo_file)
     assert any("norm" in difference and "k 2" in difference for difference in report.modelling)
     assert any("reversed" in c for c in report.conversions)
-    picture = np.random.default_rng(1).uniform(0, 255, (1, 227, 227, 3)).astype(np.float32)
+    image = np.random.default_rng(1).uniform(0, 255, (1, 227, 227, 3)).astype(np.float32)
 
     def outputs(model, start, end, x):
         return np.asarray(keras.Model(model.get_layer(start).output, end)(x))
 
-    ours = keras.Model(paper.input, paper.get_layer("conv1").output)(picture)
-    theirs = keras.Model(caffe.input, caffe.get_layer("conv1").output)(picture)
+    ours = keras.Model(paper.input, paper.get_layer("conv1").output)(image)
+    theirs = keras.Model(caffe.input, caffe.get_layer("conv1").output)(image)
     # At 227 the paper's windows end where Caffe's do. The maps reach some 400.
     np.testing.assert_allclose(ours, theirs, atol=1e-3, rtol=1e-5)
     maps = np.abs(np.random.default_rng(2).normal(0, 1, (1, 6, 6, 256))).astype(np.float32)
@@ -108,7 +108,7 @@ def test_caffes_weights_fit_the_papers_network_but_for_its_norms(zoo_file):
     )
 
 
-def test_the_front_door_writes_a_model_that_loads(zoo_file, tmp_path, capsys):
+def test_the_command_writes_a_model_that_loads(zoo_file, tmp_path, capsys):
     output = tmp_path / "alexnet_onnx.keras"
     code = import_weights.main(
         [f"--source={zoo_file}", "--model=alexnet_onnx", f"--output={output}"]
@@ -166,7 +166,7 @@ def test_a_bad_file_is_refused_with_the_tensors_name(zoo_file, shared_model, tmp
     assert all(word in str(error.value) for word in words), error.value
 
 
-def test_the_front_door_writes_nothing_for_a_bad_file(zoo_file, tmp_path, capsys):
+def test_the_command_writes_nothing_for_a_bad_file(zoo_file, tmp_path, capsys):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(damaged(onnx.load(zoo_file), "nan"))
     code = import_weights.main(

@@ -191,7 +191,7 @@ def test_another_network_is_refused_by_name(files):
         weights.load(model, files / "net.pth")
 
 
-def test_the_front_door_converts_and_reports(files, tmp_path, capsys):
+def test_the_command_converts_and_reports(files, tmp_path, capsys):
     output = tmp_path / "owt.keras"
     source = files / "net.safetensors"
     code = import_weights.main([f"--source={source}", "--model=alexnet_owt", f"--output={output}"])

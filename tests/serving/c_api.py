@@ -1,7 +1,7 @@
 """A served model through TensorFlow's C API: the loader of TF Serving, and no Python TensorFlow.
 
 Run as a program: `python c_api.py MODEL_DIR JOB.json`. The job names signatures' input and output
-tensors and the pictures; the answers are printed as JSON. Structs and calls are those of
+tensors and the images; the answers are printed as JSON. Structs and calls are those of
 tensorflow/c/c_api.h and tf_tstring.h in the wheel's include/ directory.
 """
 

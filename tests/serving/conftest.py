@@ -38,9 +38,9 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def network(workdir):
-    from alexnet_tf.models import trained
+    from alexnet_tf.models import saved_run
 
-    return trained.open_model(str(workdir))
+    return saved_run.open_model(str(workdir))
 
 
 @pytest.fixture(scope="session")
@@ -87,13 +87,13 @@ sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 
 def _encoded(pixels, **options):
     buffer = io.BytesIO()
-    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    picture.save(buffer, **options)
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(buffer, **options)
     return buffer.getvalue()
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     """name -> path of real photographs in many forms."""
     astronaut, chelsea = skimage.data.astronaut(), skimage.data.chelsea()
     coffee, coins = skimage.data.coffee(), skimage.data.coins()
@@ -124,18 +124,18 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def bad_pictures(pictures, tmp_path_factory):
+def bad_images(images, tmp_path_factory):
     """name -> path of files that no network should be asked about."""
-    with open(pictures["astronaut.jpg"], "rb") as file:
+    with open(images["astronaut.jpg"], "rb") as file:
         jpeg = file.read()
-    with open(pictures["alpha.png"], "rb") as file:
+    with open(images["alpha.png"], "rb") as file:
         png = file.read()
     flipped, bomb = bytearray(png), bytearray(png)
     flipped[len(png) // 2] ^= 255
     bomb[16:24] = (100_000).to_bytes(4, "big") * 2  # width and height in the header
     contents = {
         "empty.jpg": b"",
-        "text.jpg": b"not a picture at all, and longer than any header that is looked at",
+        "text.jpg": b"not an image at all, and longer than any header that is looked at",
         "cut.jpg": jpeg[: len(jpeg) // 2],
         "magic.jpg": jpeg[:3],
         "cut.png": png[:5000],

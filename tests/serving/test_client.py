@@ -16,11 +16,11 @@ import time
 import numpy as np
 import pytest
 
-from alexnet_tf import predict as predict_door
+from alexnet_tf import predict as predict_command
 from alexnet_tf.serving import client
-from alexnet_tf.serving.predictor import PictureError
+from alexnet_tf.serving.predictor import ImageError
 
-# TF Serving gives this the code that it gives to a bad picture (server_core.cc).
+# TF Serving gives this the code that it gives to a bad image (server_core.cc).
 UNKNOWN_LABEL = "Unrecognized servable version label: nobody"
 
 
@@ -161,11 +161,11 @@ def free_port():
 
 
 @SERVERS
-def test_the_answers_equal_the_local_ones(backend, exported, pictures, bad_pictures, start, capsys):
-    files = [pictures["astronaut.jpg"], bad_pictures["cut.jpg"], pictures["grey.png"]]
+def test_the_answers_equal_the_local_ones(backend, exported, images, bad_images, start, capsys):
+    files = [images["astronaut.jpg"], bad_images["cut.jpg"], images["grey.png"]]
 
     def predictions(*flags):
-        code = predict_door.main([*flags, *files, "--json"])
+        code = predict_command.main([*flags, *files, "--json"])
         return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     code, local = predictions(f"--model={exported}")
@@ -182,8 +182,8 @@ def test_the_answers_equal_the_local_ones(backend, exported, pictures, bad_pictu
 
 
 @SERVERS
-def test_a_server_that_is_starting_is_waited_for(backend, pictures, start):
-    with open(pictures["small.png"], "rb") as file:
+def test_a_server_that_is_starting_is_waited_for(backend, images, start):
+    with open(images["small.png"], "rb") as file:
         content = file.read()
     port = free_port()
     scheme = "grpc" if start is grpc_server else "http"
@@ -210,8 +210,8 @@ def test_a_server_that_never_starts_is_given_up_in_words(start):
 
 
 @SERVERS
-def test_a_slow_server_is_not_waited_for_longer_than_the_timeout(backend, pictures, start):
-    with open(pictures["small.png"], "rb") as file:
+def test_a_slow_server_is_not_waited_for_longer_than_the_timeout(backend, images, start):
+    with open(images["small.png"], "rb") as file:
         content = file.read()
     backend.faults[:] = ["slow"]
     with start(backend) as url:
@@ -222,47 +222,47 @@ def test_a_slow_server_is_not_waited_for_longer_than_the_timeout(backend, pictur
 
 
 @SERVERS
-def test_refusals_are_passed_on(backend, pictures, bad_pictures, start):
+def test_refusals_are_passed_on(backend, images, bad_images, start):
     with start(backend) as url:
         with (
-            open(bad_pictures["bomb.png"], "rb") as file,
-            pytest.raises(PictureError, match="Pictures may have"),
+            open(bad_images["bomb.png"], "rb") as file,
+            pytest.raises(ImageError, match="Images may have"),
         ):
             client.open_server(client.Server(url))([file.read()])
         with (
-            open(pictures["small.png"], "rb") as file,
+            open(images["small.png"], "rb") as file,
             pytest.raises(ValueError, match=r"model 'other'.*Servable not found"),
         ):
             client.open_server(client.Server(url, model="other"))([file.read()])
 
 
 @SERVERS
-def test_an_unknown_label_is_said_once_and_not_of_each_picture(backend, pictures, start, capsys):
-    files = [pictures["small.png"], pictures["grey.png"]]
+def test_an_unknown_label_is_said_once_and_not_of_each_image(backend, images, start, capsys):
+    files = [images["small.png"], images["grey.png"]]
     backend.requests = 0
     with start(backend) as url:
-        assert predict_door.main([f"--server={url}", "--version_label=nobody", *files]) == 1
+        assert predict_command.main([f"--server={url}", "--version_label=nobody", *files]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and UNKNOWN_LABEL in line and url in line
     assert backend.requests == 1
 
 
 @SERVERS
-def test_a_request_without_pictures_is_not_sent(backend, start):
+def test_a_request_without_images_is_not_sent(backend, start):
     backend.requests = 0
-    with start(backend) as url, pytest.raises(PictureError, match="holds no picture"):
+    with start(backend) as url, pytest.raises(ImageError, match="holds no image"):
         client.open_server(client.Server(url))([])
     assert backend.requests == 0
 
 
 @SERVERS
-def test_rows_for_other_pictures_are_no_answer(backend, pictures, start):
-    with open(pictures["small.png"], "rb") as file:
+def test_rows_for_other_images_are_no_answer(backend, images, start):
+    with open(images["small.png"], "rb") as file:
         content = file.read()
     backend.faults[:] = ["short"]
     with start(backend) as url:
         ask = client.open_server(client.Server(url))
-        with pytest.raises(ValueError, match=r"2 picture\(s\) .* a row for each picture"):
+        with pytest.raises(ValueError, match=r"2 image\(s\) .* a row for each image"):
             ask([content, content])
         outputs = ask([content])
     assert {name: value.dtype.kind for name, value in outputs.items()} in (
@@ -272,9 +272,9 @@ def test_rows_for_other_pictures_are_no_answer(backend, pictures, start):
     assert outputs["scores"].dtype == outputs["probabilities"].dtype == np.float32
 
 
-def test_numbers_that_fit_no_table_are_no_answer(backend, pictures):
+def test_numbers_that_fit_no_table_are_no_answer(backend, images):
     backend.faults[:] = ["ragged"]
-    with open(pictures["small.png"], "rb") as file:
+    with open(images["small.png"], "rb") as file:
         content = file.read()
     with rest_server(backend) as url:
         ask = client.open_server(client.Server(url))
@@ -282,9 +282,9 @@ def test_numbers_that_fit_no_table_are_no_answer(backend, pictures):
             ask([content, content])
 
 
-def test_the_wrong_port_or_scheme_is_said_at_once(backend, pictures):
+def test_the_wrong_port_or_scheme_is_said_at_once(backend, images):
     """REST asked at the gRPC port, and https at a port without it, answer with gibberish."""
-    with open(pictures["small.png"], "rb") as file:
+    with open(images["small.png"], "rb") as file:
         content = file.read()
     started = time.monotonic()
     with grpc_server(backend) as url:
@@ -315,28 +315,28 @@ def test_the_benchmark_measures_the_server_too(backend, exported, start, tmp_pat
     assert backend.batches == [2] * 6
 
 
-def test_a_page_of_something_else_is_not_taken_for_an_answer(backend, pictures):
+def test_a_page_of_something_else_is_not_taken_for_an_answer(backend, images):
     backend.faults[:] = ["page"]
-    with rest_server(backend) as url, open(pictures["small.png"], "rb") as file:
+    with rest_server(backend) as url, open(images["small.png"], "rb") as file:
         ask = client.open_server(client.Server(url))
         with pytest.raises(ValueError, match="does not answer as TF Serving does"):
             ask([file.read()])
 
 
-def test_wrong_flags_end_with_one_sentence(pictures, capsys):
-    picture = pictures["small.png"]
+def test_wrong_flags_end_with_one_sentence(images, capsys):
+    image = images["small.png"]
     for flags, wanted, sentence in [
-        (["--server=ftp://here", picture], 1, "is no server"),
-        (["--server=localhost:8501", picture], 1, "is no server"),
-        (["--server=http://here:99999", picture], 1, "is no server"),
-        (["--server=http://[::1", picture], 1, "is no server"),
-        (["--server=grpc://here", picture], 1, "is no server"),
-        (["--server=grpc://here:8500/v1", picture], 1, "is no server"),
-        (["--server=http://h", "--timeout=0", picture], 2, "--timeout"),
-        (["--server=http://h", "--patience=-1", picture], 2, "--patience"),
-        (["--server=http://h", "--labels=x", picture], 2, "--labels is not for --server"),
-        (["--model=x", "--timeout=3", picture], 2, "--timeout is only for --server"),
+        (["--server=ftp://here", image], 1, "is no server"),
+        (["--server=localhost:8501", image], 1, "is no server"),
+        (["--server=http://here:99999", image], 1, "is no server"),
+        (["--server=http://[::1", image], 1, "is no server"),
+        (["--server=grpc://here", image], 1, "is no server"),
+        (["--server=grpc://here:8500/v1", image], 1, "is no server"),
+        (["--server=http://h", "--timeout=0", image], 2, "--timeout"),
+        (["--server=http://h", "--patience=-1", image], 2, "--patience"),
+        (["--server=http://h", "--labels=x", image], 2, "--labels is not for --server"),
+        (["--model=x", "--timeout=3", image], 2, "--timeout is only for --server"),
     ]:
-        code = predict_door.main(flags)
+        code = predict_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1]) == (wanted, True), (flags, code, err)

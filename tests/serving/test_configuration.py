@@ -91,9 +91,9 @@ def readme():
     return (SAVED_MODELS / "README.md").read_text(encoding="utf-8")
 
 
-def default_of(door, name):
+def default_of(command, name):
     flags = absl_flags.FlagValues()
-    door._define(flags)
+    command._define(flags)
     return flags[name].default
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from alexnet_tf import evaluate, evaluation, models
 from alexnet_tf.data import records
-from alexnet_tf.models import knowledge, trained
+from alexnet_tf.models import knowledge, saved_run
 from alexnet_tf.serving import export, predictor
 from data_prep import convert
 
@@ -79,7 +79,7 @@ def errors(classifier, turned_files):
 def test_predict_and_the_saved_model(facts, wrong, turned_files, tmp_path):
     path = saved(tmp_path, facts)
     assert (errors(predictor.open_classifier(path), turned_files) > 0) == wrong
-    output = export.export_saved_model(trained.open_model(path), NAMES, str(tmp_path / "served"))
+    output = export.export_saved_model(saved_run.open_model(path), NAMES, str(tmp_path / "served"))
     assert (errors(predictor.open_classifier(output), turned_files) > 0) == wrong
     features = tf.saved_model.load(output).signatures["features"]
     found = features(image_bytes=tf.constant([turned_files[0][0], turned_files[5][0]]))["features"]
@@ -98,7 +98,7 @@ def test_other_people_s_records_follow_the_network(turned_files, tmp_path):
             example.features.feature["image/class/label"].int64_list.value.append(label)
             writer.write(example.SerializeToString())
     (directory / "labels.txt").write_text("".join(f"{name}\n" for name in NAMES))
-    view = evaluation.View("validation", 1, 8)
+    view = evaluation.EvaluationSettings("validation", 1, 8)
     for apply_exif in (True, False):
         path = saved(tmp_path, {"apply_exif": apply_exif})
         result = evaluation.evaluate([path], str(directory), view)

@@ -10,8 +10,8 @@ import threading
 import numpy as np
 import pytest
 
-from alexnet_tf import export as export_door
-from alexnet_tf.models import trained
+from alexnet_tf import export as export_command
+from alexnet_tf.models import saved_run
 from alexnet_tf.serving import export, predictor, signatures
 
 
@@ -85,7 +85,7 @@ def test_an_xla_compiled_network_is_refused_and_leaves_nothing(tmp_path):
     x = keras.layers.Conv2D(8, 3, groups=2)(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
-    network = trained.TrainedModel("m.keras", model, None, 32)
+    network = saved_run.TrainedModel("m.keras", model, None, 32)
     with pytest.raises(ValueError, match="GroupedConv2D"):
         export.export_saved_model(network, ["a", "b", "c"], str(tmp_path / "served"))
     assert os.listdir(tmp_path / "served") == []
@@ -161,7 +161,7 @@ def small_network():
     x = keras.layers.Flatten()(inputs)
     x = keras.layers.Dense(16, activation="relu")(x)
     model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
-    return trained.TrainedModel("small.keras", model, None, 24)
+    return saved_run.TrainedModel("small.keras", model, None, 24)
 
 
 def test_versions_count_up_and_are_never_overwritten(small_network, tmp_path):
@@ -350,7 +350,7 @@ def test_bad_input_ends_with_one_sentence(workdir, exported, tmp_path, capsys):
         ([f"--model={workdir}", output, f"--labels={tmp_path}/no"], 1, "no label file"),
     ]
     for flags, code, sentence in cases:
-        found = export_door.main(flags)
+        found = export_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (found, sentence in err[-1]) == (code, True), (flags, found, err)
         assert not any("Traceback" in line for line in err), flags

@@ -34,7 +34,7 @@ print(json.dumps(answers))
 
 
 @pytest.fixture(scope="module")
-def by_keras(network, pictures):
+def by_keras(network, images):
     """name -> the Keras model's own probabilities of the evaluation's crop."""
     import tensorflow as tf
 
@@ -43,30 +43,28 @@ def by_keras(network, pictures):
     # As a graph, like all who serve it: op by op the sums of float32 round differently (2e-6).
     call = tf.function(lambda crops: network.model(crops, training=False))
     answers = {}
-    for name, path in pictures.items():
+    for name, path in images.items():
         decoded = preprocessing.decode(tf.io.read_file(path))
         crop = preprocessing.evaluation_crop(decoded, 224)
         answers[name] = call(crop[None]).numpy()[0]
     return answers
 
 
-def test_plain_tensorflow_gives_the_keras_models_probabilities(
-    exported, pictures, by_keras, without
-):
+def test_plain_tensorflow_gives_the_keras_models_probabilities(exported, images, by_keras, without):
     run = subprocess.run(
         [
             sys.executable,
             "-c",
             without("alexnet_tf", "keras") + PLAIN_TENSORFLOW,
             exported,
-            *pictures.values(),
+            *images.values(),
         ],
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
-    for name, answer in zip(pictures, json.loads(run.stdout), strict=True):
+    for name, answer in zip(images, json.loads(run.stdout), strict=True):
         np.testing.assert_allclose(answer["probabilities"], by_keras[name], atol=1e-6, err_msg=name)
         best = np.argsort(-by_keras[name], kind="stable")[:5]
         np.testing.assert_allclose(answer["scores"], by_keras[name][best], atol=1e-6)
@@ -81,7 +79,9 @@ def test_probabilities_equal_those_that_evaluation_counts(exported, network, mak
 
     path, _, _ = make_dataset(6, 256, encoding="jpeg", classes=14)
     dataset = records.open_dataset(path)
-    wanted, _ = evaluation.split_probabilities(network.model, dataset, evaluation.View())
+    wanted, _ = evaluation.split_probabilities(
+        network.model, dataset, evaluation.EvaluationSettings()
+    )
     files = [
         tf.train.Example.FromString(record).features.feature["image"].bytes_list.value[0]
         for shard in dataset.shards["validation"]
@@ -107,30 +107,30 @@ def _hidden(network, path):
     return np.maximum(hidden(crop, training=False).numpy(), 0)
 
 
-def test_features_are_the_last_hidden_layer_after_its_relu(exported, network, pictures):
+def test_features_are_the_last_hidden_layer_after_its_relu(exported, network, images):
     import tensorflow as tf
 
-    wanted = _hidden(network, pictures["astronaut.jpg"])
-    content = tf.io.read_file(pictures["astronaut.jpg"])
+    wanted = _hidden(network, images["astronaut.jpg"])
+    content = tf.io.read_file(images["astronaut.jpg"])
     loaded = tf.saved_model.load(exported)
     found = loaded.signatures["features"](image_bytes=content[None])["fc7"].numpy()
     assert found.min() == 0 and found.max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_each_bad_picture_is_an_invalid_argument(exported, bad_pictures):
+def test_each_bad_image_is_an_invalid_argument(exported, bad_images):
     import tensorflow as tf
 
     serve = tf.saved_model.load(exported).signatures["serving_default"]
-    for name, path in bad_pictures.items():
+    for name, path in bad_images.items():
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             serve(image_bytes=tf.io.read_file(path)[None])
         if name in ("bomb.png", "long.png", "thin.png"):
-            assert "Pictures may have" in str(caught.value)
+            assert "Images may have" in str(caught.value)
         if name.startswith("other."):
             assert "neither a JPEG nor a PNG" in str(caught.value)
     loaded = tf.saved_model.load(exported)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Pictures may have"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Images may have"):
         loaded.signatures["image_tensor"](images=tf.zeros((1, 2, 300, 3), tf.uint8))
 
 
@@ -142,7 +142,7 @@ EMPTY = {
 }
 
 
-def test_a_request_of_no_pictures_is_an_invalid_argument(exported, network):
+def test_a_request_of_no_images_is_an_invalid_argument(exported, network):
     import tensorflow as tf
 
     from alexnet_tf.serving import predictor, signatures
@@ -155,7 +155,7 @@ def test_a_request_of_no_pictures_is_an_invalid_argument(exported, network):
         kind = tf.string if value.dtype == object else value.dtype
         with pytest.raises(tf.errors.InvalidArgumentError, match=signatures.NO_PICTURES):
             serve(**{argument: tf.constant(value, kind)})
-    with pytest.raises(predictor.PictureError) as caught:
+    with pytest.raises(predictor.ImageError) as caught:
         predictor.open_classifier(exported)([])
     assert str(caught.value) == signatures.NO_PICTURES
     assert list(predictor.predict(predictor.open_classifier(exported), [])) == []
@@ -173,9 +173,9 @@ def _files_of_every_kind():
     palette = Image.fromarray(coffee).quantize(64)
     palette.info["transparency"] = 3
 
-    def by_pillow(picture, tolerance=0, **options):
+    def by_pillow(image, tolerance=0, **options):
         buffer = io.BytesIO()
-        picture.save(buffer, **options)
+        image.save(buffer, **options)
         pixels = Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
         return buffer.getvalue(), np.asarray(pixels), tolerance
 
@@ -228,7 +228,7 @@ def c_api(exported, requests, threads, tmp_path):
 
 
 def test_the_c_api_that_tf_serving_loads_with(
-    exported, network, pictures, bad_pictures, by_keras, tmp_path
+    exported, network, images, bad_images, by_keras, tmp_path
 ):
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -250,12 +250,12 @@ def test_the_c_api_that_tf_serving_loads_with(
         return {"input": feed, "outputs": fetches, "files": list(files), **other}
 
     pixels = tmp_path / "pixels.npy"
-    np.save(pixels, np.asarray(Image.open(pictures["small.png"]))[None])
-    requests = [request(path) for path in pictures.values()]
-    requests.append(request(*pictures.values()))
-    requests += [request(path) for path in bad_pictures.values()]
+    np.save(pixels, np.asarray(Image.open(images["small.png"]))[None])
+    requests = [request(path) for path in images.values()]
+    requests.append(request(*images.values()))
+    requests += [request(path) for path in bad_images.values()]
     requests.append(request(signature="image_tensor", npy=str(pixels)))
-    last = [request(pictures["astronaut.jpg"], signature="features")]
+    last = [request(images["astronaut.jpg"], signature="features")]
     for name, value in EMPTY.items():
         if value.dtype == object:
             last.append(request(signature=name))
@@ -266,22 +266,20 @@ def test_the_c_api_that_tf_serving_loads_with(
     answers = c_api(exported, [*requests * 3, *last], 4, tmp_path)
     hidden, *nothing = answers[3 * len(requests) :]
     del answers[3 * len(requests) :]
-    np.testing.assert_allclose(
-        hidden["fc7"], _hidden(network, pictures["astronaut.jpg"]), atol=1e-5
-    )
+    np.testing.assert_allclose(hidden["fc7"], _hidden(network, images["astronaut.jpg"]), atol=1e-5)
     assert len(nothing) == len(EMPTY)
     for answer in nothing:
         assert answer["code"] == 3 and signatures.NO_PICTURES in answer["message"]
-    singles, bad = len(pictures), len(bad_pictures)
+    singles, bad = len(images), len(bad_images)
     for start in range(0, len(answers), len(requests)):
         part = answers[start : start + len(requests)]
-        for name, answer in zip(pictures, part, strict=False):
+        for name, answer in zip(images, part, strict=False):
             np.testing.assert_allclose(answer["probabilities"][0], by_keras[name], atol=1e-6)
             best = np.argsort(-by_keras[name], kind="stable")[:5]
             assert answer["classes"][0] == [f"thing {n}" for n in best], name
         batch = part[singles]
         assert np.shape(batch["probabilities"]) == (singles, 14)
-        for row, name in zip(batch["probabilities"], pictures, strict=True):
+        for row, name in zip(batch["probabilities"], images, strict=True):
             # Another batch size rounds differently too.
             np.testing.assert_allclose(row, by_keras[name], atol=1e-5, err_msg=name)
         for answer in part[singles + 1 : singles + 1 + bad]:
@@ -289,7 +287,7 @@ def test_the_c_api_that_tf_serving_loads_with(
         np.testing.assert_allclose(part[-1]["probabilities"][0], by_keras["small.png"], atol=1e-6)
 
 
-def test_openvino_reads_the_saved_model(exported, network, pictures, tmp_path):
+def test_openvino_reads_the_saved_model(exported, network, images, tmp_path):
     openvino = pytest.importorskip("openvino")
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
@@ -312,14 +310,14 @@ def test_openvino_reads_the_saved_model(exported, network, pictures, tmp_path):
     crops = np.stack(
         [
             preprocessing.evaluation_crop(preprocessing.decode(tf.io.read_file(path)), 224)
-            for path in pictures.values()
+            for path in images.values()
         ]
     )
     wanted = network.model(crops, training=False).numpy()
     np.testing.assert_allclose(compiled(crops)[0], wanted, atol=1e-5)
 
 
-def test_a_bfloat16_export_agrees_and_is_half_as_large(network, exported, pictures, tmp_path):
+def test_a_bfloat16_export_agrees_and_is_half_as_large(network, exported, images, tmp_path):
     import tensorflow as tf
 
     from alexnet_tf.serving import export, precision
@@ -330,7 +328,7 @@ def test_a_bfloat16_export_agrees_and_is_half_as_large(network, exported, pictur
     )
     wanted = tf.saved_model.load(exported).signatures["serving_default"]
     found = tf.saved_model.load(path).signatures["serving_default"]
-    files = tf.stack([tf.io.read_file(picture) for picture in pictures.values()])
+    files = tf.stack([tf.io.read_file(image) for image in images.values()])
     wanted, found = wanted(image_bytes=files), found(image_bytes=files)
     assert found["probabilities"].dtype == tf.float32
     np.testing.assert_allclose(found["probabilities"], wanted["probabilities"], atol=0.02)

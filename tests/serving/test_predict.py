@@ -10,21 +10,21 @@ import sys
 import numpy as np
 import pytest
 
-from alexnet_tf import predict as predict_door
+from alexnet_tf import predict as predict_command
 
 
 @pytest.fixture
-def folder(pictures, tmp_path):
+def folder(images, tmp_path):
     """A directory with two photographs, one of them deeper."""
     (tmp_path / "in" / "deeper").mkdir(parents=True)
-    shutil.copy(pictures["astronaut.jpg"], tmp_path / "in" / "b.jpg")
-    shutil.copy(pictures["grey.png"], tmp_path / "in" / "deeper" / "a.PNG")
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    shutil.copy(images["astronaut.jpg"], tmp_path / "in" / "b.jpg")
+    shutil.copy(images["grey.png"], tmp_path / "in" / "deeper" / "a.PNG")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
     return tmp_path / "in"
 
 
 def predict(capsys, *arguments):
-    code = predict_door.main([*arguments, "--json"])
+    code = predict_command.main([*arguments, "--json"])
     captured = capsys.readouterr()
     return code, [json.loads(line) for line in captured.out.splitlines()], captured.err
 
@@ -38,9 +38,9 @@ def assert_same(ours, theirs):
     np.testing.assert_allclose(*scores, rtol=0, atol=1e-5)
 
 
-def test_model_file_and_saved_model_say_the_same(workdir, exported, pictures, bad_pictures, capsys):
-    mixed = [*list(pictures.values())[:3], bad_pictures["cut.jpg"], *list(pictures.values())[3:]]
-    mixed.insert(0, bad_pictures["bomb.png"])
+def test_model_file_and_saved_model_say_the_same(workdir, exported, images, bad_images, capsys):
+    mixed = [*list(images.values())[:3], bad_images["cut.jpg"], *list(images.values())[3:]]
+    mixed.insert(0, bad_images["bomb.png"])
     answers = []
     for model in (str(workdir), str(workdir / "model.keras"), exported, os.path.dirname(exported)):
         code, lines, err = predict(capsys, f"--model={model}", *mixed)
@@ -48,7 +48,7 @@ def test_model_file_and_saved_model_say_the_same(workdir, exported, pictures, ba
         assert [line["file"] for line in lines] == mixed
         answers.append(lines)
     good = [[line for line in lines if "predictions" in line] for lines in answers]
-    assert [len(lines) for lines in good] == [len(pictures)] * 4
+    assert [len(lines) for lines in good] == [len(images)] * 4
     for one in good[1:]:
         for ours, theirs in zip(good[0], one, strict=True):
             assert_same(ours, theirs)
@@ -57,9 +57,7 @@ def test_model_file_and_saved_model_say_the_same(workdir, exported, pictures, ba
     assert errors == [line["error"] for line in answers[2] if "error" in line]
 
 
-def test_files_directories_globs_and_standard_input(
-    exported, folder, pictures, capsys, monkeypatch
-):
+def test_files_directories_globs_and_standard_input(exported, folder, images, capsys, monkeypatch):
     model = f"--model={exported}"
     code, lines, _ = predict(capsys, model, str(folder))
     assert code == 0
@@ -67,7 +65,7 @@ def test_files_directories_globs_and_standard_input(
     code, globbed, _ = predict(capsys, model, str(folder / "**" / "*.PNG"))
     assert code == 0 and len(globbed) == 1
     assert_same(globbed[0], lines[1])
-    with open(pictures["astronaut.jpg"], "rb") as file:
+    with open(images["astronaut.jpg"], "rb") as file:
         stdin = io.TextIOWrapper(io.BytesIO(file.read()))
     monkeypatch.setattr(sys, "stdin", stdin)
     code, piped, _ = predict(capsys, model, "-")
@@ -75,30 +73,30 @@ def test_files_directories_globs_and_standard_input(
     assert_same(piped[0], lines[0])
 
 
-def test_the_table_shows_five_classes_and_their_probabilities(exported, pictures, capsys):
-    assert predict_door.main([f"--model={exported}", pictures["astronaut.jpg"]]) == 0
+def test_the_table_shows_five_classes_and_their_probabilities(exported, images, capsys):
+    assert predict_command.main([f"--model={exported}", images["astronaut.jpg"]]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == pictures["astronaut.jpg"] and len(lines) == 6
+    assert lines[0] == images["astronaut.jpg"] and len(lines) == 6
     shares = [float(line.split("%")[0]) for line in lines[1:]]
     assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 100.1
     assert all(line.split("%")[1].strip().startswith("thing ") for line in lines[1:])
 
 
-def test_the_panel_shows_the_pictures_that_could_be_read(
-    exported, pictures, bad_pictures, tmp_path, capsys
+def test_the_panel_shows_the_images_that_could_be_read(
+    exported, images, bad_images, tmp_path, capsys
 ):
     from PIL import Image
 
-    files = [pictures["astronaut.jpg"], bad_pictures["cut.jpg"], pictures["grey.png"]]
+    files = [images["astronaut.jpg"], bad_images["cut.jpg"], images["grey.png"]]
     panel = str(tmp_path / "panel.png")
     code, lines, err = predict(capsys, f"--model={exported}", f"--plot={panel}", *files)
-    assert (code, len(lines)) == (1, 3) and "Drawn: 2 of 3 pictures" in err
+    assert (code, len(lines)) == (1, 3) and "Drawn: 2 of 3 images" in err
     pixels = np.asarray(Image.open(panel).convert("RGB")).reshape(-1, 3).astype(int)
     # The orange of the astronaut's suit is there, which no bar or text has.
     assert (np.abs(pixels - [226, 100, 60]).max(1) < 25).sum() > 500
 
 
-def test_more_pictures_than_a_batch_with_a_bad_one_in_the_middle():
+def test_more_images_than_a_batch_with_a_bad_one_in_the_middle():
     from alexnet_tf.serving import predictor
 
     sizes = []
@@ -106,7 +104,7 @@ def test_more_pictures_than_a_batch_with_a_bad_one_in_the_middle():
     def classifier(files):
         sizes.append(len(files))
         if b"bad" in files:
-            raise predictor.PictureError("it is bad")
+            raise predictor.ImageError("it is bad")
         ones = np.ones((len(files), 1), np.float32)
         return {
             "classes": np.array([[file] for file in files]),
@@ -131,30 +129,30 @@ def test_more_pictures_than_a_batch_with_a_bad_one_in_the_middle():
     assert max(sizes) == 32
 
 
-def test_bad_input_ends_with_one_sentence(workdir, exported, pictures, tmp_path, capsys):
+def test_bad_input_ends_with_one_sentence(workdir, exported, images, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
     labels = tmp_path / "labels.txt"
     labels.write_text("a\nb\n")
-    picture = pictures["grey.jpg"]
+    image = images["grey.jpg"]
     cases = [
-        ([picture], 2, "--model is missing"),
-        ([f"--model={workdir}"], 2, "No picture is named"),
-        ([f"--model={workdir}", str(empty)], 1, "holds no picture"),
-        ([f"--model={workdir}", str(tmp_path / "*.jpg")], 1, "There is no picture"),
-        ([f"--model={tmp_path}/none", picture], 1, "There is no model"),
-        ([f"--model={empty}", picture], 1, "holds no model.keras"),
-        ([f"--model={exported}", f"--labels={labels}", picture], 1, "holds its class names"),
-        ([f"--model={workdir}", f"--labels={labels}", picture], 1, "has 2 names"),
+        ([image], 2, "--model is missing"),
+        ([f"--model={workdir}"], 2, "No image is named"),
+        ([f"--model={workdir}", str(empty)], 1, "holds no image"),
+        ([f"--model={workdir}", str(tmp_path / "*.jpg")], 1, "There is no image"),
+        ([f"--model={tmp_path}/none", image], 1, "There is no model"),
+        ([f"--model={empty}", image], 1, "holds no model.keras"),
+        ([f"--model={exported}", f"--labels={labels}", image], 1, "holds its class names"),
+        ([f"--model={workdir}", f"--labels={labels}", image], 1, "has 2 names"),
     ]
     for flags, wanted, sentence in cases:
-        code = predict_door.main(flags)
+        code = predict_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1]) == (wanted, True), (flags, code, err)
         assert not any("Traceback" in line for line in err), flags
 
 
-def test_a_saved_model_is_used_without_keras(exported, pictures, without):
+def test_a_saved_model_is_used_without_keras(exported, images, without):
     program = without("keras") + (
         "from alexnet_tf import predict\n"
         "code = predict.main(sys.argv[1:])\n"
@@ -162,7 +160,7 @@ def test_a_saved_model_is_used_without_keras(exported, pictures, without):
         "sys.exit(code)\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", program, f"--model={exported}", pictures["astronaut.jpg"]],
+        [sys.executable, "-c", program, f"--model={exported}", images["astronaut.jpg"]],
         capture_output=True,
         text=True,
         check=False,
@@ -188,5 +186,5 @@ def test_what_is_no_regular_file_fails_alone_and_is_not_waited_for(exported, fol
 
 def test_a_name_that_is_no_text_is_printed_with_escapes(exported, folder, capsys):
     os.rename(folder / "b.jpg", os.path.join(os.fsencode(folder), b"b_\xff.jpg"))
-    assert predict_door.main([f"--model={exported}", str(folder)]) == 0
+    assert predict_command.main([f"--model={exported}", str(folder)]) == 0
     assert f"{folder}/b_\\udcff.jpg" in capsys.readouterr().out

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from alexnet_tf.serving import client, export
-from alexnet_tf.serving.predictor import PictureError, open_classifier
+from alexnet_tf.serving.predictor import ImageError, open_classifier
 
 IMAGE = "tensorflow/serving:latest"
 
@@ -65,13 +65,13 @@ def server(exported, tmp_path):
         process.wait(timeout=30)
 
 
-def test_a_real_server_serves_the_export(server, exported, network, pictures, bad_pictures):
+def test_a_real_server_serves_the_export(server, exported, network, images, bad_images):
     rest_url, grpc_url, base = server
     files = []
-    for path in pictures.values():
+    for path in images.values():
         with open(path, "rb") as file:
             files.append(file.read())
-    with open(bad_pictures["cut.jpg"], "rb") as file:
+    with open(bad_images["cut.jpg"], "rb") as file:
         bad = file.read()
     wanted = open_classifier(exported)(files)["classes"]
     asks = [client.open_server(client.Server(url, patience=120)) for url in (rest_url, grpc_url)]
@@ -84,7 +84,7 @@ def test_a_real_server_serves_the_export(server, exported, network, pictures, ba
     for ask in asks:
         for number, file in enumerate(files):
             assert classes(ask, file) == [name.decode() for name in wanted[number]]
-        with pytest.raises(PictureError):
+        with pytest.raises(ImageError):
             ask([bad])
     # A second version, whose classes have other names, while requests run.
     stop = time.monotonic() + 60

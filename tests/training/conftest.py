@@ -1,4 +1,4 @@
-"""Small data sets of real pictures, prepared by data_prep's own front door."""
+"""Small data sets of real images, prepared by data_prep's own command."""
 
 import importlib.util
 import pathlib
@@ -15,7 +15,7 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "immunohist
 
 
 def write_idx(directory, split, pictures, labels):
-    """MNIST's two files of a split: uint8 (n, h, w) pictures, labels 0..9."""
+    """MNIST's two files of a split: uint8 (n, h, w) images, labels 0..9."""
     directory.mkdir(exist_ok=True)
     images = struct.pack(">4I", 2051, *pictures.shape) + pictures.tobytes()
     (directory / f"{split}-images-idx3-ubyte").write_bytes(images)
@@ -24,10 +24,10 @@ def write_idx(directory, split, pictures, labels):
 
 
 def convert(source, output, *flags):
-    from data_prep import convert as door
+    from data_prep import convert as command
 
     common = [f"--source={source}", f"--output={output}", "--workers=1"]
-    assert not door.main([*common, *flags])
+    assert not command.main([*common, *flags])
     return str(output)
 
 
@@ -36,9 +36,9 @@ def digit_files(tmp_path_factory):
     """scikit-learn's 1,797 handwritten digits in MNIST's files: 20x20 ink on 28x28, 1,500 train."""
     digits = pytest.importorskip("sklearn.datasets").load_digits()
     pictures = np.zeros((len(digits.images), 28, 28), np.uint8)
-    for picture, small in zip(pictures, digits.images, strict=True):
+    for image, small in zip(pictures, digits.images, strict=True):
         ink = Image.fromarray((small * 255 / 16).astype(np.uint8))
-        picture[4:24, 4:24] = np.asarray(ink.resize((20, 20), Image.Resampling.BICUBIC))
+        image[4:24, 4:24] = np.asarray(ink.resize((20, 20), Image.Resampling.BICUBIC))
     directory = tmp_path_factory.mktemp("digits")
     write_idx(directory, "train", pictures[:1500], digits.target[:1500])
     write_idx(directory, "t10k", pictures[1500:], digits.target[1500:])
@@ -47,7 +47,7 @@ def digit_files(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def digit_records(digit_files, tmp_path_factory):
-    """The digits as a prepared data set of grey 28-pixel pictures."""
+    """The digits as a prepared data set of grey 28-pixel images."""
     return convert(digit_files, tmp_path_factory.mktemp("prepared") / "digits28")
 
 
@@ -69,7 +69,7 @@ def small_photo_folders(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_photo_records(small_photo_folders, tmp_path_factory):
-    """Those windows as a prepared data set of colour 32-pixel pictures."""
+    """Those windows as a prepared data set of colour 32-pixel images."""
     output = tmp_path_factory.mktemp("prepared") / "windows32"
     return convert(small_photo_folders, output, "--image_size=32", "--encoding=raw")
 

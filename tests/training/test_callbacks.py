@@ -67,14 +67,14 @@ def _fit(recipe, data, first_step=0, stop=None, model=None, with_callbacks=()):
 
 
 def _events(directory):
-    """tag -> list of (step, value): a number, or a picture as an array."""
+    """tag -> list of (step, value): a number, or an image as an array."""
     found = {}
     for file in sorted(pathlib.Path(directory).glob("events*")):
         for event in tf.compat.v1.train.summary_iterator(str(file)):
             for value in event.summary.value:
                 content = tf.make_ndarray(value.tensor)
                 if value.metadata.plugin_data.plugin_name == "images":
-                    # Width and height, then the encoded pictures.
+                    # Width and height, then the encoded images.
                     content = [np.asarray(Image.open(io.BytesIO(png))) for png in content[2:]]
                 else:
                     content = float(content)
@@ -97,12 +97,12 @@ class _LastUpdate(keras.callbacks.Callback):
 def test_fit_gives_what_the_command_line_gives(digit_records, tmp_path):
     """Model, optimiser, schedule and pipeline of the package, trained by Keras."""
     watch, dataset = _LastUpdate(), open_dataset(digit_records)
-    pictures = next(
+    images = next(
         iter(training_batches(dataset, Augmentation(28, mirror=False), Schedule(BATCH, 1, SEED)))
     )[0]
     told = [
         callbacks.MetricsLog(tmp_path / "fit"),
-        callbacks.TensorBoardLog(tmp_path / "fit" / "tensorboard", pictures=pictures),
+        callbacks.TensorBoardLog(tmp_path / "fit" / "tensorboard", images=images),
         watch,
     ]
     model = _fit(LENET, digit_records, with_callbacks=told)
@@ -124,11 +124,11 @@ def test_fit_gives_what_the_command_line_gives(digit_records, tmp_path):
         # Keras averages what it saw of the epoch, as the loop does.
         assert float(mine["top1_error"]) == pytest.approx(float(theirs["top1_error"]), abs=0.01)
         assert float(mine["loss"]) == pytest.approx(float(theirs["loss"]), rel=0.01)
-    _check_fit_events(_events(tmp_path / "fit" / "tensorboard"), rows["fit"], watch, pictures)
+    _check_fit_events(_events(tmp_path / "fit" / "tensorboard"), rows["fit"], watch, images)
     _check_run_events(_events(tmp_path / "run" / "tensorboard"), rows["run"], ours)
 
 
-def _check_fit_events(events, rows, watch, pictures):
+def _check_fit_events(events, rows, watch, images):
     assert [step for step, _ in events["loss"]] == [STEPS, 2 * STEPS]
     for (_, loss), row in zip(events["loss"], rows, strict=True):
         assert loss == pytest.approx(float(row["loss"]), rel=1e-5)
@@ -138,8 +138,8 @@ def _check_fit_events(events, rows, watch, pictures):
             assert events[f"update_to_weight/{path}"][-1][1] == pytest.approx(update, rel=1e-3)
     (step, drawn), *others = events["input"]
     assert step == 0 and not others and len(drawn) == 8
-    for picture, pixels in zip(drawn, np.asarray(pictures), strict=False):
-        np.testing.assert_allclose(picture, pixels[..., 0], atol=1)
+    for image, pixels in zip(drawn, np.asarray(images), strict=False):
+        np.testing.assert_allclose(image, pixels[..., 0], atol=1)
 
 
 def _check_run_events(events, rows, network):

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from alexnet_tf.training import failures
+from alexnet_tf.training import errors
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 
 
@@ -134,4 +134,4 @@ def test_the_last_good_checkpoint_is_named_only_where_there_is_one(saved):
 def test_advice_fits_what_went_wrong(number, advice):
     import os
 
-    assert failures.what_to_do(OSError(number, os.strerror(number), "f")).startswith(advice)
+    assert errors.what_to_do(OSError(number, os.strerror(number), "f")).startswith(advice)

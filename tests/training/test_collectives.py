@@ -8,7 +8,7 @@ from tensorflow.python.distribute import collective_all_reduce_strategy
 
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.models import builder, catalog
-from alexnet_tf.training import distribution, feeding
+from alexnet_tf.training import distributed_input, distribution
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.step import ReplicaSteps
 
@@ -31,7 +31,7 @@ def _step(strategy):
     share = BATCH // strategy.num_replicas_in_sync
     images = tf.zeros((share, *network.input_shape[1:]), tf.uint8)
     data = tf.data.Dataset.from_tensors((images, tf.range(share, dtype=tf.int64), {})).repeat()
-    batch = next(feeding.dealt(strategy, lambda context: data))
+    batch = next(distributed_input.dealt(strategy, lambda context: data))
     return network, steps.step, (batch, tf.constant(0.0))
 
 

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """Bright and dark pictures in four classes, easy to learn."""
+def batch():
+    """Bright and dark images in four classes, easy to learn."""
     rng = np.random.default_rng(0)
     labels = np.arange(BATCH) % 4
     images = rng.uniform(0, 60, (BATCH, 35, 35, 3)) + 60 * labels[:, None, None, None]
@@ -47,11 +47,11 @@ def _scale(optimizer):
     return float(np.asarray(optimizer.dynamic_scale))
 
 
-def test_mixed_precision_learns_as_float32_does(pictures):
+def test_mixed_precision_learns_as_float32_does(batch):
     curves = {}
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
         model, _, step = _training(precision)
-        losses = [float(step(pictures)["loss"]) / BATCH for _ in range(40)]
+        losses = [float(step(batch)["loss"]) / BATCH for _ in range(40)]
         assert losses[-1] < 0.6 * losses[0], (precision, losses)
         assert {variable.dtype for variable in model.weights} == {"float32"}
         compute = {"mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
@@ -62,23 +62,23 @@ def test_mixed_precision_learns_as_float32_does(pictures):
     assert curves["mixed_float16"][0] == pytest.approx(curves["float32"][0], rel=0.004)
 
 
-def test_overflow_skips_the_step_and_goes_on(pictures):
+def test_overflow_skips_the_step_and_goes_on(batch):
     model, optimizer, step = _training("mixed_float16", initial_scale=2.0**22)
     inner = optimizer.inner_optimizer
     before = _values([*model.weights, *inner.velocities])
-    step(pictures)
+    step(batch)
     for old, new in zip(before, _values([*model.weights, *inner.velocities]), strict=True):
         np.testing.assert_array_equal(old, new)
     # The schedule goes on with the data, whether a batch was learned from or not.
     assert int(inner.iterations) == 1
     assert _scale(optimizer) == 2.0**21
-    losses = [float(step(pictures)["loss"]) for _ in range(50)]
+    losses = [float(step(batch)["loss"]) for _ in range(50)]
     assert _scale(optimizer) < 2.0**21
     assert losses[-1] < 0.6 * losses[0]
     assert all(np.isfinite(value).all() for value in _values(model.weights))
 
 
-def test_overflow_in_one_replica_skips_the_step_in_all(pictures):
+def test_overflow_in_one_replica_skips_the_step_in_all(batch):
     strategy = distribution.make_strategy("mirrored", 2)
     model, optimizer, step = _training("mixed_float16", strategy)
     before = _values(model.weights)
@@ -86,21 +86,21 @@ def test_overflow_in_one_replica_skips_the_step_in_all(pictures):
     def spread(images):
         def of_replica(context):
             half = slice(context.replica_id_in_sync_group * 8, None)
-            return tf.constant(images[half][:8]), tf.constant(pictures[1][half][:8])
+            return tf.constant(images[half][:8]), tf.constant(batch[1][half][:8])
 
         return strategy.experimental_distribute_values_from_function(of_replica)
 
     for broken in (slice(8, 16), slice(0, 8)):
-        images = pictures[0].copy()
+        images = batch[0].copy()
         images[broken] = 1e6  # more than float16 holds
         scale = _scale(optimizer)
         step(spread(images))
         for old, new in zip(before, _values(model.weights), strict=True):
             np.testing.assert_array_equal(old, new)
         assert _scale(optimizer) == scale / 2
-    # Sound pictures may still overflow at so large a scale; each time it is halved.
+    # Sound images may still overflow at so large a scale; each time it is halved.
     for _ in range(16):
-        step(spread(pictures[0]))
+        step(spread(batch[0]))
         if not np.array_equal(before[0], _values(model.weights)[0]):
             break
     else:
@@ -108,7 +108,7 @@ def test_overflow_in_one_replica_skips_the_step_in_all(pictures):
     assert all(np.isfinite(value).all() for value in _values(model.weights))
 
 
-def test_a_compiled_step_on_two_replicas_scales_its_loss_as_a_plain_one(pictures):
+def test_a_compiled_step_on_two_replicas_scales_its_loss_as_a_plain_one(images):
     losses = {}
     for jit_compile in (False, True):
         strategy = distribution.make_strategy("mirrored", 2)
@@ -116,7 +116,7 @@ def test_a_compiled_step_on_two_replicas_scales_its_loss_as_a_plain_one(pictures
 
         def of_replica(context):
             half = slice(8 * context.replica_id_in_sync_group, None)
-            return tf.constant(pictures[0][half][:8]), tf.constant(pictures[1][half][:8])
+            return tf.constant(images[0][half][:8]), tf.constant(images[1][half][:8])
 
         batch = strategy.experimental_distribute_values_from_function(of_replica)
         losses[jit_compile] = [float(step(batch)["loss"]) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""LeNet-5 and the CIFAR-10 network through the front doors, on pictures of their own size."""
+"""LeNet-5 and the CIFAR-10 network through the commands, on images of their own size."""
 
 import csv
 import dataclasses
@@ -32,7 +32,7 @@ def _evaluated(data, workdir):
     return json.loads(output.read_text())
 
 
-def test_a_small_picture_goes_into_the_middle_of_lenet_s_32_pixels():
+def test_a_small_image_goes_into_the_middle_of_lenet_s_32_pixels():
     """Against NumPy's own padding of the pixels, before anything else happens to them."""
     whole = alexnet_tf.LeNet5()
     small = alexnet_tf.LeNet5(input_shape=(28, 28, 1))
@@ -61,16 +61,16 @@ def test_lenet5_learns_digits_of_28_pixels(digit_records, tmp_path):
     np.testing.assert_allclose(network.get_layer("preprocessing").mean, [20.0])
 
 
-def test_a_border_moves_pictures_by_a_pixel_or_two(digit_records):
-    """Found by search: NumPy's padded pictures, cut at each of the nine places."""
+def test_a_border_moves_images_by_a_pixel_or_two(digit_records):
+    """Found by search: NumPy's padded images, cut at each of the nine places."""
     dataset = open_dataset(digit_records)
     schedule = Schedule(batch_size=50, epochs=1, seed=1)
     still = Augmentation(crop_size=28, mirror=False)
     moved = dataclasses.replace(still, border=1)
-    pictures = next(iter(training_batches(dataset, still, schedule)))[0].numpy()
+    images = next(iter(training_batches(dataset, still, schedule)))[0].numpy()
     places = []
     for image, picture in zip(
-        next(iter(training_batches(dataset, moved, schedule)))[0].numpy(), pictures, strict=True
+        next(iter(training_batches(dataset, moved, schedule)))[0].numpy(), images, strict=True
     ):
         padded = np.pad(picture, [(1, 1), (1, 1), (0, 0)])
         fits = [
@@ -98,8 +98,8 @@ def test_lenet5_learns_digits_of_32_pixels(digit_files, tmp_path):
     assert config["recipe"]["crop_size"] == 32
     assert _evaluated(data, workdir)["top1_error"] < 0.25
     assert not export.main([f"--model={workdir}", f"--output={tmp_path / 'served'}"])
-    picture = keras.utils.array_to_img(np.zeros((28, 28, 1)))
-    picture.save(tmp_path / "black.png")
+    image = keras.utils.array_to_img(np.zeros((28, 28, 1)))
+    image.save(tmp_path / "black.png")
     assert not predict.main([f"--model={workdir}", str(tmp_path / "black.png")])
 
 
@@ -128,15 +128,15 @@ def test_lenet5_learns_from_records_of_others(digit_files, tmp_path, monkeypatch
     data = tmp_path / "records"
     data.mkdir()
     for split, name in (("train", "train"), ("t10k", "test")):
-        pictures = np.frombuffer(
+        images = np.frombuffer(
             (digit_files / f"{split}-images-idx3-ubyte").read_bytes(), np.uint8, offset=16
         ).reshape(-1, 28, 28, 1)
         labels = (digit_files / f"{split}-labels-idx1-ubyte").read_bytes()[8:]
         with tf.io.TFRecordWriter(str(data / f"{name}-00000-of-00001")) as writer:
-            for picture, label in zip(pictures, labels, strict=True):
+            for image, label in zip(images, labels, strict=True):
                 example = tf.train.Example()
                 feature = example.features.feature
-                encoded = tf.io.encode_png(picture).numpy()
+                encoded = tf.io.encode_png(image).numpy()
                 feature["image/encoded"].bytes_list.value.append(encoded)
                 feature["image/class/label"].int64_list.value.append(label + 1)
                 writer.write(example.SerializeToString())

@@ -13,7 +13,7 @@ from alexnet_tf.data import records
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.pipeline import Schedule
 from alexnet_tf.models import builder, catalog, compilation, layers
-from alexnet_tf.training import distribution, feeding, loop
+from alexnet_tf.training import distributed_input, distribution, loop
 from alexnet_tf.training.debugging import numerics_checked
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.pace import Pace
@@ -65,7 +65,7 @@ def _trained(strategy, jit_compile, calls):
         },
     )
     share = BATCH // strategy.num_replicas_in_sync
-    batches = feeding.dealt(
+    batches = distributed_input.dealt(
         strategy, lambda context: tf.data.Dataset.from_tensor_slices(data).batch(share, True)
     )
     losses = [steps.run(batches, tf.constant(call), NOTHING)["loss"].numpy() for call in calls]
@@ -104,7 +104,7 @@ def test_what_travels_to_the_devices_is_bytes_that_wait_there(photo_records):
     for name, devices in (("mirrored", 2), ("towers", 2), ("none", None)):
         strategy = distribution.make_strategy(name, devices)
         schedule = Schedule(24, epochs=1, replicas=strategy.num_replicas_in_sync)
-        feed = feeding.Feed(strategy, dataset, augmentation, schedule)
+        feed = distributed_input.Feed(strategy, dataset, augmentation, schedule)
         batch = next(feed.of_epoch(0))
         copies = [batch]
         if name == "mirrored":

@@ -1,7 +1,7 @@
 """A run outlives SIGKILL at any moment and a disk that is full, and ends in the same bits.
 
-Real processes: each is the training front door on the network of tiny.py, with dropout, mirrors and
-colour noise, and deterministic operations (the door's default).
+Real processes: each is the training command on the network of tiny.py, with dropout, mirrors and
+colour noise, and deterministic operations (the command's default).
 """
 
 import csv

@@ -1,6 +1,6 @@
 """Two halves on two devices are the network in one piece: its outputs, its learning, its files.
 
-The networks are the variants' own entries with an eighth of the kernels, on pictures of 67 pixels,
+The networks are the variants' own entries with an eighth of the kernels, on images of 67 pixels,
 the least that AlexNet can take.
 """
 
@@ -19,9 +19,9 @@ from alexnet_tf.analysis import summary
 from alexnet_tf.models import builder, catalog
 from alexnet_tf.models.spec import Conv, Dense
 from alexnet_tf.models.towers import crossing_values, stages
-from alexnet_tf.training import distribution, feeding, loop
+from alexnet_tf.perf.placement import placement
+from alexnet_tf.training import distributed_input, distribution, loop
 from alexnet_tf.training.optimizers import PaperSGD
-from alexnet_tf.training.placement import placement
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import ReplicaSteps, dtype_policy
 from alexnet_tf.training.towers import Towers
@@ -70,7 +70,7 @@ def dealt(strategy, *batches):
     """The batches as a run's feed deals them to the strategy's devices."""
     data = [tf.data.Dataset.from_tensors(one) for one in batches]
     return list(
-        feeding.dealt(
+        distributed_input.dealt(
             strategy, lambda context: functools.reduce(lambda a, b: a.concatenate(b), data)
         )
     )
@@ -102,7 +102,7 @@ def test_two_halves_answer_and_learn_as_the_network_in_one_piece(name):
     start = [v.numpy() for v in one.weights]
     images = tf.cast(batch(one, seed=0)[0], tf.float32)
     expected = builder.logits_model(one)(images).numpy()
-    assert np.ptp(expected, axis=0).min() > 0  # the answers depend on the pictures
+    assert np.ptp(expected, axis=0).min() > 0  # the answers depend on the images
     np.testing.assert_allclose(towers.logits(images), expected, rtol=1e-5, atol=1e-6)
 
     # Dropout, momentum and decay are on.
@@ -141,7 +141,7 @@ def test_convolutions_and_gradients_are_split_and_only_what_the_paper_names_cros
     for kind in ("Conv2DBackpropFilter", "ReluGrad", "MaxPoolGrad", "AvgPoolGrad"):
         expected = {"Conv2DBackpropFilter": 5, "ReluGrad": 7, "MaxPoolGrad": 3, "AvgPoolGrad": 1}
         assert first[kind] == second[kind] == expected[kind], kind
-    # conv2 to conv5: the gradient of the picture is nobody's.
+    # conv2 to conv5: the gradient of the image is nobody's.
     assert first["Conv2DBackpropInput"] == second["Conv2DBackpropInput"] == 4
     # No collective: each tensor is handed over by itself.
     assert not [kind for kind in (*first, *second) if "Collective" in kind or "AllReduce" in kind]
@@ -187,8 +187,8 @@ def test_what_crosses_at_the_published_size():
     expected = {"towers": 100 * 2 * 4 * values, "mirrored": 2 * 4 * 60_965_224}
     assert summary.crossing_bytes(model, 100) == expected
     text = summary.crossing_text(model, 128)
-    assert "60.03 MB: 468,992 bytes per picture" in text and "487.72 MB" in text
-    assert "up to 1,039 pictures" in text
+    assert "60.03 MB: 468,992 bytes per image" in text and "487.72 MB" in text
+    assert "up to 1,039 images" in text
     assert crossing_values(catalog.find_variant("alexnet_145"), model) == {
         "pool2": 2 * 13 * 13 * 128,
         "relu5": 2 * 6 * 6 * 128,
@@ -311,4 +311,4 @@ def test_the_doors_take_a_network_that_two_towers_trained(photo_records, tmp_pat
     assert export.main([f"--model={workdir}", f"--output={saved}"]) == 0
     capsys.readouterr()
     assert analyze.main(["summary", f"--workdir={workdir}", "--batch_size=1"]) == 0
-    assert "step of 1 pictures" in capsys.readouterr().out
+    assert "step of 1 images" in capsys.readouterr().out

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf.data import identity, records
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 from alexnet_tf.training import distribution, loop
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.recipes import RECIPES, Recipe
@@ -75,7 +75,7 @@ def test_a_run_leaves_what_it_should(straight, photo_records):
 
 def test_the_network_knows_what_it_was_trained_on(straight, photo_records, tmp_path):
     shutil.copy(straight / "model.keras", tmp_path / "alone.keras")  # without config.json
-    network = trained.open_model(str(tmp_path / "alone.keras"))
+    network = saved_run.open_model(str(tmp_path / "alone.keras"))
     dataset = records.open_dataset(photo_records)
     assert network.class_names == dataset.synsets and network.image_size == 256
     assert network.known["apply_exif"] is False and network.known["crop_size"] == 67

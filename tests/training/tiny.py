@@ -1,4 +1,4 @@
-"""`python tiny.py ARGUMENTS`: the training front door, with a network small enough to start often.
+"""`python tiny.py ARGUMENTS`: the training command, with a network small enough to start often.
 
 "tiny" is made of AlexNet's own entries: grouped convolution, LRN, overlapping pools, dropout. With
 FORKS as its only argument the process imports TensorFlow once, without starting it, and forks a

@@ -55,8 +55,8 @@ class PixelNormalization(Knowing, keras.layers.Layer):
                 w not in (None, v) for w, v in zip(wanted, value.shape, strict=True)
             ):
                 raise ValueError(
-                    f"The {name} of PixelNormalization has shape {value.shape}, but the pictures "
-                    f"are {given}: give numbers per channel, or a {name} of the pictures' size."
+                    f"The {name} of PixelNormalization has shape {value.shape}, but the images "
+                    f"are {given}: give numbers per channel, or a {name} of the images' size."
                 )
         super().build(input_shape)
 

@@ -208,9 +208,9 @@ def _preprocessing_differences(model, source):
         )
     if source == "caffe":
         yield (
-            "the file's network was trained on pictures warped to 256x256 and a mean per pixel; "
+            "the file's network was trained on images warped to 256x256 and a mean per pixel; "
             "this package keeps their proportions, and subtracts that mean's average over the "
-            "picture"
+            "image"
         )
 
 

@@ -20,7 +20,7 @@ _NORM = "response normalisation"
 
 def model_steps(model: keras.Model) -> list[str]:
     """The steps of a Keras model of the AlexNet family."""
-    steps = [_pictures(model.input_shape[1:3])]
+    steps = [_images(model.input_shape[1:3])]
     for layer in model.layers:
         if isinstance(layer, layers.GroupedConv2D):
             (top, bottom), (left, right) = layer.explicit_padding or _NO_PADDING
@@ -59,7 +59,7 @@ def torch_steps(dense: Sequence[tuple[int, ...]]) -> list[str]:
         *[_conv((3, 3), (1, 1), (1, 1, 1, 1), 1)] * 3,
     )
     pool = _pool((3, 3), (2, 2)) + _DOWN
-    steps = [_pictures((224, 224))]
+    steps = [_images((224, 224))]
     for index, convolution in enumerate(convolutions):
         steps += [convolution, "ReLU", *([pool] if index in (0, 1, 4) else [])]
     for number, shape in enumerate(dense):
@@ -77,7 +77,7 @@ def graph_steps(graph, path) -> list[str]:
     images = next((i for i in graph.input if i.name not in shapes), None)
     if images is None:
         raise ValueError(f"The graph in {path} has no input: expected an AlexNet, of images.")
-    steps = [_pictures([d.dim_value for d in images.type.tensor_type.shape.dim][2:])]
+    steps = [_images([d.dim_value for d in images.type.tensor_type.shape.dim][2:])]
     for node in graph.node:
         if node.op_type == "Conv":
             shape = shapes.get(node.input[1], (0, 0, 0, 0))
@@ -136,7 +136,7 @@ _SILENT = ("Dropout", "Reshape", "Flatten", "Softmax", "Constant", "ConstantOfSh
 def differences(source: Sequence[str], model: Sequence[str]) -> list[str]:
     """Where two lists of steps differ, one sentence per place."""
     source, model = list(source), list(model)
-    if source[:1] == [_pictures((0, 0))]:
+    if source[:1] == [_images((0, 0))]:
         source[0] = model[0]  # a graph for images of any size
     if len(source) == len(model):
         # Where the model's pools fit exactly, how the source rounds makes no difference.
@@ -160,8 +160,8 @@ def _pool(size, strides) -> str:
     return f"max-pool {_by(size)}, stride {strides[0]}"
 
 
-def _pictures(size) -> str:
-    return f"pictures of {_by(size)}"
+def _images(size) -> str:
+    return f"images of {_by(size)}"
 
 
 def _norm(size, coefficient, beta, k, groups) -> str:

@@ -1,0 +1,90 @@
+"""One image to look at: a record of a prepared data set, or a file."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.data import evaluation_data, preprocessing, records, untrusted
+
+
+def of_split(
+    dataset: records.PreparedDataset, split: str, number: int
+) -> tuple[np.ndarray, str | None]:
+    """A record's image and its class.
+
+    Args:
+      dataset: a prepared data set.
+      split: its split.
+      number: which record, counted from 0 in the shards' order.
+
+    Returns:
+      (uint8 (size, size, channels), class name or None for an image without a label).
+
+    Raises:
+      ValueError: no such split or record.
+    """
+    dataset.require_split(split)
+    count = dataset.counts[split]
+    if not 0 <= number < count:
+        raise ValueError(
+            f"There is no image {number} in {split} of {dataset.path}: expected 0 to {count - 1}."
+        )
+    files = tf.data.TFRecordDataset(list(dataset.shards[split]))
+    for serialized in files.skip(number).take(1):
+        encoded, label = records.parse_example(serialized, dataset.keys)
+        image = evaluation_data.stored_image(encoded, dataset.format).numpy()
+        known = 0 <= int(label) < dataset.classes
+        return image, dataset.synsets[int(label)] if known else None
+    raise ValueError(
+        f"{dataset.path} says that {split} has {count} images, but its records end before: run "
+        f"`python -m data_prep.verify --data_dir={dataset.path}`."
+    )
+
+
+def of_file(path: str, size: int, channels: int = 3, apply_exif: bool = False) -> np.ndarray:
+    """An image file of any size as the square that a data set would store.
+
+    Args:
+      path: a JPEG or PNG.
+      size: side of the square in pixels.
+      channels: 3 or 1.
+      apply_exif: turn it as its EXIF orientation says.
+
+    Returns:
+      uint8 (size, size, channels).
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: no image, a damaged one, or one of a size that nobody means.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no image {path}: name a JPEG or PNG file.")
+    try:
+        image = untrusted.decode_untrusted(tf.io.read_file(path), channels, apply_exif)
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            f"{path} cannot be used as an image ({_reason(error)}): expected a whole JPEG or PNG "
+            f"of at most {preprocessing.MAX_PIXELS:,} pixels, at most {untrusted.MAX_ASPECT_RATIO} "
+            "times as long as wide."
+        ) from error
+    square = preprocessing.evaluation_crop(image, size, size)
+    return tf.cast(tf.round(square), tf.uint8).numpy()
+
+
+def show(axes, image: np.ndarray) -> None:
+    """Draws uint8 or float (h, w, 1 or 3), 0..255, without ticks; values outside are clipped."""
+    pixels = np.clip(np.asarray(image, np.float64) / 255, 0, 1).squeeze()
+    axes.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=1)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """What TensorFlow says, without its own names of ops."""
+    text = " ".join(str(error.message).split())
+    if "neither a JPEG nor a PNG" in text:
+        return "it is neither a JPEG nor a PNG"
+    if "Images may have" in text:
+        return "its size is out of range"
+    return "it is damaged"

@@ -1,0 +1,200 @@
+"""What an experiment is given and what it gives back."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+
+from alexnet_tf import atomic
+from alexnet_tf.experiments.published import Claim
+from alexnet_tf.training import reports
+
+ILSVRC_2012_TRAIN = 1_281_167
+# By the number of training images, as the development kits count them.
+_ILSVRC = {ILSVRC_2012_TRAIN: "ILSVRC-2012 validation", 1_261_406: "ILSVRC-2010 validation"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of an experiment is run.
+
+    Attributes:
+      name: what --scale says.
+      narrowing: maps and units are divided by this; 1 is the published network.
+      recipe: fields that replace those of the published recipe.
+      images: at most so many of each split; None for all.
+      fig1_images: the most training images in figure 1; CIFAR-10 has 50,000.
+      fig1_epochs: after which figure 1 gives up.
+      measures: whether what comes out may stand in the report as measured.
+    """
+
+    name: str
+    narrowing: int
+    recipe: dict
+    images: dict[str, int] | None
+    fig1_images: int
+    fig1_epochs: int
+    measures: bool
+
+
+# Without colour noise's division and with He's start a few epochs are enough to learn something.
+_SHORT = {
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "initializer": "he",
+    "bias_rate_steps": (),
+    "conv1_rate_steps": (),
+    "bias_learning_rate": 1.0,
+    "colour_noise_epochs": None,
+    "crop_group": 1,
+    "mean": "rgb",
+}
+SCALES = {
+    "full": Scale("full", 1, {}, None, fig1_images=50_000, fig1_epochs=60, measures=True),
+    "small": Scale(
+        "small",
+        4,
+        {**_SHORT, "epochs": 20, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0},
+        None,
+        fig1_images=10_000,
+        fig1_epochs=15,
+        measures=True,
+    ),
+    "smoke": Scale(
+        "smoke",
+        16,
+        {**_SHORT, "epochs": 1, "batch_size": 8, "crop_size": 96},
+        {"train": 24, "validation": 16},
+        fig1_images=24,
+        fig1_epochs=1,
+        measures=False,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What an experiment is given.
+
+    Attributes:
+      data_dir: a prepared data set.
+      data: what it is, in words, for the report.
+      workdir: where networks, images and findings go.
+      scale: how much is run.
+      seeds: one run for each.
+    """
+
+    data_dir: str
+    data: str
+    workdir: str
+    scale: Scale
+    seeds: tuple[int, ...]
+
+    def path(self, *parts: str) -> str:
+        """A path in the workdir."""
+        return os.path.join(self.workdir, *parts)
+
+    def remembered(self, name: str, compute: Callable[[], dict]) -> dict:
+        """What `compute` returned when it was first called under this name in this workdir."""
+        path = self.path("steps", f"{name}.json")
+        if not os.path.exists(path):
+            atomic.write_json(path, compute())
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClaimRow:
+    """A claim beside what was measured.
+
+    Attributes:
+      claim: see `published`.
+      measured: the value with its unit; None when it was not run.
+      data: on what it was measured.
+      seeds: of the runs.
+      spread: of the value over seeds or images.
+      note: why it was not run, or what the reader should know.
+      narrowed: whether its networks are those that the scale narrows.
+    """
+
+    claim: Claim
+    measured: str | None
+    data: str = ""
+    seeds: tuple[int, ...] = ()
+    spread: str = ""
+    note: str = ""
+    narrowed: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What an experiment gives back.
+
+    Attributes:
+      rows: for the report's table.
+      numbers: everything measured, JSON-ready.
+      images: (caption, path relative to the workdir).
+    """
+
+    rows: tuple[ClaimRow, ...]
+    numbers: dict = dataclasses.field(default_factory=dict)
+    images: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict:
+        return reports.as_json(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, content: dict) -> "Result":
+        rows = [
+            ClaimRow(**{**row, "claim": Claim(**row["claim"]), "seeds": tuple(row["seeds"])})
+            for row in content["rows"]
+        ]
+        images = tuple(
+            (caption, path) for caption, path in content.get("images", content.get("pictures", ()))
+        )
+        return cls(tuple(rows), content["numbers"], images)
+
+    def unmeasured(self, why: str) -> "Result":
+        """The same without a measured value in any row."""
+        rows = [
+            dataclasses.replace(row, measured=None, data="", seeds=(), spread="", note=why)
+            for row in self.rows
+        ]
+        return dataclasses.replace(self, rows=tuple(rows))
+
+
+def not_run(claim: Claim, why: str) -> ClaimRow:
+    """A row without a measured value."""
+    return ClaimRow(claim, None, note=why)
+
+
+def describe_data(dataset, name: str | None = None) -> str:
+    """A prepared data set in words; `name` instead of its directory's."""
+    train, validation = (dataset.counts.get(name, 0) for name in ("train", "validation"))
+    if dataset.classes == 1000 and train in _ILSVRC:
+        return _ILSVRC[train]
+    name = name or os.path.basename(os.path.normpath(dataset.path))
+    return (
+        f"{name} ({dataset.classes} classes, {train:,} training and {validation:,} validation "
+        f"images of {dataset.format.image_size} pixels)"
+    )
+
+
+def percent(*values: float) -> str:
+    """Fractions as "37.5 % / 17.0 %"."""
+    return " / ".join(f"{100 * value:.1f} %" for value in values)
+
+
+def points(*values: float) -> str:
+    """Differences of fractions as "+1.7 / +1.2 points"."""
+    return " / ".join(f"{100 * value:+.1f}" for value in values) + " points"
+
+
+def spread_of(values: list[float], unit: str = "points", factor: float = 100) -> str:
+    """The sample standard deviation over seeds, in words."""
+    if len(values) < 2:
+        return "one seed"
+    mean = sum(values) / len(values)
+    deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+    measure = f"{factor * deviation:.2g} {unit}".strip()
+    return f"standard deviation {measure} over {len(values)} seeds"

@@ -1,0 +1,193 @@
+"""Images per second of the training step, without any input pipeline."""
+
+import dataclasses
+import time
+
+from alexnet_tf.perf import timing
+
+STORED = 256  # side of stored images in pixels, where networks take crops of them
+_LONG = 90 * 1_281_167  # images of a run that is worth compiling: the paper's
+# The precision of a Keras policy's matrix products.
+PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSettings:
+    """What to measure: every combination of these.
+
+    Attributes:
+      model: a variant.
+      batch_sizes: images of a global batch.
+      precisions: Keras policies, see PRECISIONS.
+      strategies: "none" and "mirrored".
+      devices: replicas of "mirrored"; None for all GPUs, or 2 logical CPUs.
+      jit_compile: whether XLA compiles: "true", "false", or "auto", on a GPU.
+      runs: timed runs of each combination.
+    """
+
+    model: str = "alexnet"
+    batch_sizes: tuple[int, ...] = (128,)
+    precisions: tuple[str, ...] = ("float32",)
+    strategies: tuple[str, ...] = ("none",)
+    devices: int | None = None
+    jit_compile: str = "auto"
+    runs: int = 5
+
+
+def measure_step(settings: StepSettings) -> dict:
+    """Times whole training steps on stored images, beside matrix products.
+
+    Forward, backward, weight decay and update, as `train` runs them with the paper's recipe.
+
+    Returns:
+      {"machine", "settings", "ceilings": precision -> summary of operations per second of large
+      matrix products, "rows": one per combination}.
+
+    Raises:
+      ValueError: no such model, or a batch that the replicas cannot share.
+    """
+    from alexnet_tf.training import distribution
+
+    # The CPU can only be split into devices before anything runs.
+    strategies = {
+        name: distribution.make_strategy(name, settings.devices if name == "mirrored" else None)
+        for name in sorted(settings.strategies)
+    }
+    forms, details = {}, {}
+    for name in settings.strategies:
+        for precision in settings.precisions:
+            for batch_size in settings.batch_sizes:
+                form, operations = training_form(
+                    strategies[name], settings.model, precision, batch_size, settings.jit_compile
+                )
+                key = f"{name} {precision} {batch_size}"
+                forms[key] = form
+                details[key] = {
+                    "strategy": name,
+                    "replicas": strategies[name].num_replicas_in_sync,
+                    "precision": precision,
+                    "batch_size": batch_size,
+                    "operations_per_image": operations,
+                }
+    kinds = {PRECISIONS[precision] for precision in settings.precisions}
+    products = {kind: timing.matrix_product(kind) for kind in sorted(kinds)}
+    rates = timing.take_turns({**forms, **products}, settings.runs)
+    ceilings = {kind: timing.summary(rates[kind]) for kind in products}
+    machine = timing.machine()
+    rows = []
+    for key, row in details.items():
+        images = timing.summary(rates[key])
+        # Logical devices share one processor, so there is one ceiling; GPUs have one each.
+        devices = row["replicas"] if machine["accelerator"] != "none" else 1
+        ceiling = devices * ceilings[PRECISIONS[row["precision"]]]["median"]
+        share = images["median"] * row["operations_per_image"] / ceiling
+        rows.append({**row, "images_per_second": images, "share_of_ceiling": share})
+    return {
+        "machine": machine,
+        "settings": dataclasses.asdict(settings),
+        "ceilings": ceilings,
+        "rows": rows,
+    }
+
+
+def training_form(strategy, model: str, precision: str, batch_size: int, jit_compile: str = "auto"):
+    """(form of training steps on one batch, floating-point operations per image)."""
+    import tensorflow as tf
+
+    from alexnet_tf.data.augmentation import Augmentation
+    from alexnet_tf.models import catalog, crop_size
+    from alexnet_tf.training import distributed_input
+
+    size = crop_size(model)
+    stored = STORED if STORED // 2 < size <= STORED else size
+    augmentation = Augmentation(crop_size=size)
+    steps, network = trainer(
+        strategy, augmentation, (model, precision, batch_size, 1000), jit_compile
+    )
+    share = batch_size // strategy.num_replicas_in_sync
+    shape = (share, stored, stored, catalog.find_variant(model).channels)
+    pixels = tf.random.stateless_uniform(shape, (3, 4), maxval=256, dtype=tf.int32)
+    corners = tf.random.stateless_uniform(
+        (share, 2), (5, 6), maxval=stored - size + 1, dtype=tf.int32
+    )
+    draws = {"crop": corners, "mirror": tf.range(share) % 2 == 0}
+    labels = tf.range(share, dtype=tf.int64) % network.output_shape[-1]
+    batch = (tf.cast(pixels, tf.uint8), labels, draws)
+    batches = distributed_input.dealt(
+        strategy, lambda context: tf.data.Dataset.from_tensors(batch).repeat()
+    )
+    return timing.Form(step_clock(steps, batches), batch_size), training_operations(network)
+
+
+def step_clock(steps, batches):
+    """A form's `seconds` of training on the next batches, as a run has them: on the devices."""
+    import tensorflow as tf
+
+    def seconds(times: int) -> float:
+        started = time.perf_counter()
+        sums = steps.run(batches, tf.constant(times), tf.constant(0.0))
+        sums["loss"].numpy()  # waits for the last step, whose weights depend on all before it
+        return time.perf_counter() - started
+
+    return seconds
+
+
+def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile: str = "auto"):
+    """(the steps of `train` under the paper's recipe, their network).
+
+    Args:
+      strategy: from `distribution.make_strategy`.
+      augmentation: what the step does to images first.
+      what: variant, Keras policy, images of a global batch, classes.
+      jit_compile: as the flag; "auto" compiles on a GPU.
+    """
+    import numpy as np
+
+    from alexnet_tf.models import compilation
+    from alexnet_tf.models.catalog import find_variant
+    from alexnet_tf.training import step as training_step
+    from alexnet_tf.training.optimizers import SharedLossScale
+    from alexnet_tf.training.recipes import PAPER
+    from alexnet_tf.training.schedules import make_optimizer
+
+    model, precision, batch_size, classes = what
+    replicas = strategy.num_replicas_in_sync
+    if batch_size < 1 or batch_size % replicas:
+        raise ValueError(
+            f"The batch size {batch_size} cannot be split over {replicas} replicas: use a multiple "
+            f"of {replicas}."
+        )
+    # A rate so low that hundreds of steps on one batch change nothing that matters to the clock.
+    recipe = dataclasses.replace(
+        PAPER, model=model, batch_size=batch_size, precision=precision, learning_rate=1e-7
+    )
+    size, channels = training_step.input_size(recipe), find_variant(model).channels
+    mean = np.full((size, size, channels), 120.0, np.float32)
+    with strategy.scope():
+        network = training_step.make_network(recipe, classes, channels, mean, seed=0)
+        optimizer = make_optimizer(recipe, steps_per_epoch=1)
+        if precision == "mixed_float16":
+            optimizer = SharedLossScale(optimizer)
+        optimizer.build(network.trainable_variables)
+    run = training_step.ReplicaSteps(
+        strategy,
+        network,
+        optimizer,
+        batch_size,
+        augmentation.compiled,
+        jit_compile=compilation.is_worthwhile(jit_compile, strategy, _LONG),
+    )
+    return run, network
+
+
+def training_operations(network) -> int:
+    """Floating-point operations of one image's training step.
+
+    Each multiply-add of the forward pass is two operations; the gradients of the inputs and of the
+    weights cost as much again each, but the first layer's inputs, the pixels, need none. What is no
+    convolution or dense layer is not counted.
+    """
+    from alexnet_tf.analysis.summary import layer_table
+
+    each = [row.multiply_adds for row in layer_table(network) if row.multiply_adds]
+    return 2 * (3 * sum(each) - each[0])

@@ -28,6 +28,7 @@ BEAM = ["apache-beam>=2.60"]
 # Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
 TEST = [*DEMO, *DATA, *SERVING, *ONNX, "openvino>=2024.4", "pytest>=8", "pytest-xdist>=3.6"]
 TEST += ["hypothesis>=6.100"]
+TEST += ["xarray>=2024.1", "h5netcdf>=1.3", "tensorboard>=2.20"]
 TEST += ["psutil>=5.9", "pyyaml>=6"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29", *PLOTS]
@@ -40,6 +41,8 @@ COMMANDS = {
     "convert": "data_prep.convert",
     "evaluate": "alexnet_tf.evaluate",
     "export": "alexnet_tf.export",
+    "features": "alexnet_tf.features",
+    "identify": "alexnet_tf.identify",
     "import-weights": "alexnet_tf.import_weights",
     "photos": "data_prep.photos",
     "predict": "alexnet_tf.predict",

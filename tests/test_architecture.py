@@ -45,6 +45,8 @@ COMMANDS = {
     "alexnet_tf.predict",
     "alexnet_tf.export",
     "alexnet_tf.analyze",
+    "alexnet_tf.features",
+    "alexnet_tf.identify",
     "alexnet_tf.benchmark",
     "alexnet_tf.import_weights",
     "alexnet_tf.reproduce",

@@ -44,6 +44,8 @@ SMALLER = {
     "alexnet_tf.benchmark input": "--data_dir=DATA --batches=2 --runs=1",
     "alexnet_tf.benchmark train": "--model=cifarnet --data_dir=cifar --runs=1",
     "alexnet_tf.benchmark serve": "--saved_model=saved_models/alexnet/1 --requests=2",
+    # The file that stands for torchvision's is random.
+    "alexnet_tf.import_weights": "--allow_random",
     "alexnet_tf.export --model=(RUN|runs/quickstart)": "--model=runs/small",
     "alexnet_tf.export .* --data_dir": "--data_dir=cifar",
     # Networks that were trained for seconds hardly tell their classes apart.

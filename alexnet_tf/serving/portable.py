@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from alexnet_tf import atomic
 from alexnet_tf.data import evaluation_data, preprocessing, records
-from alexnet_tf.models import saved_run
+from alexnet_tf.models import card, saved_run
 from alexnet_tf.serving import integers
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -114,6 +114,7 @@ def export_onnx(
             ("class_names", json.dumps(list(class_names))),
             ("image_size", str(network.image_size)),
             ("knowledge", json.dumps(network.known)),
+            ("card", card.of_run(network)),
         ):
             model.metadata_props.add(key=key, value=value)
         onnx.checker.check_model(model)
@@ -168,6 +169,7 @@ def export_litert(
             # A ZipInfo of its own has no time: the same network gives the same bytes.
             text = "".join(f"{name}\n" for name in class_names)
             archive.writestr(zipfile.ZipInfo(LABELS_FILE), text)
+            archive.writestr(zipfile.ZipInfo(card.CARD_FILE), card.of_run(network))
         parity = _compare(network, _litert_runner(path), crops)
         _require_agreement(parity, output, min_agreement)
     return parity

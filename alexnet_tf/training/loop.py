@@ -469,6 +469,7 @@ class _Trainer:
                 reports.write_metrics(self.run.workdir, progress.history)
                 reports.write_model(self.run, self.dataset, self.model)
                 self.write_config()  # again: the workdir may have been removed since the start
+                reports.write_card(self.run.workdir, self.model, results)
                 atomic.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results
 

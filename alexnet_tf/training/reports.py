@@ -8,6 +8,8 @@ import os
 import pathlib
 import platform
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ import tensorflow as tf
 import alexnet_tf
 from alexnet_tf import atomic
 from alexnet_tf.data import identity
-from alexnet_tf.models import knowledge
+from alexnet_tf.models import card, knowledge, saved_run
 from alexnet_tf.training.step import input_size
 
 METRICS = (
@@ -62,6 +64,13 @@ def write_model(run, dataset, model: keras.Model) -> None:
     knowledge.write(model, _known(run, dataset))
     with atomic.replacing(pathlib.Path(run.workdir) / "model.keras") as aside:
         model.save(aside)
+
+
+def write_card(workdir: str, model: keras.Model, results: Mapping[str, Any]) -> None:
+    """card.md: what the network is, for people; after config.json, of which it tells."""
+    model_file = os.path.join(workdir, saved_run.MODEL_FILE)
+    about = card.text(model, saved_run.run_config(model_file), results)
+    atomic.write_text(os.path.join(workdir, card.CARD_FILE), about)
 
 
 def write_config(run, dataset, strategy, class_weights=None) -> None:

@@ -24,11 +24,13 @@ demo: $(READY)
 	test -d saved_models/alexnet/1 || $(BIN)/python -m alexnet_tf.export --model=$(DEMO)/run --output=saved_models/alexnet --version=1
 	$(BIN)/python saved_models/predict_example.py saved_models/alexnet/1 $$(ls $(DEMO)/photographs/val/*/*.jpg | awk 'NR % 40 == 1')
 	$(BIN)/python -m alexnet_tf.analyze run --workdir=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/page.png
+	$(BIN)/python -m alexnet_tf.atlas --model=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/atlas --units=4 --images=7 --steps=32 --places=8
 	@echo
 	@echo "The data set        $(DEMO)/records"
 	@echo "The trained network $(DEMO)/run/model.keras"
 	@echo "For TF Serving      saved_models/alexnet/1"
 	@echo "To look at          $(DEMO)/page.png"
+	@echo "In a browser        $(DEMO)/atlas/index.html"
 
 # Two processes: most tests keep one core busy. A file's tests share fixtures and so a process.
 test: $(TESTING)

@@ -12,7 +12,8 @@ VERSION = re.search(
 
 # A floor is the oldest version that works and has no known hole that this package's use of it
 # opens; tests/test_floors.py has the holes.
-PLOTS = ["matplotlib>=3.8"]
+# CVE-2025-27516: templates that leave the sandbox, before Jinja2 3.1.6.
+PLOTS = ["matplotlib>=3.8", "jinja2>=3.1.6"]
 DEMO = [*PLOTS, "scikit-learn>=1.5"]  # CVE-2024-5206: data kept in a fitted model
 # Parquet files as sources of images.
 DATA = ["pyarrow>=15"]  # CVE-2023-47248: code in Parquet files, before 14.0.1
@@ -29,7 +30,7 @@ BEAM = ["apache-beam>=2.60"]
 TEST = [*DEMO, *DATA, *SERVING, *ONNX, "openvino>=2024.4", "pytest>=8", "pytest-xdist>=3.6"]
 TEST += ["hypothesis>=6.100"]
 TEST += ["xarray>=2024.1", "h5netcdf>=1.3", "tensorboard>=2.20"]
-TEST += ["psutil>=5.9", "pyyaml>=6"]
+TEST += ["playwright>=1.45", "psutil>=5.9", "pyyaml>=6"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29", *PLOTS]
 DEV = [*TEST, *DOCS, *NOTEBOOK, "ruff>=0.6", "mypy>=1.11", "build>=1.2", "pre-commit>=3.8"]
@@ -37,6 +38,7 @@ DEV = [*TEST, *DOCS, *NOTEBOOK, "ruff>=0.6", "mypy>=1.11", "build>=1.2", "pre-co
 # The same commands as `python -m alexnet_tf.X`, under names that collide with nobody's.
 COMMANDS = {
     "analyze": "alexnet_tf.analyze",
+    "atlas": "alexnet_tf.atlas",
     "benchmark": "alexnet_tf.benchmark",
     "convert": "data_prep.convert",
     "evaluate": "alexnet_tf.evaluate",
@@ -62,7 +64,10 @@ setup(
     packages=find_packages(include=["alexnet_tf", "alexnet_tf.*", "data_prep", "data_prep.*"]),
     # Nothing but these: MANIFEST.in says what the source archive holds, not what is installed.
     include_package_data=False,
-    package_data={"alexnet_tf": ["py.typed", "*.pyi", "data/*.txt"], "data_prep": ["py.typed"]},
+    package_data={
+        "alexnet_tf": ["py.typed", "*.pyi", "data/*.txt", "analysis/atlas/templates/*"],
+        "data_prep": ["py.typed"],
+    },
     entry_points={
         "console_scripts": [f"alexnet-tf-{name} = {home}:main" for name, home in COMMANDS.items()]
     },

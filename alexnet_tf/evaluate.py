@@ -1,8 +1,9 @@
 """Evaluates trained networks: python -m alexnet_tf.evaluate --model=RUN --data_dir=DATA
 
 Counts top-1 and top-5 errors over every image of a split exactly once, with the centre crop or
-the paper's ten crops, for one network or for several whose predictions are averaged. Prints a
-report and writes the numbers beside the model, as evaluation-SPLIT-CROPScrop.json.
+the paper's ten crops (or the nine of its CIFAR-10 networks), for one network or for several whose
+predictions are averaged. Prints a report and writes the numbers beside the model, as
+evaluation-SPLIT-CROPScrop.json.
 """
 
 import os
@@ -40,7 +41,12 @@ def _define(flags: absl_flags.FlagValues) -> None:
     )
     absl_flags.DEFINE_string("split", "validation", "Its split to evaluate.", flag_values=flags)
     absl_flags.DEFINE_enum(
-        "crops", "1", ["1", "10"], "Views of each image that are averaged.", flag_values=flags
+        "crops",
+        "1",
+        ["1", "9", "10"],
+        "Views of each image that are averaged: the centre, the nine of cuda-convnet2's CIFAR-10 "
+        "networks, the paper's ten.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_integer(
         "batch_size", 128, "Views in one step, over all replicas.", flag_values=flags

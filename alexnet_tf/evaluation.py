@@ -1,6 +1,7 @@
 """Top-1 and top-5 error over exactly the images of a split.
 
-One centre crop or the paper's ten (section 4.1: the softmax outputs of the ten views are averaged),
+One centre crop, the paper's ten (section 4.1: the softmax outputs of the ten views are averaged) or
+the nine of its CIFAR-10 networks,
 one network or the average of several (section 6.1). Every image is counted once, whatever the
 batch size and the number of replicas; anything else raises.
 """
@@ -27,7 +28,7 @@ class EvaluationSettings:
 
     Attributes:
       split: a split of the data set.
-      crops: 1 or 10.
+      crops: 1, 9 or 10.
       batch_size: views in one step over all replicas: ten crops take a tenth of the images.
       image_size: the square to which images are brought before the crop; None for the stored one.
     """
@@ -373,7 +374,7 @@ def _one_ahead(batches, step):
 def _with_progress(results, count: int, batch_size: int, view: EvaluationSettings):
     from tqdm import tqdm
 
-    label = f"evaluate {view.split}" + (" (10 crops)" if view.crops == 10 else "")
+    label = f"evaluate {view.split}" + (f" ({view.crops} crops)" if view.crops > 1 else "")
     with tqdm(total=count, unit="image", desc=label) as bar:
         for done, result in enumerate(results):
             yield result

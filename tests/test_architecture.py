@@ -45,6 +45,7 @@ COMMANDS = {
     "alexnet_tf.predict",
     "alexnet_tf.export",
     "alexnet_tf.analyze",
+    "alexnet_tf.atlas",
     "alexnet_tf.features",
     "alexnet_tf.identify",
     "alexnet_tf.benchmark",

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # package -> (the version that mends it, what is mended). Each is a hole that a file or an image
 # from a stranger could reach through this package.
 MENDED = {
+    "jinja2": ("3.1.6", "CVE-2025-27516"),
     "onnx": ("1.21.0", "CVE-2026-27489, CVE-2026-34446, CVE-2026-34447: other files are read"),
     "opencv-python-headless": ("4.12.0", "CVE-2025-53644: JPEGs write outside of memory"),
     "pillow": ("12.3.0", "CVE-2026-59199, CVE-2026-59204: writes outside of memory"),

@@ -24,6 +24,7 @@ DATA = {
     "alexnet_tf/__init__.pyi",
     "alexnet_tf/data/imagenet_classes.txt",
     "alexnet_tf/py.typed",
+    *(str(path.relative_to(ROOT)) for path in ROOT.glob("alexnet_tf/analysis/atlas/templates/*")),
     "data_prep/py.typed",
 }
 

@@ -1,9 +1,12 @@
-"""Networks drawn from their specs: what each layer is, and what crosses between the two halves."""
+"""Networks drawn from their layers: what each layer is, and what crosses between the two halves."""
 
 import dataclasses
 
-from alexnet_tf.analysis import plots, summary
-from alexnet_tf.models import build_model, catalog, spec
+import keras
+
+from alexnet_tf.analysis import plots, receptive_field, summary
+from alexnet_tf.models import build_model, catalog, layers
+from alexnet_tf.models.layers import lenet
 
 _WITHIN, _CROSSING = "#7A8B99", "#D55E00"
 _CONV, _DENSE, _INPUT = "#A9C6DE", "#B8DDB0", "#EEEEEE"
@@ -36,48 +39,48 @@ class Block:
     parameters: int
 
 
-def blocks(variant: spec.Variant, rows: list[summary.Row]) -> list[Block]:
-    """The layers of a variant, from the input to the last layer with weights.
-
-    Args:
-      variant: the network's description.
-      rows: from `summary.layer_table` of the network.
+def blocks(model: keras.Model) -> list[Block]:
+    """The layers of a chain-shaped network, from the input to the last layer with weights.
 
     A network has two columns when one of its layers is computed in two groups; then every layer but
     the last is drawn in two, as the paper's Figure 2, and one that is not grouped crosses.
     """
-    entries = [*variant.features, *variant.top]
-    columns = max(_groups(entry) for entry in entries)
-    table = {row.name: row for row in rows}
-    found = [
-        Block("input", variant.crop_size, variant.channels, None, None, 1, False, (), 0),
-    ]
-    # An entry may add no layer at the published size.
-    entries = [entry for entry in entries if entry.name in table]
-    weighted = [entry for entry in entries if _is_block(table[entry.name])]
-    for entry in entries:
-        row = table[entry.name]
-        if not _is_block(row):
-            words = _words(entry, columns)
+    rows = {row.name: row for row in summary.layer_table(model)}
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    columns = max(getattr(layer, "groups", 1) for layer in layers)
+    weighted = [layer for layer in layers if _is_block(rows[layer.name])]
+    _, side, _, channels = model.input_shape
+    found = [Block("input", side, channels, None, None, 1, False, (), 0)]
+    for layer in layers:
+        row = rows[layer.name]
+        if layer not in weighted:
+            words = _words(layer, columns)
             last = found[-1]
             found[-1] = dataclasses.replace(last, then=(*last.then, *words))
             continue
-        shown = 1 if entry is weighted[-1] else columns
+        shown = 1 if layer is weighted[-1] else columns
         previous = found[-1].columns
+        window = receptive_field.window(layer)
         found.append(
             Block(
-                name=entry.name,
+                name=row.name,
                 side=row.shape[0] if len(row.shape) == 3 else None,
                 maps=row.shape[-1],
-                kernel=getattr(entry, "kernel", None),
-                stride=getattr(entry, "stride", None),
+                kernel=window[0] if window else None,
+                stride=window[1] if window else None,
                 columns=shown,
-                crosses=previous > 1 and _groups(entry) == 1,
+                crosses=previous > 1 and getattr(layer, "groups", 1) == 1,
                 then=(),
                 parameters=row.parameters,
             )
         )
     return found
+
+
+def published_blocks(name: str) -> list[Block]:
+    """The layers of a published network, which is built without giving values to its weights."""
+    with keras.StatelessScope(initialize_variables=False):
+        return blocks(build_model(name))
 
 
 def draw_architecture(names: list[str], output: str) -> dict:
@@ -96,9 +99,8 @@ def draw_architecture(names: list[str], output: str) -> dict:
     from matplotlib.figure import Figure
 
     variants = [catalog.find_variant(name) for name in names]
-    tables = [summary.layer_table(build_model(name)) for name in names]
-    totals = [sum(row.parameters for row in rows) for rows in tables]
-    drawn = [blocks(variant, rows) for variant, rows in zip(variants, tables, strict=True)]
+    drawn = [published_blocks(name) for name in names]
+    totals = [sum(layer.parameters for layer in layers) for layers in drawn]
     widest = max(len(layers) for layers in drawn)
     heights = [4.3 if layers[1].columns > 1 else 2.2 for layers in drawn]
     figure = Figure(figsize=(1.42 * widest + 0.4, sum(heights)), dpi=120, layout="constrained")
@@ -121,27 +123,24 @@ def draw_architecture(names: list[str], output: str) -> dict:
     }
 
 
-def _groups(entry) -> int:
-    return getattr(entry, "columns" if isinstance(entry, spec.Dense) else "groups", 1)
-
-
 def _is_block(row: summary.Row) -> bool:
     """Whether a layer has weights worth a box of its own; LeNet-5's subsampling has two per map."""
     return row.kind != "Subsampling" and (row.parameters > 0 or row.kind == "RadialBasis")
 
 
-def _words(entry, columns: int) -> tuple[str, ...]:
-    """An entry without a box, as the reader should see it; () for what goes without saying."""
-    if isinstance(entry, spec.Norm):
-        across = columns > 1 and entry.groups == 1
-        return ("LRN over\nboth halves" if across else "LRN",)
-    if isinstance(entry, spec.SpatialNorm):
+def _words(layer: keras.layers.Layer, columns: int) -> tuple[str, ...]:
+    """A layer without a box, as the reader should see it; () for what goes without saying."""
+    if isinstance(layer, layers.LocalResponseNormalization):
+        return ("LRN over\nboth halves" if columns > layer.groups else "LRN",)
+    if isinstance(layer, layers.SpatialResponseNormalization):
         return ("spatial norm",)
-    if isinstance(entry, spec.Pool):
-        return (f"max-pool {entry.size}/{entry.stride}",)
-    if isinstance(entry, spec.Drop):
-        return (f"dropout {entry.rate:g}",)
-    return ("subsample 2/2",) if type(entry).__name__ == "Subsample" else ()
+    if isinstance(layer, keras.layers.MaxPooling2D):
+        return (f"max-pool {layer.pool_size[0]}/{layer.strides[0]}",)
+    if isinstance(layer, lenet.Subsampling | keras.layers.AveragePooling2D):
+        return ("subsample 2/2",)
+    if isinstance(layer, layers.Dropout | keras.layers.Dropout):
+        return (f"dropout {layer.rate:g}",) if layer.rate else ()
+    return ()
 
 
 def _draw_network(axes, layers: list[Block]) -> None:

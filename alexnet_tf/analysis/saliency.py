@@ -38,7 +38,15 @@ class Saliency:
     gradient: np.ndarray
 
 
-def measure(model, image: np.ndarray, label: int | None = None, places: int = 14) -> Saliency:
+def compiled(model):
+    """The network as a function of any number of images: for `measure`, when it is called often."""
+    pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    return tf.function(lambda images: model(images, training=False), input_signature=[pixels])
+
+
+def measure(
+    model, image: np.ndarray, label: int | None = None, places: int = 14, call=None
+) -> Saliency:
     """Measures both maps of one image.
 
     Args:
@@ -46,6 +54,7 @@ def measure(model, image: np.ndarray, label: int | None = None, places: int = 14
       image: float (h, w, channels), 0..255, of the model's input size.
       label: the class to look for; None takes the most probable.
       places: positions of the square along each side, at least 2.
+      call: `compiled(model)`; None compiles it for this call.
 
     Raises:
       ValueError: an image of another size, or a model without a layer "prob".
@@ -54,8 +63,7 @@ def measure(model, image: np.ndarray, label: int | None = None, places: int = 14
     wanted = tuple(model.input_shape[1:])
     if image.shape != wanted:
         raise ValueError(f"The network takes images {wanted}, found {image.shape}.")
-    pixels = tf.TensorSpec((None, *wanted), tf.float32)
-    call = tf.function(lambda images: model(images, training=False), input_signature=[pixels])
+    call = call or compiled(model)
     whole = call(tf.constant(image[None])).numpy()[0]
     label = int(whole.argmax()) if label is None else label
     side = min(image.shape[:2])

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_tf.models.layers import lenet, local, response_norm
+from alexnet_tf.analysis import receptive_field
+from alexnet_tf.models.layers import local
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +39,11 @@ def layer_table(model) -> list[Row]:
     Args:
       model: a built functional Keras model.
     """
-    rows: list[Row] = []
-    field: int | None = 1
-    stride = 1
+    fields = receptive_field.receptive_fields(model)
+    rows = []
     for layer in model.layers:
         shape = tuple(layer.output.shape[1:])
-        window = _window(layer)
-        if window and field is not None:
-            size, step = window
-            field, stride = field + (size - 1) * stride, stride * step
-        if len(shape) == 1:
-            field = None
+        field = fields[layer.name]
         rows.append(
             Row(
                 name=layer.name,
@@ -56,7 +51,7 @@ def layer_table(model) -> list[Row]:
                 shape=shape,
                 parameters=layer.count_params(),
                 multiply_adds=_multiply_adds(layer, shape),
-                receptive_field=field,
+                receptive_field=None if field is None else field.size,
             )
         )
     return rows
@@ -131,19 +126,6 @@ def crossing_text(model, batch_size: int) -> str:
         equal = crossing["mirrored"] / each
         lines.append(f"  towers move less in batches of up to {math.floor(equal):,} images")
     return "\n".join(lines)
-
-
-def _window(layer) -> tuple[int, int] | None:
-    """(size, stride) of a layer that looks at a window of the map, else None."""
-    size = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-    if isinstance(layer, response_norm.SpatialResponseNormalization):
-        size = layer.size
-    elif isinstance(layer, lenet.Subsampling):
-        return 2, 2
-    if size is None or len(layer.output.shape) != 4:
-        return None
-    stride = getattr(layer, "strides", 1)
-    return int(np.max(size)), int(np.max(stride))
 
 
 def _multiply_adds(layer, shape) -> int:

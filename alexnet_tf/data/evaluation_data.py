@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, records
 
-# The paper's two ways to look at a test image (section 4.1).
-CROPS = (1, 10)
+# The paper's two ways to look at a test image (section 4.1), and the nine views of CIFAR-10.
+CROPS = (1, 9, 10)
 # How many times a crop may go into an image's side before it shows next to nothing of the image. In
 # published recipes it is 1.3 at most.
 MOST_CROPS_A_SIDE = 3
@@ -30,7 +30,7 @@ def evaluation_batches(
       split: a split that the data set has.
       batch_size: images in a batch, over all replicas.
       crop_size: the network's input size.
-      crops: 1 (centre) or 10 (see `preprocessing.ten_crop`).
+      crops: 1 (centre), 9 or 10 (see `preprocessing.nine_crop` and `ten_crop`).
       image_size: the square to which images are brought first; None for the stored one.
 
     Returns:
@@ -45,7 +45,7 @@ def evaluation_batches(
     """
     dataset.require_split(split)
     if crops not in CROPS:
-        raise ValueError(f"Evaluation knows 1 crop or 10 crops, not {crops}.")
+        raise ValueError(f"Evaluation knows 1, 9 or 10 crops, not {crops}.")
     if batch_size < 1:
         raise ValueError(f"The batch size is {batch_size}; it must be at least 1.")
 
@@ -96,7 +96,7 @@ def evaluation_views(image: tf.Tensor, crop_size: int, crops: int, image_size: i
     Args:
       image: (height, width, channels) of any size, uint8 or float, 0..255.
       crop_size: the network's input size.
-      crops: 1 or 10.
+      crops: 1, 9 or 10.
       image_size: the square from which the views are cut, at least `crop_size`.
     """
     square = image
@@ -104,4 +104,6 @@ def evaluation_views(image: tf.Tensor, crop_size: int, crops: int, image_size: i
         square = preprocessing.central_square(image, image_size)
     if crops == 1:
         return preprocessing.central_crop(square, crop_size)[tf.newaxis]
+    if crops == 9:
+        return preprocessing.nine_crop(square, crop_size)
     return preprocessing.ten_crop(square, crop_size)

@@ -12,6 +12,8 @@ is an error when one of its records is wanted, and so is an image that cannot be
 JPEGs are decoded by simplejpeg. It is the library that TensorFlow's operation calls, with the same
 settings, and gives the same bits. Threads scale as far as Python's interpreter lock is free: it is
 given up for reading and for decoding, once each per image.
+
+Images of small data sets stay in memory once they are read (`image_cache`).
 """
 
 import atexit
@@ -28,7 +30,7 @@ import numpy as np
 import simplejpeg
 import tensorflow as tf
 
-from alexnet_tf.data import preprocessing
+from alexnet_tf.data import image_cache, preprocessing
 from alexnet_tf.data.external import RecordKeys
 from alexnet_tf.data.record_places import places
 from alexnet_tf.data.records import RecordFormat
@@ -58,6 +60,14 @@ class LocatedRecords:
     ):
         self._files, self._format, self._keys = files, record_format, keys
         self._begins = np.cumsum([0, *counts])
+        self._fits = image_cache.fits(sum(counts), record_format.shape)
+        self._name = image_cache.name_of(files) if self._fits else ""
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """What the images will take in memory once they are read; 0 where they are not kept."""
+        count = int(self._begins[-1])
+        return count * math.prod(self._format.shape) if self._fits else 0
 
     @tf.autograph.experimental.do_not_convert
     def of_shard(self, shard: tf.Tensor) -> tf.data.Dataset:
@@ -108,6 +118,19 @@ class LocatedRecords:
         return images, labels
 
     def _read(self, numbers):
+        if not self._fits:
+            return self._read_from_files(numbers)
+        kept = image_cache.kept(self._name, int(self._begins[-1]), self._format.shape)
+        if not kept.read[numbers].all():
+            images, labels = self._read_from_files(numbers)
+            kept.put(numbers, images, labels)
+            return images, labels
+        images = _buffers.take((len(numbers), *self._format.shape))
+        # With "clip" NumPy writes to its place at once; "raise" would go through a copy.
+        np.take(kept.images, numbers, axis=0, out=images, mode="clip")
+        return images, kept.labels[numbers]
+
+    def _read_from_files(self, numbers):
         images = _buffers.take((len(numbers), *self._format.shape))
         labels = np.empty(len(numbers), np.int64)
         raw = self._format.encoding == "raw"

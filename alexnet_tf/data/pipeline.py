@@ -134,6 +134,12 @@ def training_stages(
     return {name: stage.with_options(options) for name, stage in stages.items()}
 
 
+def bytes_in_memory(dataset: records.PreparedDataset) -> int:
+    """What the training images will take in memory once they are read; 0 where none are kept."""
+    located = _located(dataset)
+    return located.bytes_in_memory if located else 0
+
+
 def epoch_rows(
     dataset: records.PreparedDataset,
     augmentation: Augmentation,

@@ -186,3 +186,27 @@ def ten_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
     stacked = tf.stack(views, axis=-4)
     stacked.set_shape((*image.shape[:-3], 10, crop_size, crop_size, image.shape[-1]))
     return stacked
+
+
+def nine_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
+    """The nine test views that cuda-convnet2 averages on CIFAR-10, row by row, without mirrors.
+
+    They begin at each border and midway (rounded down): crops of 24 out of 32 pixels at 0, 4, 8.
+
+    Args:
+      image: (..., height, width, channels), each side at least `crop_size`; any dtype.
+      crop_size: height and width of a view.
+
+    Returns:
+      (..., 9, crop_size, crop_size, channels) of the same dtype.
+    """
+    height, width = tf.shape(image)[-3], tf.shape(image)[-2]
+    low, right = height - crop_size, width - crop_size
+    views = [
+        image[..., top : top + crop_size, left : left + crop_size, :]
+        for top in (0, low // 2, low)
+        for left in (0, right // 2, right)
+    ]
+    stacked = tf.stack(views, axis=-4)
+    stacked.set_shape((*image.shape[:-3], 9, crop_size, crop_size, image.shape[-1]))
+    return stacked

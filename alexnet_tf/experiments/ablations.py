@@ -19,6 +19,7 @@ _NOTES = {published.NO_CONV3: "conv4 reads both halves in place of conv3"}
 
 def run(context: Context) -> Result:
     """Trains each ablation as the whole network is trained, and compares seed by seed."""
+    context = networks.at_network_size(context)
     whole = catalog.find_variant("alexnet_145")
     changed = [(catalog.find_variant(name), claim) for name, claim in _VARIANTS.items()]
     changed += [(networks.without(whole, layer), claim) for layer, claim in _REMOVED.items()]

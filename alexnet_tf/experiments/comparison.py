@@ -1,8 +1,14 @@
 """Errors of two kinds of network, seed by seed."""
 
+import statistics
+from collections.abc import Sequence
+
 from alexnet_tf.experiments import networks
 from alexnet_tf.experiments.published import Claim
 from alexnet_tf.experiments.results import ClaimRow, Context, points, spread_of
+
+# 97.5 % quantiles of Student's distribution with 1 to 9 degrees of freedom.
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def difference(
@@ -25,5 +31,23 @@ def difference(
         other = networks.both(networks.errors(context, [after], crops))
         differences.append((other[0] - one[0], other[1] - one[1]))
     mean = [sum(column) / len(differences) for column in zip(*differences, strict=True)]
-    spread = "top-1: " + spread_of([top1 for top1, _ in differences])
+    top1 = [first for first, _ in differences]
+    spread = "top-1: " + spread_of(top1) + _verdict(top1)
     return ClaimRow(claim, points(*mean), context.data, context.seeds, spread), differences
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's two-sided 95 % interval of the mean of two values or more."""
+    mean, count = statistics.fmean(values), len(values)
+    # Above ten values the interval comes out a little too wide.
+    quantile = _STUDENT[min(count - 1, len(_STUDENT)) - 1]
+    half = quantile * statistics.stdev(values) / count**0.5
+    return mean - half, mean + half
+
+
+def _verdict(differences: Sequence[float]) -> str:
+    if len(differences) < 2:
+        return ""
+    low, high = interval(differences)
+    within = "; within noise" if low <= 0 <= high else ""
+    return f"; 95 % interval of the mean {points(low)} to {points(high)}{within}"

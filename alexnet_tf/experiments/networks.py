@@ -6,9 +6,13 @@ import os
 import shutil
 
 from alexnet_tf import evaluation
+from alexnet_tf.data import records
+from alexnet_tf.experiments import data
 from alexnet_tf.experiments.results import Context
-from alexnet_tf.models import catalog, spec
+from alexnet_tf.models import catalog, crop_size, spec
 from alexnet_tf.training import loop, recipes
+
+ENLARGED, CROP = 72, 64  # pixels
 
 
 def without(variant: spec.Variant, layer: str) -> spec.Variant:
@@ -66,6 +70,24 @@ def _share(count: int, divisor: int, groups: int) -> int:
     return max(step, count // divisor // step * step)
 
 
+def at_network_size(context: Context) -> Context:
+    """The setting with images from which AlexNet can take a crop.
+
+    Images that are smaller than the network's own crop are enlarged to ENLARGED pixels, and the
+    network takes crops of CROP: a step between the photographs and ImageNet, at a tenth of the
+    work.
+    """
+    dataset = records.open_dataset(context.data_dir)
+    if dataset.format.image_size >= crop_size("alexnet_145"):
+        return context
+    enlarged = data.derive(dataset, context.path("data", "enlarged"), image_size=ENLARGED)
+    scale = dataclasses.replace(
+        context.scale, recipe={**context.scale.recipe, "crop_size": CROP, "colour_noise": "none"}
+    )
+    text = f"{context.data}, enlarged to {ENLARGED} pixels"
+    return dataclasses.replace(context, data_dir=enlarged, data=text, scale=scale)
+
+
 def recipe(context: Context, variant: spec.Variant, **changes) -> recipes.Recipe:
     """The authors' recipe at the setting's scale, with an experiment's own changes."""
     fields = {**context.scale.recipe, "model": variant.name, **changes}
@@ -83,16 +105,17 @@ def network(context: Context, variant: spec.Variant, seed: int, **changes) -> st
     """
     variant = narrowed(variant, context.scale.narrowing)
     tag = "".join(f"-{name}-{value}" for name, value in sorted(changes.items()))
-    workdir = context.path("networks", f"{variant.name}{tag}-seed{seed}")
+    catalog.add_variant(variant)
+    name = f"{variant.name}{tag}-seed{seed}"
+    return trained(context, name, recipe(context, variant, **changes), seed)
+
+
+def trained(context: Context, name: str, recipe: recipes.Recipe, seed: int) -> str:
+    """Trains by a recipe, unless that was done under this name; returns the network's workdir."""
+    workdir = context.path("networks", name)
     done = [os.path.join(workdir, name) for name in ("model.keras", "results.json")]
     if not all(os.path.exists(path) for path in done):
-        catalog.add_variant(variant)
-        run = loop.Run(
-            recipe=recipe(context, variant, **changes),
-            data_dir=context.data_dir,
-            workdir=workdir,
-            seed=seed,
-        )
+        run = loop.Run(recipe=recipe, data_dir=context.data_dir, workdir=workdir, seed=seed)
         loop.train(run)
         # A network and its graphs refer to each other: without this the next one comes on top.
         gc.collect()

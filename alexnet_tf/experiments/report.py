@@ -27,6 +27,7 @@ def write_report(
     commands: Mapping[str, str],
     context: Context,
     machine: Mapping[str, str],
+    skipped: Mapping[str, str] | None = None,
 ) -> tuple[str, str]:
     """Writes report.md and report.html into the workdir.
 
@@ -35,13 +36,15 @@ def write_report(
       commands: experiment -> the command that runs it.
       setting: workdir, data and scale.
       machine: what it ran on, name -> value.
+      skipped: experiment -> why it was left out.
 
     Returns:
       The two paths.
     """
     paths = context.path("report.md"), context.path("report.html")
-    atomic.write_text(paths[0], _markdown(results, commands, context, machine))
-    atomic.write_text(paths[1], _html(results, commands, context, machine))
+    left_out = [f"{name}: {NOT_RUN}: {why}" for name, why in (skipped or {}).items()]
+    atomic.write_text(paths[0], _markdown(results, commands, context, machine, left_out))
+    atomic.write_text(paths[1], _html(results, commands, context, machine, left_out))
     return paths
 
 
@@ -83,7 +86,7 @@ def _introduction(context: Context) -> list[str]:
     return text
 
 
-def _markdown(results, commands, context: Context, machine) -> str:
+def _markdown(results, commands, context: Context, machine, left_out: list[str]) -> str:
     narrowing = context.scale.narrowing
     lines = ["# Measured beside published", ""]
     for text in _introduction(context):
@@ -97,11 +100,13 @@ def _markdown(results, commands, context: Context, machine) -> str:
         lines.append("")
         for caption, path in result.images:
             lines += [f"![{caption}]({path.replace(os.sep, '/')})", ""]
+    if left_out:
+        lines += ["## Not run on this data", "", *(f"- {text}" for text in left_out), ""]
     lines += ["## Machine", "", *(f"- {key}: {value}" for key, value in machine.items()), ""]
     return "\n".join(lines)
 
 
-def _html(results, commands, context: Context, machine) -> str:
+def _html(results, commands, context: Context, machine, left_out: list[str]) -> str:
     narrowing = context.scale.narrowing
     parts = ["<h1>Measured beside published</h1>"]
     parts += [f"<p>{html.escape(text)}</p>" for text in _introduction(context)]
@@ -119,6 +124,9 @@ def _html(results, commands, context: Context, machine) -> str:
             parts.append(f"<tr>{''.join(texts)}</tr>")
         parts.append("</table>")
         parts += [_embedded(caption, context.path(path)) for caption, path in result.images]
+    if left_out:
+        items = "".join(f"<li>{html.escape(text)}</li>" for text in left_out)
+        parts.append(f"<h2>Not run on this data</h2><ul>{items}</ul>")
     items = "".join(f"<li>{html.escape(f'{key}: {value}')}</li>" for key, value in machine.items())
     parts.append(f"<h2>Machine</h2><ul>{items}</ul>")
     head = (

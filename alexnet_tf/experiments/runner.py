@@ -4,14 +4,22 @@ import importlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from alexnet_tf import atomic
-from alexnet_tf.data import records
+from alexnet_tf.data import external, records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.registry import EXPERIMENTS
-from alexnet_tf.experiments.results import SCALES, Context, Result, describe_data
+from alexnet_tf.experiments.results import (
+    SCALES,
+    Context,
+    Result,
+    describe_data,
+    is_cifar10,
+)
+from alexnet_tf.models import crop_size
 
+_GET_CIFAR10 = "--data_dir=tfds:cifar10 fetches it"
 SMOKE = "a smoke run measures nothing"
 _SETTING_FILE = "setting.json"
 
@@ -22,6 +30,7 @@ def reproduce(
     workdir: str,
     scale: str = "full",
     seeds: Sequence[int] = (0,),
+    only_suited: bool = False,
 ) -> dict[str, Result]:
     """Runs experiments, and writes results.json, report.md and report.html.
 
@@ -34,6 +43,7 @@ def reproduce(
       workdir: where everything goes.
       scale: of `findings.SCALES`.
       seeds: one run for each.
+      only_suited: leave out experiments whose claim is of other data than this, and say so.
 
     Returns:
       Experiment -> finding, of this call.
@@ -60,9 +70,23 @@ def reproduce(
     if limit is not None:
         data_dir = data.derive(dataset, os.path.join(workdir, "data", "few"), limit)
     context = Context(data_dir, told, workdir, SCALES[scale], tuple(seeds))
-    found = {name: _one(name, context) for name in names}
-    _report(context)
+    unsuited = {name: _why_not(name, dataset) for name in names} if only_suited else {}
+    skipped = {name: why for name, why in unsuited.items() if why}
+    for name, why in skipped.items():
+        print(f"{name}: skipped: {why}", flush=True)
+    found = {name: _one(name, context) for name in names if name not in skipped}
+    _report(context, skipped)
     return found
+
+
+def _why_not(name: str, dataset: records.PreparedDataset) -> str | None:
+    """Why an experiment does not fit the data, in words; None where it does."""
+    if EXPERIMENTS[name].cifar10 and not is_cifar10(dataset):
+        return f"its claim is of CIFAR-10, and {dataset.path} is not; {_GET_CIFAR10}"
+    size, needed = dataset.format.image_size, crop_size("alexnet_145")
+    if not EXPERIMENTS[name].any_size and size < needed:
+        return f"its networks take crops of {needed} pixels, and {dataset.path} stores {size}"
+    return None
 
 
 def _one(name: str, context: Context) -> Result:
@@ -87,7 +111,7 @@ def _one(name: str, context: Context) -> Result:
     return result
 
 
-def _report(context: Context) -> None:
+def _report(context: Context, skipped: Mapping[str, str]) -> None:
     """Writes what all experiments of the workdir found, in the registry's order."""
     contents = {}
     for name in EXPERIMENTS:
@@ -96,11 +120,19 @@ def _report(context: Context) -> None:
             with open(path, encoding="utf-8") as file:
                 contents[name] = json.load(file)
     machine = describe_machine()
-    results = {"data": context.data, "scale": context.scale.name, "machine": machine, **contents}
+    # What was found by name before stays in the report.
+    skipped = {name: why for name, why in skipped.items() if name not in contents}
+    results = {
+        "data": context.data,
+        "scale": context.scale.name,
+        "machine": machine,
+        "skipped": skipped,
+        **contents,
+    }
     atomic.write_json(context.path("results.json"), results)
     results = {name: Result.from_json(one["finding"]) for name, one in contents.items()}
     commands = {name: one["command"] for name, one in contents.items()}
-    report.write_report(results, commands, context, machine)
+    report.write_report(results, commands, context, machine, skipped)
 
 
 def _command(name: str, context: Context) -> str:
@@ -113,7 +145,9 @@ def _command(name: str, context: Context) -> str:
 
 def _require_same_setting(workdir: str, data_dir: str, scale: str) -> None:
     path = os.path.join(workdir, _SETTING_FILE)
-    wanted = {"data_dir": os.path.abspath(data_dir), "scale": scale}
+    if not data_dir.startswith(external.TFDS_PREFIX):
+        data_dir = os.path.abspath(data_dir)
+    wanted = {"data_dir": data_dir, "scale": scale}
     if not os.path.exists(path):
         atomic.write_json(path, wanted)
         return

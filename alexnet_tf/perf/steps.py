@@ -5,7 +5,7 @@ import time
 
 from alexnet_tf.perf import timing
 
-STORED = 256  # side of stored images in pixels, where networks take crops of them
+STORED = (256, 32)  # sides of stored images in pixels, of which networks take crops
 _LONG = 90 * 1_281_167  # images of a run that is worth compiling: the paper's
 # The precision of a Keras policy's matrix products.
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
@@ -99,10 +99,11 @@ def training_form(strategy, model: str, precision: str, batch_size: int, jit_com
     from alexnet_tf.training import distributed_input
 
     size = crop_size(model)
-    stored = STORED if STORED // 2 < size <= STORED else size
+    stored = next(side for side in (*STORED, size) if side // 2 < size <= side)
     augmentation = Augmentation(crop_size=size)
+    classes = catalog.find_variant(model).classes
     steps, network = trainer(
-        strategy, augmentation, (model, precision, batch_size, 1000), jit_compile
+        strategy, augmentation, (model, precision, batch_size, classes), jit_compile
     )
     share = batch_size // strategy.num_replicas_in_sync
     shape = (share, stored, stored, catalog.find_variant(model).channels)
@@ -159,7 +160,12 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
         )
     # A rate so low that hundreds of steps on one batch change nothing that matters to the clock.
     recipe = dataclasses.replace(
-        PAPER, model=model, batch_size=batch_size, precision=precision, learning_rate=1e-7
+        PAPER,
+        model=model,
+        batch_size=batch_size,
+        precision=precision,
+        learning_rate=1e-7,
+        crop_size=augmentation.crop_size,
     )
     size, channels = training_step.input_size(recipe), find_variant(model).channels
     mean = np.full((size, size, channels), 120.0, np.float32)

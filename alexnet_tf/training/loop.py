@@ -17,7 +17,12 @@ from tqdm import tqdm
 from alexnet_tf import atomic
 from alexnet_tf.data import identity
 from alexnet_tf.data.augmentation import Augmentation
-from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_inputs
+from alexnet_tf.data.pipeline import (
+    Schedule,
+    bytes_in_memory,
+    steps_per_epoch,
+    training_inputs,
+)
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
 from alexnet_tf.models import compilation
@@ -293,6 +298,9 @@ class _Trainer:
         feed = distributed_input.Feed(
             self.strategy, self.dataset, self.augmentation, schedule, self.run.data_service
         )
+        kept = 0 if self.run.data_service else bytes_in_memory(self.dataset)
+        if kept and self.is_chief:
+            print(f"The images stay in memory once read: {kept / 1e6:.0f} MB.", file=sys.stderr)
         if self.jit_compile and self.is_chief:
             print("XLA compiles the training step, once: this takes a while.", file=sys.stderr)
         self.callbacks.on_train_begin()

@@ -15,9 +15,8 @@ import tensorflow as tf
 
 from alexnet_tf import analyze as analyze_command
 from alexnet_tf import models
-from alexnet_tf.analysis import architecture, augmentation, features, images, saliency, summary
+from alexnet_tf.analysis import architecture, augmentation, features, images, saliency
 from alexnet_tf.data import pipeline, preprocessing, records
-from alexnet_tf.models import catalog
 
 STATISTICS = {
     "rgb_mean": np.array([120.0, 110.0, 100.0]),
@@ -90,8 +89,7 @@ def test_saliency_finds_the_quarter_that_the_network_looks_at():
 
 def test_what_crosses_between_the_halves_is_what_the_paper_says():
     def crossing(name):
-        table = summary.layer_table(models.build_model(name, classes=10))
-        blocks = architecture.blocks(catalog.find_variant(name), table)
+        blocks = architecture.blocks(models.build_model(name, classes=10))
         return blocks, [block.name for block in blocks if block.crosses]
 
     # Section 3.5: conv2, 4, 5 read their own GPU's maps; conv3 and the dense layers read all.

@@ -1,0 +1,220 @@
+"""The four-layer network of figure 1, and epochs to 25 % training error under one learning rate.
+
+The paper names neither the network's layers nor its rates. The network here is the one of the
+authors' earlier program, cuda-convnet, with four layers of weights (`layers-18pct` and `-19pct`:
+three convolutions of 5x5 with 32, 32 and 64 maps, pooled 3/2, and a dense layer), without
+normalisation, weight decay or augmentation, as the figure's caption says of regularisation.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf import atomic
+from alexnet_tf.data import evaluation_data
+from alexnet_tf.experiments.results import Context
+from alexnet_tf.models import catalog, spec
+from alexnet_tf.models.cifarnet import CIFAR10_MEAN
+from alexnet_tf.models.lenet import TanhSpec
+from alexnet_tf.training import loop, recipes
+
+TARGET = 0.25
+SIZE = 32
+CHOICE_SEED = 10_000  # of the choice of a rate: none that is measured
+_SAMPLE_SHARE, _SAMPLE_LEAST = 10, 1000  # a tenth of the training images, 1,000 at least
+_AT_ONCE = 500  # images of a forward pass
+_GUESSING, _PATIENCE = 0.85, 3  # an error that is given up after so many epochs
+_PER_EPOCH = 4  # looks at the training error in an epoch
+UNITS = {"relu": "ReLU", "tanh": "tanh"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """What a curve depends on beside its rate and seed.
+
+    Attributes:
+      unit: "relu" or "tanh".
+      initializer: "published", cuda-convnet's (N(0, 0.0001**2), then 0.01), or "he".
+      batch_size: images of a step.
+    """
+
+    unit: str
+    initializer: str = "published"
+    batch_size: int = 128
+
+    @property
+    def name(self) -> str:
+        """For files."""
+        other = "" if self.initializer == "published" else f"-{self.initializer}"
+        return f"{self.unit}{other}" + (
+            "" if self.batch_size == 128 else f"-batch{self.batch_size}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragePool:
+    """Average pooling 3/2 whose last window may hang over the edge, as cuda-convnet's."""
+
+    name: str
+
+    def apply(self, x, options: spec.Options):
+        return keras.layers.AveragePooling2D(3, 2, padding="same", name=self.name)(x)
+
+    def output_size(self, n: int) -> int:
+        return -(-n // 2)
+
+
+def variant(unit: str, channels: int) -> spec.Variant:
+    """The four-layer network; unit is "relu" or "tanh"."""
+
+    def activation(name):
+        return spec.Relu(name) if unit == "relu" else TanhSpec(name, plain=True)
+
+    pad = ((2, 2), (2, 2))
+    features = (
+        spec.Conv("conv1", 32, 5, pad=pad, init=spec.Init(0.0001, he=False)),
+        spec.Pool("pool1", ceil=True),
+        activation("act1"),
+        spec.Conv("conv2", 32, 5, pad=pad, init=spec.Init(0.01)),
+        activation("act2"),
+        AveragePool("pool2"),
+        spec.Conv("conv3", 64, 5, pad=pad, init=spec.Init(0.01)),
+        activation("act3"),
+        AveragePool("pool3"),
+    )
+    top = (spec.Flatten(), spec.Dense("fc10", init=spec.Init(0.01, he=False)))
+    mean = CIFAR10_MEAN[:channels]
+    name = f"four_layers_{unit}_{channels}"
+    return spec.Variant(
+        name, "cuda-convnet's, figure 1", SIZE, mean, features, top, 1.0, "rgb", channels
+    )
+
+
+def curve(
+    context: Context, dataset, condition: Condition, rate: float, seed: int, limit: float = math.inf
+) -> dict:
+    """The training error as it falls, until it is 25 %, or `limit` epochs or patience are over.
+
+    Done once in a workdir. Killed in the middle, it goes on from its last checkpoint.
+
+    Returns:
+      {"epoch": [...], "training_error": [...]}; it ends early where training diverged.
+    """
+    network = variant(condition.unit, dataset.format.channels)
+    name = f"fig1-{condition.name}-rate{rate:g}-seed{seed}"
+
+    def compute() -> dict:
+        catalog.add_variant(network)
+        own = recipe(context, condition, network.name, rate)
+        steps = dataset.counts["train"] // own.batch_size
+        looks = context.path("steps", f"{name}.looks.json")
+        watch = _TrainingError(*_sample(dataset), steps, limit, looks)
+        workdir = context.path("networks", name)
+        run = loop.Run(recipe=own, data_dir=dataset.path, workdir=workdir, seed=seed)
+        with contextlib.suppress(_Done, loop.Diverged):
+            loop.train(run, callbacks=[watch])
+        found = watch.curve()
+        shutil.rmtree(workdir, ignore_errors=True)
+        if os.path.exists(looks):
+            os.remove(looks)
+        return found
+
+    return context.remembered(name, compute)
+
+
+def recipe(context: Context, condition: Condition, name: str, rate: float) -> recipes.Recipe:
+    """Training without any regularisation at a constant rate."""
+    return recipes.Recipe(
+        model=name,
+        epochs=context.scale.fig1_epochs,
+        batch_size=condition.batch_size if context.scale.measures else 8,
+        learning_rate=rate,
+        schedule="constant",
+        weight_decay=0.0,
+        initializer=condition.initializer,
+        dropout=0.0,
+        mirror=False,
+        colour_noise="none",
+        mean="image",
+    )
+
+
+def epochs_to_target(curve: dict) -> float:
+    """Epochs to 25 %, interpolated between the looks; infinity when it was not reached."""
+    error, epoch = curve["training_error"], curve["epoch"]
+    if not error or error[-1] > TARGET:
+        return math.inf
+    if len(error) == 1:
+        return epoch[0]
+    share = (error[-2] - TARGET) / (error[-2] - error[-1])
+    return epoch[-2] + share * (epoch[-1] - epoch[-2])
+
+
+class _Done(Exception):
+    """The training error is low enough, or will not be in time."""
+
+
+class _TrainingError(keras.callbacks.Callback):
+    """Looks at the error on some training images several times in an epoch.
+
+    Each look is kept in a file, because a run that goes on from a checkpoint lacks those before.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, steps_per_epoch: int, limit: float, kept: str
+    ):
+        super().__init__()
+        self.images, self.labels = images, labels
+        self.steps_per_epoch, self.limit, self.kept = steps_per_epoch, limit, kept
+        self.every = max(1, steps_per_epoch // _PER_EPOCH)
+        self.error_at: dict[int, float] = {}
+        if os.path.exists(kept):
+            with open(kept, encoding="utf-8") as file:
+                self.error_at = {int(step): error for step, error in json.load(file).items()}
+        self.call: Callable | None = None
+
+    def on_train_batch_end(self, step, logs=None):
+        if step % self.every:
+            return
+        if self.call is None:
+            self.call = tf.function(lambda images: self.model(images, training=False))
+        call, parts = self.call, range(0, len(self.labels), _AT_ONCE)
+        outputs = [call(tf.constant(self.images[i : i + _AT_ONCE], tf.float32)) for i in parts]
+        error = float((np.concatenate(outputs).argmax(axis=1) != self.labels).mean())
+        # A run that went on from a checkpoint comes by some steps for the second time.
+        self.error_at = {one: value for one, value in self.error_at.items() if one < step}
+        self.error_at[step] = error
+        atomic.write_json(self.kept, self.error_at)
+        epoch = step / self.steps_per_epoch
+        guesses = epoch >= _PATIENCE and min(self.error_at.values()) > _GUESSING
+        if error <= TARGET or epoch >= self.limit or guesses:
+            raise _Done
+
+    def curve(self) -> dict:
+        steps = sorted(self.error_at)
+        return {
+            "epoch": [step / self.steps_per_epoch for step in steps],
+            "training_error": [self.error_at[step] for step in steps],
+        }
+
+
+def _sample(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The first training images: uint8 (n, 32, 32, channels), int (n,)."""
+    images, labels = [], []
+    count = dataset.counts["train"]
+    wanted = min(count, max(count // _SAMPLE_SHARE, _SAMPLE_LEAST))
+    for views, truths, indices in evaluation_data.evaluation_batches(dataset, "train", 250, SIZE):
+        real = indices.numpy() >= 0
+        images.append(views[:, 0].numpy()[real])
+        labels.append(truths.numpy()[real])
+        if sum(map(len, labels)) >= wanted:
+            break
+    return np.concatenate(images)[:wanted], np.concatenate(labels)[:wanted]

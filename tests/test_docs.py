@@ -365,7 +365,9 @@ def test_the_commands_of(document, user, tmp_path, monkeypatch):
     for command in [own for name, own in _commands() if name == document and not _excepted(own)]:
         for reading in _alternatives(shlex.split(command, comments=True)):
             words = shlex.split(_smaller(shlex.join(reading)))
-            if any(word.endswith("alexnet.pth") for word in words) and not importlib.util.find_spec("torch"):
+            if any(word.endswith("alexnet.pth") for word in words) and not importlib.util.find_spec(
+                "torch"
+            ):
                 warnings.warn(f"not executed without PyTorch: {command}", stacklevel=1)
                 continue
             _bring(user, [*words, "cat.jpg"])

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import imagenet, preprocessing
-from alexnet_tf.models import catalog, knowledge, layers, saved_run, spec, weights
+from alexnet_tf.models import catalog, hub, knowledge, layers, saved_run, spec, weights
 from alexnet_tf.models.weights import assignment, conversion, inspection
 
 # Checksums of published files: (algorithm, beginning of the checksum, what it is). torchvision's
@@ -110,7 +110,7 @@ def identify(path: str | os.PathLike, answer: bool = True) -> Identity:
       FileNotFoundError, ValueError: no such file, a damaged one, or no AlexNet.
     """
     path = os.fspath(path)
-    if path.endswith(".keras") or os.path.isdir(path):
+    if path.endswith(".keras") or os.path.isdir(path) or hub.is_remote(path):
         return _of_model(saved_run.find_model_file(path), answer)
     source = weights.open_source(weights.existing(path))
     parts = {(t.layer, t.role): t for t in source.tensors}

@@ -246,7 +246,7 @@ def _variants(shapes, source) -> tuple[str, ...]:
         variant = catalog.find_variant(name)
         kinds = [type(entry) for entry in variant.features]
         pool_first = spec.Norm in kinds and kinds.index(spec.Pool) < kinds.index(spec.Norm)
-        theirs = any(norms) and pools.index(True) < norms.index(True)
+        theirs = any(norms) and any(pools) and pools.index(True) < norms.index(True)
         side = f"images of {variant.crop_size}x{variant.crop_size}"
         return (
             variant.channel_order != order and source.convention != "matconvnet",

@@ -214,6 +214,10 @@ def test_two_processes_do_not_write_the_same_output(model_file, folder, tmp_path
         second.__enter__()
 
 
+def test_the_flags_are_what_the_functions_take():
+    assert command.KINDS == rdm.KINDS and command.POOLINGS == activations.POOLINGS
+
+
 @pytest.mark.parametrize("kind", rdm.KINDS)
 def test_dissimilarities_are_scipys(kind, monkeypatch):
     rows = np.random.default_rng(0).normal(3, 1, (9, 4, 5, 2)).astype(np.float32)

@@ -494,6 +494,12 @@ def test_other_checkpoints_are_one_sentence(small_slim, slim_numbers, tmp_path):
     path = _checkpoint({"dense/kernel": np.ones((2, 2), np.float32)}, tmp_path / "one.ckpt")
     with pytest.raises(ValueError, match="holds dense/kernel: expected variables of an AlexNet"):
         weights.load(model, path)
+    whole = {f"{n}/{part}": v for n, p in layout.items() for part, v in zip("Wb", p, strict=True)}
+    lacking = _checkpoint(whole, tmp_path / "lacking.ckpt")
+    with open(f"{lacking}.data-00000-of-00001", "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(ValueError, match="cannot be read .*: the file is damaged"):
+        weights.load(model, lacking)
     with open(f"{path}.index", "r+b") as file:
         file.truncate(40)
     with pytest.raises(ValueError, match="cannot be read as a checkpoint of TensorFlow"):

@@ -69,8 +69,12 @@ def read(path: str) -> dict[tuple[str, str], tuple[str, StoredTensor]]:
 def _tensor(reader, name, shape, dtype) -> StoredTensor:
     def read(first: int, count: int) -> bytes:
         import numpy as np
+        import tensorflow as tf
 
-        value = reader.get_tensor(name)
+        try:
+            value = reader.get_tensor(name)
+        except (tf.errors.OpError, RuntimeError) as error:
+            raise ValueError(str(error).strip().split("\n")[0][:200]) from error
         return np.ascontiguousarray(value).tobytes()[first : first + count]
 
     return StoredTensor(shape, dtype, read)

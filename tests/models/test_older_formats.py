@@ -498,7 +498,7 @@ def test_other_checkpoints_are_one_sentence(small_slim, slim_numbers, tmp_path):
     lacking = _checkpoint(whole, tmp_path / "lacking.ckpt")
     with open(f"{lacking}.data-00000-of-00001", "r+b") as file:
         file.truncate(100)
-    with pytest.raises(ValueError, match="cannot be read .*: the file is damaged"):
+    with pytest.raises(ValueError, match=r"cannot be read .*: the file is damaged"):
         weights.load(model, lacking)
     with open(f"{path}.index", "r+b") as file:
         file.truncate(40)

@@ -92,8 +92,10 @@ def save(
 
 def draw(matrices: Mapping[str, np.ndarray], names: Sequence[str], kind: str, output: str) -> None:
     """Draws a matrix per layer; images of one folder, where they follow each other, have a name."""
+    import matplotlib
     from matplotlib.figure import Figure
 
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.75")  # grey where it is NaN
     columns = min(len(matrices), 4)
     rows = -(-len(matrices) // columns)
     figure = Figure(figsize=(3.6 * columns + 1.2, 3.3 * rows + 0.9), dpi=110, layout="constrained")
@@ -105,7 +107,7 @@ def draw(matrices: Mapping[str, np.ndarray], names: Sequence[str], kind: str, ou
         zip(grid.flat, matrices.items(), strict=False)
     ):
         high = float(np.nanmax(matrix)) if np.isfinite(matrix).any() else 0.0
-        image = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=high or 1, interpolation="nearest")
+        image = axes.imshow(matrix, cmap=colours, vmin=0, vmax=high or 1, interpolation="nearest")
         axes.set_title(layer, fontsize=10)
         centres = [(first + last - 1) / 2 for _, first, last in groups]
         labels = [plots.shortened(name, 18) for name, _, _ in groups]

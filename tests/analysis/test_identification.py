@@ -73,7 +73,7 @@ def test_the_facts_of_a_file(files, small_owt, monkeypatch):
     assert (found.sha256, found.published) == (sums, "a known one")
     assert found.variants == (small_owt,) and found.groups == 1 and found.classes == 10
     assert found.lineage == "torchvision's network" and found.channel_order == "rgb"
-    assert found.expects.startswith("RGB, 0..255, minus 123.68, 116.28, 103.53 (R, G, B), times")
+    assert found.expects.startswith("RGB, 0..255, minus 123.67, 116.28, 103.53 (R, G, B), times")
     model = alexnet_tf.build_model(small_owt, weights=path)
     crop = alexnet_tf.preprocess_input(identification_image(), small_owt)
     scores = model(crop)[0].numpy()

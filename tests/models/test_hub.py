@@ -20,8 +20,6 @@ def repository(small_owt, tmp_path, monkeypatch):
     from keras.src.saving import saving_lib
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     fetch = huggingface_hub.snapshot_download
     monkeypatch.setattr(
         huggingface_hub,

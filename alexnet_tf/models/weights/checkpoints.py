@@ -73,7 +73,7 @@ def _tensor(reader, name, shape, dtype) -> StoredTensor:
 
         try:
             value = reader.get_tensor(name)
-        except (tf.errors.OpError, RuntimeError) as error:
+        except (tf.errors.OpError, RuntimeError, IndexError) as error:
             raise ValueError(str(error).strip().split("\n")[0][:200]) from error
         return np.ascontiguousarray(value).tobytes()[first : first + count]
 

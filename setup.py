@@ -71,7 +71,10 @@ setup(
         "data_prep": ["py.typed"],
     },
     entry_points={
-        "console_scripts": [f"alexnet-tf-{name} = {home}:main" for name, home in COMMANDS.items()]
+        "console_scripts": [
+            "alexnet-tf = alexnet_tf.__main__:main",
+            *(f"alexnet-tf-{name} = {home}:main" for name, home in COMMANDS.items()),
+        ]
     },
     install_requires=[
         # The oldest with which the quick tests of the networks, the data, training, evaluation and

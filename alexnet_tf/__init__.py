@@ -3,10 +3,13 @@
     import alexnet_tf
     model = alexnet_tf.AlexNet()          # the network of the paper, 60,965,224 parameters
 
-The names are resolved on first use, so that `import alexnet_tf` does not wait for TensorFlow.
+The names are resolved on first use, so that `import alexnet_tf` does not wait for TensorFlow. Where
+Keras is imported already, the package's layers are registered with it, so that
+`keras.models.load_model` reads its files; before that, `import alexnet_tf.models` does so.
 """
 
 import importlib
+import sys
 
 __version__ = "0.2.0.dev0"
 
@@ -28,8 +31,13 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module 'alexnet_tf' has no attribute {name!r}")
+    importlib.import_module("alexnet_tf.quiet").quiet_tensorflow()
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__():
     return sorted([*globals(), *_HOMES])
+
+
+if sys.modules.get("keras") is not None:
+    importlib.import_module("alexnet_tf.models")

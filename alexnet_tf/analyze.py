@@ -78,9 +78,9 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     _require_ending(command, flags.output)
     numbers = _COMMANDS[command](flags)
     if numbers is not None:
-        from alexnet_tf import atomic
+        from alexnet_tf import files
 
-        atomic.write_json(f"{os.path.splitext(flags.output)[0]}.json", numbers)
+        files.write_json(f"{os.path.splitext(flags.output)[0]}.json", numbers)
     if flags.output is not None:
         print(f"Written: {flags.output}")
     return cli.EXIT_OK

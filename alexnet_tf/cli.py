@@ -1,24 +1,25 @@
-"""What every command (`python -m alexnet_tf.X`) shares: flags in, an exit code out.
+"""Runner shared by all commands (`python -m alexnet_tf.X`): flags in, exit code out.
 
 absl's own runner exits with 1 on a bad flag and on `--help`, and keeps all flags of a process in
 one table, so two commands with the same flag cannot be imported together. Here each one declares
 its flags on a table of its own, inside `main()`.
 """
 
-import contextlib
-import importlib.abc
-import importlib.util
 import io
 import os
+import select
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from absl import flags as absl_flags
+
+from alexnet_tf import usage
+from alexnet_tf.quiet import quiet_tensorflow
 
 EXIT_OK = 0
 EXIT_DATA = 1
 EXIT_USAGE = 2
+EXIT_NO_READER = 141  # as the shell says of a process that SIGPIPE ended
 # Packages that only some commands need, and the extra of setup.py that brings each.
 _EXTRAS = {"jinja2": "plots", "huggingface_hub": "hub", "matplotlib": "plots", "pyarrow": "data"}
 
@@ -32,21 +33,25 @@ def run(
     main: Callable[[absl_flags.FlagValues, list[str]], int | None],
     argv: Sequence[str] | None = None,
     doc: str | None = None,
+    groups: Mapping[str, Collection[str]] | None = None,
 ) -> int:
     """Parses flags, calls `main(flags, positional_arguments)` and turns failures into exit codes.
 
     Args:
       define: declares the command's flags on the table that it is given.
       main: does the work. Heavy imports belong inside it, so that `--help` answers at once.
-      argv: the arguments without the program's name. None reads them from the command line.
+      argv: the arguments without the program's name. None reads them from the command line. `~`
+        at the beginning of a path means the home directory.
       doc: the command's docstring, printed above the flags by `--help`.
+      groups: heading -> flags that `--help` lists below it, after the others.
 
     Returns:
       0 when all went well or help was asked for, 1 for bad data (`ValueError`, `OSError`), 2 for a
-      usage mistake, or what `main` returned. Bad input gives one sentence on standard error; set
+      usage mistake, 141 when nobody reads standard output any more (`--help | head`), or what
+      `main` returned. Bad input gives one sentence on standard error; set
       ALEXNET_TF_TRACEBACK=1 to see where it came from.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = [usage.with_home(one) for one in (sys.argv[1:] if argv is None else argv)]
     for stream in (sys.stdout, sys.stderr):  # file names need not be text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -59,12 +64,20 @@ def run(
     define(flags)
     try:
         positional = flags(["program", *argv])[1:]
+    except absl_flags.Error as error:
+        return _fail(usage.mistake(error, flags, argv), EXIT_USAGE)
+    try:
         if flags.help:
-            print(f"{(doc or '').strip()}\n\nFlags:\n{_help(flags)}")
-            return EXIT_OK
-        return main(flags, positional) or EXIT_OK
+            print(usage.help_text(flags, doc or "", groups or {}))
+            code = EXIT_OK
+        else:
+            code = main(flags, positional) or EXIT_OK
+        sys.stdout.flush()
+        return code
     except (UsageError, absl_flags.Error) as error:
         return _fail(error, EXIT_USAGE)
+    except BrokenPipeError as error:
+        return EXIT_NO_READER if _nobody_reads() else _fail(error, EXIT_DATA)
     except (ValueError, OSError) as error:
         return _fail(error, EXIT_DATA)
     except ModuleNotFoundError as error:
@@ -92,70 +105,18 @@ def local(flag: str, path: str) -> str:
     return path
 
 
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's own log lines off standard error, unless TF_CPP_MIN_LOG_LEVEL is set.
-
-    TensorFlow reads that variable once, when it is first imported: call this before. Its C++ side
-    logs a missing CUDA driver as an error; errors that matter come as exceptions.
-    """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
-        _QuietTensorFlow.install()
-
-
-class _QuietTensorFlow(importlib.abc.MetaPathFinder):
-    """Keeps what TensorFlow's C++ side logs while it is imported off standard error.
-
-    TF_CPP_MIN_LOG_LEVEL does not reach those lines (TensorFlow 2.21): they are written before
-    logging is set up. When the import fails they are shown.
-    """
-
-    @classmethod
-    def install(cls) -> None:
-        if "tensorflow" not in sys.modules:
-            sys.meta_path.insert(0, cls())
-
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
-
-            def load_quietly(module):
-                with _standard_error_aside():
-                    load(module)
-
-            spec.loader.exec_module = load_quietly  # type: ignore[method-assign]
-        return spec
-
-
-@contextlib.contextmanager
-def _standard_error_aside() -> Iterator[None]:
-    """Sends file descriptor 2 to a file, whose text is shown only when the body raises."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as aside:
-        kept = os.dup(2)
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(kept, 2)
-            aside.seek(0)
-            os.write(2, aside.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def _help(flags: absl_flags.FlagValues) -> str:
-    lines = []
-    for name in sorted({flags[key].name for key in flags}):
-        flag = flags[name]
-        default = "" if flag.default is None else f" (default: {flag.default_as_str})"
-        lines.append(f"  --{flag.name}: {flag.help}{default}")
-    return "\n".join(lines)
+def _nobody_reads() -> bool:
+    """Whether standard output's reader is gone; then what is still to be written goes nowhere."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # a notebook's, or a test's
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone
 
 
 def _fail(error: Exception | str, code: int) -> int:

@@ -3,7 +3,7 @@
 Counts top-1 and top-5 errors over every image of a split exactly once, with the centre crop or
 the paper's ten crops (or the nine of its CIFAR-10 networks), for one network or for several whose
 predictions are averaged. Prints a report and writes the numbers beside the model, as
-evaluation-SPLIT-CROPScrop.json.
+evaluation-SPLIT-CROPScrop.json, or into the current directory where the model's cannot be written.
 """
 
 import os
@@ -84,8 +84,8 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "output",
         None,
-        "Where the JSON results go. Default: evaluation-SPLIT-CROPScrop.json beside the model, for "
-        "several models in the current directory.",
+        "Where the JSON results go. Default: evaluation-SPLIT-CROPScrop.json beside the model; in "
+        "the current directory for several models, or where the model's cannot be written.",
         flag_values=flags,
     )
 
@@ -97,14 +97,14 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         raise cli.UsageError("--model is missing: name a .keras file or a workdir.")
     if not flags.data_dir:
         raise cli.UsageError("--data_dir is missing: name a prepared data set.")
-    from alexnet_tf import atomic, evaluation
+    from alexnet_tf import evaluation, files
     from alexnet_tf.models import saved_run
     from alexnet_tf.training import distribution
 
     strategy = distribution.make_strategy(flags.strategy, flags.devices)
     view = evaluation.EvaluationSettings(flags.split, int(flags.crops), flags.batch_size)
-    files = [saved_run.find_model_file(path) for path in flags.model]
-    output = cli.local("output", flags.output or _default_output(files, view))
+    models = [saved_run.find_model_file(path) for path in flags.model]
+    output = _output(flags.output, models, view)
     results = evaluation.evaluate(
         flags.model,
         flags.data_dir,
@@ -115,20 +115,49 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         flags.jit_compile,
         flags.outputs,
     )
-    atomic.write_json(output, results)
-    print(_text(results))
+    print(_text(results), flush=True)  # whatever becomes of the file
+    files.write_json(output, results)
     print(f"Written to {output}")
 
 
-def _default_output(files: Sequence[str], view) -> str:
+def _output(wanted: str | None, models: Sequence[str], view) -> str:
+    """The file for the results, in a place that can be written.
+
+    Raises:
+      UsageError: there is none.
+    """
+    from alexnet_tf.files import can_write
+
+    output = cli.local("output", wanted or _default_output(models, view))
+    if os.path.isdir(output):
+        raise cli.UsageError(
+            f"--output={output} is a directory: name a file, such as results.json."
+        )
+    if can_write(os.path.dirname(output)):
+        return output
+    here = os.path.basename(output)
+    if not wanted and can_write(os.curdir):
+        print(
+            f"note: {os.path.dirname(output)} cannot be written, so the results go to {here} in "
+            "the current directory.",
+            file=sys.stderr,
+        )
+        return here
+    raise cli.UsageError(
+        f"The results cannot be written to {output}: name a file in a directory that can be "
+        "written with --output."
+    )
+
+
+def _default_output(models: Sequence[str], view) -> str:
     """A name of its own for each way to look, so that no evaluation takes another's place.
 
     A workdir's results.json is training's.
     """
     name = f"evaluation-{view.split}-{view.crops}crop.json"
-    if len(files) > 1:
+    if len(models) > 1:
         return name
-    directory, file = os.path.split(files[0])
+    directory, file = os.path.split(models[0])
     stem = os.path.splitext(file)[0]
     return os.path.join(directory, name if stem == "model" else f"{stem}-{name}")
 

@@ -1,4 +1,4 @@
-"""Turns weights of another program into a model file of this package.
+"""Converts another program's weights to a `.keras` file of this package.
 
     python -m alexnet_tf.import_weights --source=alexnet-owt-7be5be79.pth --model=alexnet_owt \\
         --output=alexnet_owt.keras

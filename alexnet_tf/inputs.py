@@ -1,4 +1,4 @@
-"""What is left for a caller to do to images: bring them to the network's size."""
+"""`preprocess_input`: resizes and crops images to the network's size."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Memory that a process keeps for its next batch, instead of handing it back.
+"""Keeps freed memory in the process for the next batch.
 
 The C library returns a large block to the kernel as soon as it is freed. A batch of 128 float32
 crops is 77 MB: with every batch the kernel would take back 18,800 pages, and find, clear and map as

@@ -2,7 +2,8 @@
 
 Without --data_dir it prepares real photographs that ship with scikit-image, and trains on them with
 the quickstart recipe. The same command given again goes on where the run stopped. Any field of the
-recipe is a flag: --epochs=10 --learning_rate=0.02 --rate_steps=30:0.001,60:0.0001.
+recipe is a flag: --epochs=10 --learning_rate=0.02 --rate_steps=30:0.001,60:0.0001. A field whose
+flag is not given has the recipe's value, which the run prints.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from absl import flags as absl_flags
 from alexnet_tf import cli, memory
 
 # The recipe's fields as flags, with their parsers. Importing the recipes needs no TensorFlow.
+from alexnet_tf.training import recipe_text
 from alexnet_tf.training.recipes import RECIPES, Recipe
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved; give the same command again
@@ -23,7 +25,8 @@ def main(argv=None) -> int:
     """Runs the command; returns the exit code."""
     if argv is None:  # this program's own process, and not a caller's
         memory.keep_freed_memory()
-    return cli.run(_define, _main, argv, doc=__doc__)
+    fields = {f"Recipe, {name.lower()}": names for name, names in recipe_text.GROUPS.items()}
+    return cli.run(_define, _main, argv, doc=__doc__, groups=fields)
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
@@ -72,20 +75,19 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_integer(
         "profile", None, "Profile so many steps for TensorBoard.", lower_bound=1, flag_values=flags
     )
+    meanings = recipe_text.explanations()
     for field in dataclasses.fields(Recipe):
-        _define_field(flags, field)
+        _define_field(flags, field, meanings[field.name])
 
 
-def _define_field(flags, field) -> None:
-    default = f"Recipe field (Recipe's own default: {field.default!r})."
-    if field.type is bool:
-        absl_flags.DEFINE_bool(field.name, None, default, flag_values=flags)
-    elif field.type in (int, int | None):
-        absl_flags.DEFINE_integer(field.name, None, default, flag_values=flags)
-    elif field.type is float:
-        absl_flags.DEFINE_float(field.name, None, default, flag_values=flags)
-    else:
-        absl_flags.DEFINE_string(field.name, None, default, flag_values=flags)
+def _define_field(flags, field, meaning: str) -> None:
+    define = {
+        bool: absl_flags.DEFINE_bool,
+        int: absl_flags.DEFINE_integer,
+        int | None: absl_flags.DEFINE_integer,
+        float: absl_flags.DEFINE_float,
+    }.get(field.type, absl_flags.DEFINE_string)
+    define(field.name, None, meaning[0].upper() + meaning[1:], flag_values=flags)
 
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
@@ -138,7 +140,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         debug_numerics=flags.debug_numerics,
         flags={key: flags[key].value for key in flags if flags[key].present},
     )
-    print(f"Recipe {name}: {recipe}", flush=True)
+    print(recipe_text.described(name, recipe, RECIPES[name]), flush=True)
     print(
         f"{strategy.num_replicas_in_sync} replica(s), {run.data_dir} -> {run.workdir}", flush=True
     )

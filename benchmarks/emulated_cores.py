@@ -1,4 +1,4 @@
-"""How the input pipeline scales with cores that this machine lacks.
+"""Emulates the input pipeline's scaling on more cores than this machine has.
 
     python benchmarks/emulated_cores.py [--threads=1,4,16,32] [--batch_size=128,256]
 
@@ -7,7 +7,7 @@ but needs no core. So many threads can "decode" at a time on few cores, and what
 pipeline itself costs: reading the bytes, handing the lock over, making batches. The ideal is one
 image for each thread and sleep. Two numbers bound what real cores could do:
 
-- images/s at so many threads, beside the ideal;
+- images/s at N threads, beside the ideal;
 - processor time per image beside the sleep: as long as it is under the lock, which one thread holds
   at a time, its inverse is the most that any number of cores can do.
 
@@ -23,7 +23,7 @@ import time
 from absl import flags as absl_flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
+sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py too
 
 from alexnet_tf import cli  # noqa: E402
 
@@ -67,7 +67,7 @@ def _main(flags, args) -> int:
 
     tf.config.experimental.enable_op_determinism()
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.data import records
     from alexnet_tf.perf import inputs, timing
     from data_prep import photos
@@ -87,7 +87,7 @@ def _main(flags, args) -> int:
         "data": inputs.describe_data(dataset),
         "rows": rows,
     }
-    atomic.write_json(flags.output, result)
+    files.write_json(flags.output, result)
     print(f"every time is in {os.path.relpath(flags.output)}")
     return cli.EXIT_OK
 
@@ -99,7 +99,7 @@ def _sleep_exactly() -> None:
 
 
 def _measure(dataset, threads: int, batch_size: int, flags) -> dict:
-    """Images/s of `training_inputs` and processor microseconds per image, with so many threads."""
+    """Images/s of `training_inputs` and processor microseconds per image with N threads."""
     import tensorflow as tf
 
     from alexnet_tf.data import located_records, pipeline

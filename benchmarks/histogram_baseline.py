@@ -1,4 +1,4 @@
-"""What colour alone tells: logistic regression on colour histograms of a prepared data set.
+"""Baseline from colour alone: logistic regression on colour histograms.
 
     python benchmarks/histogram_baseline.py --data_dir=demo/records
 

@@ -108,7 +108,7 @@ def ours(
 
 
 def torchvision(directory: pathlib.Path, batch_size: int):
-    """torchvision's transforms on PIL images in as many worker processes as there are cores."""
+    """torchvision's transforms on PIL images in one worker process per core."""
     import torch
     from PIL import Image
 
@@ -152,7 +152,7 @@ def torchvision(directory: pathlib.Path, batch_size: int):
 
 
 class _Turned:
-    """A channels-first batch that is only turned when somebody looks at it."""
+    """A channels-first batch that is transposed on first use."""
 
     def __init__(self, batch):
         self._batch = batch
@@ -218,7 +218,7 @@ def dali(directory: pathlib.Path, batch_size: int):
 
 
 class _OfDali:
-    """DALI's batch, copied only when somebody looks at it."""
+    """DALI's batch, copied on first use."""
 
     def __init__(self, batch):
         self._batch = batch

@@ -28,7 +28,7 @@ import tempfile
 from absl import flags as absl_flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
+sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py too
 
 from alexnet_tf import cli  # noqa: E402
 
@@ -85,7 +85,7 @@ def _main(flags, args) -> int:
     import peers
     import sample_images
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.perf import timing
 
     count = (WARM + TIMED + COLD) * flags.batch_size
@@ -103,7 +103,7 @@ def _main(flags, args) -> int:
         result = peers.compete(entries, flags.rounds)
     peers.print_rates(result, OURS, "images/s")
     machine = {**timing.machine(), "peers_python": _version(flags.peers_python)}
-    atomic.write_json(
+    files.write_json(
         flags.output,
         {
             "benchmark": "input_pipeline",

@@ -1,4 +1,4 @@
-"""LeNet-5's recipe on a prepared MNIST or Fashion-MNIST: error, time, and how it was made, as JSON.
+"""LeNet-5's recipe on a prepared MNIST or Fashion-MNIST: error, time and provenance as JSON.
 
     python -m data_prep.convert --source=MNIST_IDX_FILES --output=mnist --encoding=raw
     python benchmarks/lenet5.py --data_dir=mnist --name=mnist --workdir=runs/mnist
@@ -17,7 +17,7 @@ import measured
 import runs
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, cli
+from alexnet_tf import cli, files
 
 
 def main(argv=None) -> int:
@@ -29,7 +29,7 @@ def _define(flags):
     for name, default, text in (
         ("data_dir", None, "A prepared data set of grey 28-pixel images."),
         ("name", None, "Its name, for the result's file."),
-        ("workdir", None, "Where the run lies."),
+        ("workdir", None, "The run's directory."),
         ("results", str(runs.RESULTS), "Directory for the result."),
     ):
         absl_flags.DEFINE_string(name, default, text, flag_values=flags)
@@ -59,7 +59,7 @@ def _main(flags, args) -> int:
         **runs.circumstances(workdir),
     }
     output = results / f"lenet5_{flags.name}.json"
-    atomic.write_json(output, result, indent=1)
+    files.write_json(output, result, indent=1)
     measured.draw(results)
     print(f"{flags.name}: {score['top1_error']:.2%} wrong; written to {output}")
     return cli.EXIT_OK

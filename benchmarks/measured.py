@@ -1,9 +1,9 @@
-"""What was measured of the networks, from results/*.json: a table in a document, and images.
+"""Writes the table and plots of measured results from results/*.json.
 
     python benchmarks/measured.py
 
-writes the table between `<!-- measured -->` and `<!-- end -->` of docs/reproducing.md, which a test
-holds to the files, and draws results/lenet5.png and results/quickstart.png.
+fills the tables between `<!-- measured -->` and `<!-- end -->` of docs/reproducing.md and, short,
+of README.md, which a test compares with the files; draws results/lenet5.png and quickstart.png.
 """
 
 import json
@@ -11,29 +11,33 @@ import pathlib
 import re
 import sys
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCUMENT, RESULTS = HERE.parent / "docs" / "reproducing.md", HERE / "results"
+# Document -> how many of the table's columns it shows.
+DOCUMENTS = {DOCUMENT: 6, HERE.parent / "README.md": 3}
 _BLOCK = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
 _NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
-# What others published about the very same data; nothing else stands beside a measured value.
+# Published on the same data; only such numbers are shown beside a measured one.
 _PUBLISHED = {"mnist": "0.95 % (LeCun et al. 1998, with their own output units and training)"}
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def main() -> int:
-    atomic.write_text(DOCUMENT, render(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
+    for document, columns in DOCUMENTS.items():
+        files.write_text(document, render(document.read_text(encoding="utf-8"), RESULTS, columns))
     draw(RESULTS)
     return 0
 
 
-def render(text: str, results: pathlib.Path) -> str:
-    """`text` with its table made anew from the files in `results`."""
+def render(text: str, results: pathlib.Path, columns: int = 6) -> str:
+    """`text` with the first `columns` of its table made anew from the files in `results`."""
     titles = ["what", "published", "measured here", "seeds and spread", "training", "all numbers"]
     kinds = (("lenet5_*", _lenet5), ("quickstart", _quickstart), ("fig1_*", _fig1))
     rows = [of_kind(file) for pattern, of_kind in kinds for file in _files(results, pattern)]
-    lines = [_line(titles), "|" + " --- |" * len(titles), *map(_line, rows)]
+    rows = [row[:columns] for row in [titles, *rows]]
+    lines = [_line(rows[0]), "|" + " --- |" * columns, *map(_line, rows[1:])]
     return _BLOCK.sub(lambda match: f"{match[1]}\n" + "\n".join(lines) + f"\n\n{match[2]}", text)
 
 
@@ -146,7 +150,7 @@ def _draw_errors(output: pathlib.Path, title: str, curves: dict[str, list[float]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with atomic.replacing(output) as aside:
+    with files.replacing(output) as aside:
         figure.savefig(aside, format="png")
 
 

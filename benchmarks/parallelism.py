@@ -32,7 +32,7 @@ import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, cli
+from alexnet_tf import cli, files
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "parallelism.json"
 STRATEGIES = ("none", "mirrored", "towers")
@@ -64,7 +64,7 @@ def _main(flags, args) -> int:
         )
     result = measure(sizes, 1 if flags.quick else flags.runs)
     print(text(result))
-    atomic.write_json(flags.output, result, indent=1)
+    files.write_json(flags.output, result, indent=1)
     print(f"every time is in {flags.output}")
     return 0
 

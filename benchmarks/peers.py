@@ -1,4 +1,4 @@
-"""Peers in processes of their own, which take turns on the clock.
+"""Runs peers in separate processes that take turns on the clock.
 
 A process each, because two frameworks in one share neither thread pools nor memory gracefully, and
 because a peer may need another Python than this package. A peer prepares itself, says that it

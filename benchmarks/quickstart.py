@@ -4,7 +4,7 @@
 
 Without --data_dir on the embedded photographs. Trains and evaluates through the commands, in
 processes of their own, writes benchmarks/results/quickstart.json and draws what is known anew (see
-measured.py). Stopped and started again with the same flags it goes on: a seed whose network lies in
+measured.py). The same flags resume an interrupted run: a seed whose network is in
 WORKDIR/seedN is only evaluated, one that was being trained goes on. What follows `--` goes to
 alexnet_tf.train.
 """
@@ -16,9 +16,9 @@ import measured
 import runs
 from absl import flags as absl_flags
 
-sys.path.insert(0, str(runs.ROOT))  # before this directory, which has a data_prep.py of its own
+sys.path.insert(0, str(runs.ROOT))  # before this directory, which has a data_prep.py too
 
-from alexnet_tf import atomic, cli
+from alexnet_tf import cli, files
 
 
 def main(argv=None) -> int:
@@ -29,7 +29,7 @@ def main(argv=None) -> int:
 def _define(flags):
     for name, default, text in (
         ("data_dir", None, "A prepared data set. Default: the embedded photographs."),
-        ("workdir", None, "Where the runs lie."),
+        ("workdir", None, "The runs' directory."),
         ("seeds", "0,1,2", "Numbers, with commas between."),
         ("results", str(runs.RESULTS), "Directory for the result."),
     ):
@@ -62,7 +62,7 @@ def _main(flags, args) -> int:
         **settings,
     }
     results = pathlib.Path(flags.results)
-    atomic.write_json(results / "quickstart.json", result, indent=1)
+    files.write_json(results / "quickstart.json", result, indent=1)
     measured.draw(results)
     for run in found:
         print(

@@ -1,4 +1,4 @@
-"""What the scripts that train through the commands share: starting one, writing it down."""
+"""Shared by the scripts that train through the commands: start one, record it."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def run(module: str, *arguments: str) -> None:
-    """Runs a command in a process of its own.
+    """Runs a command in its own process.
 
     Raises:
       OSError: it did not end well; it has said why.

@@ -1,4 +1,4 @@
-"""How fast an exported SavedModel answers: python benchmarks/serving.py [--workdir=RUN]
+"""Serving speed of an exported SavedModel: python benchmarks/serving.py [--workdir=RUN]
 
 Requests to a network that `python -m alexnet_tf.export` writes, in float32 and bfloat16, in this
 process, beside the bare Keras model and the same layers in PyTorch (in a process of its own). Forms
@@ -17,7 +17,7 @@ import time
 from absl import flags as absl_flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py of its own
+sys.path.insert(0, str(ROOT))  # before this directory, which has a data_prep.py too
 
 from alexnet_tf import cli  # noqa: E402
 
@@ -55,7 +55,7 @@ def _main(flags, args) -> int:
 
     import peers
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.models import saved_run
     from alexnet_tf.perf import serve, timing
     from alexnet_tf.serving import precision as precisions
@@ -89,7 +89,7 @@ def _main(flags, args) -> int:
     if flags.data_dir:
         result["top1_error"] = _errors(networks, flags.data_dir)
     _print(result)
-    atomic.write_json(flags.output, result)
+    files.write_json(flags.output, result)
     print(f"every time is in {os.path.relpath(flags.output)}")
     return cli.EXIT_OK
 
@@ -130,7 +130,7 @@ def _take_turns(forms: dict, batch_size: int, runs: int) -> list[dict]:
     for run in range(-_WARM_TURNS, runs):
         for name, form in forms.items():
             if name == PYTORCH:
-                time.sleep(_PAUSE)  # the other framework's threads come to rest
+                time.sleep(_PAUSE)  # the other framework's threads go idle
             started = time.perf_counter()
             answer = form()
             took = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Training of a small network as a contestant: small_peers.py NAME MODEL IMAGES (see
+"""Training of a small network as a peer: small_peers.py NAME MODEL IMAGES (see
 small_networks.py, which starts it and says what is measured)."""
 
 import collections
@@ -48,7 +48,7 @@ def random_images(task: Task, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def clocked(task: Task, train):
-    """A turn: `train` makes so many steps and returns when they are done."""
+    """A turn: `train(steps)` returns when the steps are done."""
 
     def turn():
         started = time.perf_counter()

@@ -2,7 +2,7 @@
 
     python benchmarks/tables.py
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->` and is made of results/NAME.json;
+A table is between `<!-- table NAME -->` and `<!-- end -->` and is made of results/NAME.json;
 a test holds that README says what those files say. Medians, and in brackets the least and the
 greatest of the runs.
 """

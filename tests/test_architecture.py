@@ -40,6 +40,7 @@ FLOW = {
 }
 ROOMS = set(FLOW)
 COMMANDS = {
+    "alexnet_tf.__main__",
     "alexnet_tf.train",
     "alexnet_tf.evaluate",
     "alexnet_tf.predict",
@@ -58,11 +59,12 @@ COMMANDS = {
 # Doors may use these besides the rooms; so may the rooms: the version, files, memory.
 SHARED = {
     "alexnet_tf",
-    "alexnet_tf.atomic",
     "alexnet_tf.cli",
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
+    "alexnet_tf.quiet",
+    "alexnet_tf.usage",
 }
 
 

@@ -13,6 +13,7 @@ import pathlib
 import re
 import runpy
 import shlex
+import shutil
 import struct
 import sys
 import types
@@ -54,6 +55,8 @@ SMALLER = {
 }
 # Places that are a user's own: what is there when a command is executed.
 PLACES = {"/data/ILSVRC2012": "DIR", "/data/imagenet": "imagenet"}
+# The same for Python, which may begin with what another document made.
+SNIPPET_PLACES = {"/data/imagenet": "DATA", "HOST:": "localhost:"}
 # A block of which no line begins with one of these is a listing, a drawing or a file.
 PROGRAMS = re.compile(
     r"(python|pip|make|docker|curl|cat|echo|export|tensorboard|tensorflow_model_server|bazel|npm"
@@ -89,11 +92,19 @@ def _is_python(block: str) -> bool:
     return any(isinstance(node, (ast.Import, ast.ImportFrom, ast.Assign)) for node in tree.body)
 
 
+def _name(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _snippets(path: pathlib.Path) -> list[str]:
+    return [block for block in _blocks(path) if _is_python(block)]
+
+
 def _commands() -> list[tuple[str, str]]:
     """(document, command), continued lines joined, pipes taken apart."""
     found = []
     for path in DOCUMENTS:
-        name = str(path.relative_to(ROOT))
+        name = _name(path)
         for block in _blocks(path):
             lines = re.sub(r"\\\n\s*", "", block).splitlines()
             if _is_python(block) or not any(PROGRAMS.match(line) for line in lines):
@@ -192,7 +203,8 @@ def _problem(command: str, monkeypatch, capsys) -> str | None:
         return None if fits else f"the Makefile has {known} and {variables}"
     if words[:2] == ["pip", "install"] and words[2].startswith("alexnet-tf["):
         extra = words[2].split("[")[1].rstrip("]")
-        return None if extra in given["extras_require"] else f"setup.py has no extra {extra}"
+        known = given["extras_require"]
+        return FOREIGN if extra in known else f"setup.py has no extra {extra}"
     return FOREIGN
 
 
@@ -229,7 +241,7 @@ def test_names_in_python_blocks_exist():
     """Modules of ours that are imported there, and the names taken from them."""
     checked = 0
     for path in DOCUMENTS:
-        for block in filter(_is_python, _blocks(path)):
+        for block in _snippets(path):
             for node in ast.walk(ast.parse(block)):
                 names = []
                 if isinstance(node, ast.ImportFrom):
@@ -272,7 +284,9 @@ def user(tmp_path_factory):
             _execute(shlex.split(_smaller(command)), patch)
     for run in ("quickstart", "imagenet", "a", "b", "c"):
         (root / "runs" / run).symlink_to(root / "RUN")
-    (root / "flowers").symlink_to(root / "DATA")
+    for data in ("flowers", "records"):
+        (root / data).symlink_to(root / "DATA")
+    (root / "photographs").symlink_to(root / "DIR")
     images = sorted((root / "DIR" / "val").glob("*/*.jpg"))
     (root / "photos").symlink_to(images[0].parent)
     for name, image in zip(("cat.jpg", "photo.jpg"), images, strict=False):
@@ -373,3 +387,19 @@ def test_the_commands_of(document, user, tmp_path, monkeypatch):
             _bring(user, [*words, "cat.jpg"])
             print("$", shlex.join(words), flush=True)  # shown where it fails
             _execute(words, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if _snippets(path)], ids=_name)
+def test_the_python_of(document, user, tmp_path, monkeypatch):
+    """All snippets of a document, in one session and one directory that has what they read."""
+    monkeypatch.chdir(tmp_path)
+    for path in user.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    session = {}
+    for snippet in _snippets(document):
+        for theirs, here in SNIPPET_PLACES.items():
+            snippet = snippet.replace(theirs, here)
+        exec(compile(snippet, _name(document), "exec"), session)
+    session.clear()
+    shutil.rmtree(tmp_path)  # networks and checkpoints

@@ -145,7 +145,8 @@ def test_every_command_is_a_command(monkeypatch):
     homes = set()
     for script in given["entry_points"]["console_scripts"]:
         command, module = script.removesuffix(":main").split(" = ")
-        assert command == "alexnet-tf-" + module.split(".")[1].replace("_", "-")
+        name = module.split(".")[1].replace("_", "-")
+        assert command == ("alexnet-tf" if name == "--main--" else f"alexnet-tf-{name}")
         homes.add(module)
     commands = {
         f"{package}.{path.stem}"

@@ -1,1 +1,1 @@
-"""Looking inside: features, filters, plots."""
+"""Inspection of trained networks: features, filters, saliency, plots."""

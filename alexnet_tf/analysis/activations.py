@@ -7,7 +7,6 @@ there; the file itself is made at the end, whole or not at all.
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.analysis.stimuli import Stimuli
 from alexnet_tf.models import saved_run
 
@@ -104,7 +103,7 @@ def extracted(
     os.makedirs(partial, exist_ok=True)
     with _held(partial):
         work = {
-            "network": _sha256(network.path),
+            "network": files.fingerprint(network.path).sha256,
             "stimuli": stimuli.identity(),
             "layers": dict(layers),
             "pooling": pooling,
@@ -185,7 +184,7 @@ def _extract(network, layers, stimuli, pooling, batch_size, arrays, partial, sta
             progress.update(batch.end - state["end"])
             state["end"] = batch.end
             # After the rows: what the state counts is on the disk.
-            atomic.write_json(os.path.join(partial, _STATE), state)
+            files.write_json(os.path.join(partial, _STATE), state)
     if state["end"] != count:
         raise ValueError(
             f"The images ended after {state['end']} of {count}: the data set is truncated; run "
@@ -232,8 +231,3 @@ def _held(partial: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

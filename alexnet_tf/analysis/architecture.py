@@ -1,4 +1,4 @@
-"""Networks drawn from their layers: what each layer is, and what crosses between the two halves."""
+"""Networks drawn from their layers: layers, and connections between the two halves."""
 
 import dataclasses
 

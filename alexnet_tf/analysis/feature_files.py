@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.analysis.activations import Activations
 
 ENDINGS = (".npz", ".h5", ".nc", ".tfrecord")
@@ -55,7 +55,7 @@ def save(activations: Activations, output: str, about: Mapping[str, Any]) -> Non
     """
     ending = require_ending(output)
     write = {".npz": _write_npz, ".tfrecord": _write_records}.get(ending, _write_netcdf)
-    with atomic.replacing(output) as aside:
+    with files.replacing(output) as aside:
         write(aside, activations, about)
 
 

@@ -1,11 +1,11 @@
-"""What a layer says about images, and which images it finds alike (paper, section 6.1)."""
+"""Layer activations of a split, and nearest neighbours in them (paper, section 6.1)."""
 
 import os
 
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.analysis import activations, plots, stimuli
 from alexnet_tf.data import evaluation_data, records
 from alexnet_tf.models import layer_names, saved_run
@@ -20,7 +20,7 @@ def layer_features(
     """A layer's output for the centre crop of each image of a split.
 
     Args:
-      network: from `trained.open_model`.
+      network: from `saved_run.open_model`.
       layer: a layer's name, such as "relu7": the last hidden layer after its ReLU.
       dataset: a prepared data set.
       split: its split.
@@ -167,12 +167,12 @@ def save_features(features: np.ndarray, labels: np.ndarray, output: str) -> None
       ValueError: another ending.
     """
     if require_ending(output) == ".tfrecord":
-        with atomic.replacing(output) as aside:
+        with files.replacing(output) as aside:
             _write_records(aside, features, labels)
         return
     root = os.path.splitext(output)[0]
     for path, array in ((output, features), (f"{root}-labels.npy", labels)):
-        with atomic.replacing(path) as aside:
+        with files.replacing(path) as aside:
             np.save(aside, array)
 
 
@@ -194,8 +194,8 @@ def _write_records(path: str, features: np.ndarray, labels: np.ndarray) -> None:
 
 def _images(dataset, split, wanted: set[int]) -> dict[int, np.ndarray]:
     found = {}
-    files = tf.data.TFRecordDataset(list(dataset.shards[split]))
-    for number, serialized in enumerate(files):
+    shards = tf.data.TFRecordDataset(list(dataset.shards[split]))
+    for number, serialized in enumerate(shards):
         if number in wanted:
             encoded, _ = records.parse_example(serialized, dataset.keys)
             found[number] = evaluation_data.stored_image(encoded, dataset.format).numpy()

@@ -1,4 +1,4 @@
-"""One image to look at: a record of a prepared data set, or a file."""
+"""Reads one image to inspect: a record of a prepared data set, or a file."""
 
 import os
 

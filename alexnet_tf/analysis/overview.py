@@ -1,4 +1,4 @@
-"""One page about a run: its curve, its first kernels, what it says about some images."""
+"""One page about a run: curves, first kernels, predictions on some images."""
 
 import os
 

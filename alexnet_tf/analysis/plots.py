@@ -1,4 +1,4 @@
-"""Images to look at: a run's curve, the first layer's kernels, predictions with their images.
+"""Plots: a run's curves, the first layer's kernels, predictions with their images.
 
 Each `draw_*` function draws into matplotlib axes that it is given; `save_page` writes all three as
 one PNG. matplotlib is imported only where a figure is made.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 # Legible on white in print and to colour-blind eyes (Okabe and Ito's palette).
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
@@ -309,7 +309,7 @@ def save_figure(figure, output: str) -> None:
     ending = image_ending(output)
     # Inches of white around each plot, so that nothing touches the edge.
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    with atomic.replacing(output) as aside:
+    with files.replacing(output) as aside:
         figure.savefig(aside, format=ending)
 
 

@@ -11,7 +11,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.analysis.activations import Activations
 from alexnet_tf.analysis.stimuli import Stimuli
 
@@ -54,20 +54,20 @@ def save(activations: Activations, layer: str, directory: str, stimuli: Stimuli)
     os.makedirs(directory, exist_ok=True)
     vectors = activations.arrays[layer].reshape(len(activations.names), -1)
     with (
-        atomic.replacing(os.path.join(directory, "vectors.bytes")) as aside,
+        files.replacing(os.path.join(directory, "vectors.bytes")) as aside,
         open(aside, "wb") as file,
     ):
         for first in range(0, len(vectors), 256):
             vectors[first : first + 256].astype("<f4").tofile(file)
-    atomic.write_text(os.path.join(directory, "metadata.tsv"), _metadata(activations))
+    files.write_text(os.path.join(directory, "metadata.tsv"), _metadata(activations))
     columns = int(np.ceil(np.sqrt(len(vectors))))
     side = min(_THUMBNAIL, _SPRITE // columns)
     sprite = _sprite(activations.names, stimuli, columns, side)
-    with atomic.replacing(os.path.join(directory, "sprite.png")) as aside:
+    with files.replacing(os.path.join(directory, "sprite.png")) as aside:
         tf.io.write_file(aside, tf.io.encode_png(sprite))
     name = re.sub(r'["\\\n]', "_", layer)
     config = _CONFIG.format(name=name, count=len(vectors), width=vectors.shape[1], side=side)
-    atomic.write_text(os.path.join(directory, "projector_config.pbtxt"), config)
+    files.write_text(os.path.join(directory, "projector_config.pbtxt"), config)
 
 
 def _metadata(activations: Activations) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.analysis import plots
 
 KINDS = ("correlation", "euclidean")
@@ -84,7 +84,7 @@ def save(
     """
     root = f"{os.path.splitext(output)[0]}-rdm"
     arrays = {name: matrix.astype(np.float32) for name, matrix in matrices.items()}
-    with atomic.replacing(f"{root}.npz") as aside:
+    with files.replacing(f"{root}.npz") as aside:
         np.savez(aside, file_names=np.array(names), **arrays)  # type: ignore[arg-type]
     draw(matrices, names, kind, f"{root}.png")
     return f"{root}.npz", f"{root}.png"

@@ -1,4 +1,4 @@
-"""What each of the network's features is worth: the authors' network with one of them changed."""
+"""Ablations: the authors' network with one feature changed at a time."""
 
 import dataclasses
 

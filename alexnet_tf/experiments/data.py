@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import evaluation_data, preprocessing, records
 
 _DONE = "derived.json"
@@ -17,12 +17,12 @@ def derive(
     limit: dict[str, int] | None = None,
     image_size: int | None = None,
 ) -> str:
-    """Writes the first images of a data set's splits, shrunk, as a data set of its own.
+    """Writes the first images of a data set's splits, shrunk, as another data set.
 
     Args:
       dataset: the source, with training images.
       directory: where the copy goes; when it is there already nothing is done.
-      limit: split -> at most so many images; None for all. Records were shuffled when they were
+      limit: split -> the most images taken; None for all. Records were shuffled when they were
         written, so the first ones are a sample.
       image_size: side of the copies in pixels; None keeps the source's.
 
@@ -66,7 +66,7 @@ def derive(
         **components,
     )
     # Last, so that an interrupted copy starts again.
-    atomic.write_json(os.path.join(directory, _DONE), {"source": dataset.path, "counts": counts})
+    files.write_json(os.path.join(directory, _DONE), {"source": dataset.path, "counts": counts})
     return directory
 
 

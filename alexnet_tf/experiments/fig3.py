@@ -1,4 +1,4 @@
-"""Figure 3: the first layer's kernels, and whether its two groups share out colour."""
+"""Figure 3: the first layer's kernels, and whether its two groups specialise in colour."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Figure 4: what the network says about some images, and which images it finds alike."""
+"""Figure 4: predictions on some images, and nearest neighbours in feature space."""
 
 import os
 

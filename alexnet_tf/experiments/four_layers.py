@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import evaluation_data
 from alexnet_tf.experiments.results import Context
 from alexnet_tf.models import catalog, spec
@@ -192,7 +192,7 @@ class _TrainingError(keras.callbacks.Callback):
         # A run that went on from a checkpoint comes by some steps for the second time.
         self.error_at = {one: value for one, value in self.error_at.items() if one < step}
         self.error_at[step] = error
-        atomic.write_json(self.kept, self.error_at)
+        files.write_json(self.kept, self.error_at)
         epoch = step / self.steps_per_epoch
         guesses = epoch >= _PATIENCE and min(self.error_at.values()) > _GUESSING
         if error <= TARGET or epoch >= self.limit or guesses:

@@ -19,7 +19,7 @@ EPOCHS = 90
 
 
 def run(context: Context) -> Result:
-    """Times whole steps (forward, backward, update) on one batch that lies ready."""
+    """Times whole steps (forward, backward, update) on one batch that is in memory."""
     rates = {"CPU": context.remembered("speed-cpu", lambda: _images_per_second(context, "CPU:0"))}
     if tf.config.list_logical_devices("GPU"):
         measured = context.remembered("speed-gpu", lambda: _images_per_second(context, "GPU:0"))

@@ -1,4 +1,4 @@
-"""LeNet-5 and AlexNet on the same images: what fourteen years added."""
+"""LeNet-5 (1998) and AlexNet (2012) on the same images."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Networks of the experiments: variants made from variants, trained once and scored once."""
+"""Networks of the experiments: derived variants, trained and evaluated once each."""
 
 import dataclasses
 import gc

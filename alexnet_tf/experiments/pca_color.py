@@ -1,4 +1,4 @@
-"""Colour noise along the principal components of RGB, and none (section 4.1)."""
+"""Training with and without PCA colour noise (section 4.1)."""
 
 from alexnet_tf.experiments import comparison, networks, published
 from alexnet_tf.experiments.results import Context, Result

@@ -1,4 +1,4 @@
-"""What was published, each number once with its source.
+"""Published numbers, each once, with its source.
 
 [P] Krizhevsky, Sutskever, Hinton, NIPS 2012. [S] the authors' program and its notes, published in
 2025 as computerhistory/AlexNet-Source-Code.

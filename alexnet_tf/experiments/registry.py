@@ -1,4 +1,4 @@
-"""The experiments by name. Importing this imports none of them."""
+"""Experiments by name; imports none of them."""
 
 import dataclasses
 

@@ -5,7 +5,7 @@ import html
 import os
 from collections.abc import Mapping
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.experiments.results import ClaimRow, Context, Result
 
 NOT_RUN = "not run"
@@ -43,15 +43,15 @@ def write_report(
     """
     paths = context.path("report.md"), context.path("report.html")
     left_out = [f"{name}: {NOT_RUN}: {why}" for name, why in (skipped or {}).items()]
-    atomic.write_text(paths[0], _markdown(results, commands, context, machine, left_out))
-    atomic.write_text(paths[1], _html(results, commands, context, machine, left_out))
+    files.write_text(paths[0], _markdown(results, commands, context, machine, left_out))
+    files.write_text(paths[1], _html(results, commands, context, machine, left_out))
     return paths
 
 
 def cells(row: ClaimRow, narrowing: int = 1) -> tuple[str, ...]:
     """A row's texts, in the order of the columns.
 
-    A measured value never stands without the data that it was measured on, nor without the
+    A measured value is always shown with the data that it was measured on and the
     `narrowing` of its networks.
     """
     claim = row.claim

@@ -1,11 +1,11 @@
-"""What an experiment is given and what it gives back."""
+"""An experiment's input (`Context`) and output (`Result`)."""
 
 import dataclasses
 import json
 import os
 from collections.abc import Callable
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.experiments import published
 from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
@@ -27,11 +27,11 @@ class Scale:
       name: what --scale says.
       narrowing: maps and units are divided by this; 1 is the published network.
       recipe: fields that replace those of the published recipe.
-      images: at most so many of each split; None for all.
+      images: split -> the most images used of it; None for all.
       fig1_images: the most training images in figure 1; CIFAR-10 has 50,000.
       fig1_epochs: after which figure 1 gives up.
       cifar10_recipe: fields that replace those of the CIFAR-10 networks' published recipes.
-      measures: whether what comes out may stand in the report as measured.
+      measures: whether the report may show its results as measured.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Context:
         """What `compute` returned when it was first called under this name in this workdir."""
         path = self.path("steps", f"{name}.json")
         if not os.path.exists(path):
-            atomic.write_json(path, compute())
+            files.write_json(path, compute())
         with open(path, encoding="utf-8") as file:
             return json.load(file)
 

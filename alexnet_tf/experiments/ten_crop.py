@@ -1,4 +1,4 @@
-"""What averaging over ten crops gains (section 4.1)."""
+"""The gain from averaging over ten crops (section 4.1)."""
 
 from alexnet_tf.experiments import networks, published
 from alexnet_tf.experiments.results import ClaimRow, Context, Result, points, spread_of

@@ -1,4 +1,4 @@
-"""What the networks are: builders, layers, weights.
+"""The networks: builders, layers, weights.
 
 Importing this package registers its layers with Keras, so that `keras.models.load_model` reads the
 files that these networks save.

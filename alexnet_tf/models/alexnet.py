@@ -1,4 +1,4 @@
-"""The eight-layer family after the texts that describe it: the paper, Caffe, torchvision.
+"""The eight-layer family as described by the paper, Caffe and torchvision.
 
 `original.py` holds the networks that the authors' program ran, which differ from their paper.
 

@@ -1,4 +1,4 @@
-"""The networks that the authors' program ran for the numbers of their paper.
+"""The networks that the original program trained for the paper's numbers.
 
 The program was published in 2025 by the Computer History Museum (computerhistory/AlexNet-Source-Code,
 folder `layers`). Network #145 gave the paper's single-network results: 37.5 % / 17.0 % error on

@@ -1,4 +1,4 @@
-"""What XLA compiles, and whether that is so where a layer's operations are made."""
+"""When XLA compiles, and whether the current graph is compiled by it."""
 
 import keras
 
@@ -63,7 +63,7 @@ def is_compiled() -> bool:
 
 
 def is_on_gpu() -> bool:
-    """Whether the operations made now are told to run on a GPU, by `tf.device` or a strategy."""
+    """Whether operations created here are placed on a GPU by `tf.device` or a strategy."""
     import tensorflow as tf
 
     device = tf.zeros(0).device if tf.executing_eagerly() else tf.constant(0).op.device

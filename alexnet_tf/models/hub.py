@@ -11,7 +11,7 @@ import os
 import re
 import zipfile
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 PREFIX = "hf://"
 _PARTS = ("config.json", "metadata.json", "model.weights.h5")
@@ -53,10 +53,9 @@ def local_file(path: str) -> str:
             )
     # The folder's name has the commit.
     digest = hashlib.sha256(os.path.abspath(folder).encode()).hexdigest()[:16]
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    file = os.path.join(cache, "alexnet_tf", "hub", f"{name.replace('/', '--')}-{digest}.keras")
+    file = os.path.join(files.cache_directory("hub"), f"{name.replace('/', '--')}-{digest}.keras")
     if not os.path.exists(file):
-        with atomic.replacing(file) as aside, zipfile.ZipFile(aside, "w") as archive:
+        with files.replacing(file) as aside, zipfile.ZipFile(aside, "w") as archive:
             for part in _PARTS:
                 archive.write(os.path.join(folder, part), part)
     return file

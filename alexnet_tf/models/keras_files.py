@@ -1,4 +1,4 @@
-"""`.keras` and `.weights.h5` files of strangers, looked at before Keras sees them.
+"""Checks untrusted `.keras` and `.weights.h5` files before Keras reads them.
 
 Keras' safe mode refuses code in a file, but it was got round more than once (CVE-2025-8747,
 CVE-2025-9906), files were made to read other files of the machine (CVE-2026-1669) and to ask for

@@ -1,4 +1,4 @@
-"""What a saved network knows besides its weights: one dictionary, which travels in the file.
+"""Metadata of a saved network (classes, sizes, lineage): one dictionary in the model file.
 
 It is part of the configuration of the network's first layer that is this package's own, so it
 survives `.keras` files and copies of the network, and is no weight. Its keys, each of which may be
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Knowing:
-    """A layer that can carry the dictionary; a base class to stand before Keras' own."""
+    """Mixin for layers that carry the dictionary; comes before Keras' base class."""
 
     def __init__(self, *args, knowledge: Mapping[str, Any] | None = None, **kwargs):
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""A trained network as it lies on disk: the model file, and what the run beside it knows.
+"""A trained network on disk: the model file, and the run's config.json beside it.
 
 A model file says in its own configuration what it knows (`knowledge.py`). In files of older
 versions that is nothing; there a run's `config.json` beside `model.keras` tells the names of the
@@ -202,7 +202,7 @@ def read_labels(path: str, classes: int) -> tuple[str, ...]:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: the number of lines is not `classes`. A name may stand twice, as "crane" does
+      ValueError: the number of lines is not `classes`. A name may occur twice, as "crane" does
         among ImageNet's.
     """
     if not os.path.isfile(path):

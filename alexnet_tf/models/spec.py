@@ -1,4 +1,4 @@
-"""What a network is, as data: a tuple of entries, each of which adds one layer.
+"""Network specifications as data: a tuple of entries, each of which adds one layer.
 
 A variant is a `Variant`; `builder.build` reads it. The entries below are the vocabulary of the
 AlexNet family; `lenet.py` and `cifarnet.py` add the few of their own.

@@ -1,4 +1,4 @@
-"""A network of two columns as two halves, each for a device of its own: how it is cut.
+"""Cuts a network of two columns into two halves, one per device.
 
     device 0   conv1 .. pool2  \\ /  conv3 .. pool5  \\ /  fc6  \\ /  fc7  \\
                                 X                    X         X          >  fc8
@@ -27,7 +27,7 @@ class Stage:
 
     Attributes:
       entries: of the variant's specification, whole.
-      devices: 2, or 1 for the classifier, which lies whole on the first device as in 2012.
+      devices: 2, or 1 for the classifier, which is on the first device only, as in 2012.
     """
 
     entries: tuple
@@ -142,7 +142,7 @@ def _require_columns(variant: Variant) -> None:
 def _reads_both(entry) -> bool:
     if isinstance(entry, Conv):
         return entry.groups == 1
-    # Not each half's own vector: the whole network's lies h, w, c with both halves' maps in c.
+    # Flattened as the whole network's: (h, w, c) with both halves' maps in c.
     return isinstance(entry, Dense | Flatten) and entry.columns == 1
 
 

@@ -1,1 +1,1 @@
-"""How fast this package is on this machine: step, input, both together, serving."""
+"""Measures step, input, training and serving on this machine."""

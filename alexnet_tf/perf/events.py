@@ -1,4 +1,4 @@
-"""An event simulation: tasks that wait for each other and share devices, links and networks."""
+"""Event simulation of tasks with dependencies that share devices, links and networks."""
 
 import collections
 import dataclasses

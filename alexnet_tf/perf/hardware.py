@@ -40,7 +40,7 @@ _NETWORK_EFFICIENCY = 0.96
 
 
 def network(gbit: float) -> Link:
-    """A machine's way to the others; `gbit` is Gbit/s in each direction."""
+    """The network between machines; `gbit` is Gbit/s in each direction."""
     return Link(_NETWORK_EFFICIENCY * gbit * 1e9 / 8, _NETWORK_HOP, _START)
 
 

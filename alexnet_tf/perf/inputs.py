@@ -1,4 +1,4 @@
-"""Images per second of the input pipeline, and which of its stages takes how much of that."""
+"""Images per second of the input pipeline, and the share of each of its stages."""
 
 import dataclasses
 import math

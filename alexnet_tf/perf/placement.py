@@ -1,4 +1,4 @@
-"""Which device a compiled function's operations really run on, and what crosses between devices."""
+"""Which device a function's operations run on, and what is transferred between devices."""
 
 import dataclasses
 import math
@@ -30,7 +30,7 @@ class Placement:
     Attributes:
       operations: device -> kinds of its operations, with repetitions; fused and oneDNN's own kinds
         under the plain name ("_MklNativeFusedConv2D" as "Conv2D").
-      transfers: what crosses.
+      transfers: what is transferred between devices.
     """
 
     operations: dict[str, list[str]]
@@ -43,7 +43,7 @@ def placement(function, *arguments) -> Placement:
     Args:
       function: not called before with arguments of these shapes: TensorFlow keeps the graphs only
         of what it compiles while it is watched.
-      arguments: the function's; shapes must be known, or the sizes of what crosses are not.
+      arguments: the function's; their shapes must be known, or the sizes of transfers are not.
     """
     eager = context.context()
     eager.enable_run_metadata()

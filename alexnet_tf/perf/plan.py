@@ -1,4 +1,4 @@
-"""A training step on many GPUs and machines, on paper: its time, and what must feed it.
+"""Estimates a training step on many GPUs and machines: time, and input that it needs.
 
 From the measured step of one GPU, the network's own layers and the rates in `hardware`. What the
 layers' sums and exchanges cost beside the arithmetic is simulated (`schemes`, `events`).

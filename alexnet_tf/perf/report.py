@@ -1,4 +1,4 @@
-"""What was measured, as text for people."""
+"""Formats measurements as text."""
 
 
 def step_text(result: dict) -> str:

@@ -1,4 +1,4 @@
-"""A training step on many GPUs as tasks: who computes and who sends what, and after what.
+"""A training step on many GPUs as tasks: computation, transfers and their dependencies.
 
 The tasks are those of one GPU and of its machine's network, since all GPUs do the same at the same
 time. "gpu" computes, "link" sends to the next GPU of the machine, "network" to the next machine.
@@ -33,7 +33,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Machines with as many GPUs each, the way between those, and a machine's way to the others."""
+    """Machines of equal GPUs: the link between GPUs, the network between machines."""
 
     machines: int
     gpus: int

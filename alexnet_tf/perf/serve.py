@@ -1,4 +1,4 @@
-"""Latency and throughput of an exported network, in this process and behind a server."""
+"""Latency and throughput of an exported network, in process and behind a server."""
 
 import concurrent.futures
 import contextlib

@@ -1,4 +1,4 @@
-"""Forms that take turns on the clock, what their times say, and which machine it was.
+"""Alternating timed runs, their statistics, and a description of the machine.
 
 A form clocks itself: it is called with how many times to do its work and returns the seconds that
 this took. So it can leave out what does not belong, and wait for an accelerator once, at the end.

@@ -1,1 +1,1 @@
-"""The road from a trained network to TF Serving: signatures, export, client."""
+"""From a trained network to TF Serving: signatures, export, client."""

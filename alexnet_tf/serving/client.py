@@ -1,4 +1,4 @@
-"""Asks a TF Serving server, over REST or gRPC.
+"""Client of a TF Serving server, over REST or gRPC.
 
 A server that is starting refuses connections: requests are tried again, with longer and longer
 pauses, until `patience` seconds have passed. Everything else that goes wrong is passed on in words.
@@ -197,7 +197,7 @@ def _grpc(server: Server, target: str):
     options = [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
-        # The channel has pauses of its own, of up to two minutes, in which it fails without trying.
+        # The channel backs off for up to two minutes, in which it fails without trying.
         ("grpc.initial_reconnect_backoff_ms", int(1e3 * _FIRST_PAUSE)),
         ("grpc.max_reconnect_backoff_ms", int(1e3 * _LONGEST_PAUSE)),
     ]

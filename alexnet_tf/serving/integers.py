@@ -1,4 +1,4 @@
-"""A network in operations that keep their meaning when LiteRT computes them in integers.
+"""Rewrites a network in operations that LiteRT can compute in integers.
 
 Three of this package's layers do not:
 

@@ -1,4 +1,4 @@
-"""The names of a network's classes, from the nearest place that knows them."""
+"""Finds the names of a network's classes."""
 
 from alexnet_tf.models import saved_run
 

@@ -1,4 +1,4 @@
-"""ONNX and LiteRT files of a network, compared with it on real images when they are written.
+"""Exports ONNX and LiteRT files and compares them with the network on real images.
 
 Both hold the bare network: float32 crops (b, crop, crop, channels), RGB 0..255, in, probabilities
 out. Decoding, resizing and cropping are left to the caller (`preprocessing.evaluation_crop`).
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import evaluation_data, preprocessing, records
 from alexnet_tf.models import card, saved_run
 from alexnet_tf.serving import integers
@@ -104,7 +104,7 @@ def export_onnx(
         raise ValueError(
             f"ONNX needs the package {error.name}: pip install 'alexnet-tf[onnx]'."
         ) from error
-    with atomic.replacing(output) as path:
+    with files.replacing(output) as path:
         network.model(crops[:1], training=False)  # Keras exports only what was called
         network.model.export(path, format="onnx", verbose=False)
         model = onnx.load(path)
@@ -162,7 +162,7 @@ def export_litert(
             )
         learnt_from, crops = crops[::2], crops[1::2]
     content = _litert(network, quantization, learnt_from)
-    with atomic.replacing(output) as path:
+    with files.replacing(output) as path:
         with open(path, "wb") as file:
             file.write(content)
         with zipfile.ZipFile(path, "a") as archive:  # begins a new one behind what is there

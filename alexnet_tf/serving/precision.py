@@ -1,4 +1,4 @@
-"""A trained network in another precision, for machines that compute faster in it."""
+"""Converts a trained network to another precision."""
 
 import dataclasses
 

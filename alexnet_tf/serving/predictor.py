@@ -228,7 +228,7 @@ def _guarded(function) -> Classifier:
 def reason(message: str) -> str:
     """The line of TensorFlow's error message that says what is wrong with an image."""
     text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
-    # The reason stands right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
+    # The reason comes right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
     lines = [line.strip() for line in text.split("[[{{node", 1)[0].split("\n") if line.strip()]
     line = lines[-1] if lines else "The image was refused."
     if "assertion failed:" in line:

@@ -1,4 +1,4 @@
-"""What a served model answers: functions from images to classes, in plain TensorFlow ops.
+"""Signatures of a served model: functions from images to classes, in TensorFlow ops.
 
     serving_default  {"image_bytes": string (b,)}        -> {"probabilities": float32 (b, classes),
                                                              "classes": string (b, 5),

@@ -12,7 +12,7 @@ import json
 import keras
 import numpy as np
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.models import card, layer_names, saved_run, spec
 from alexnet_tf.models.layers import Dropout, PixelNormalization
 from alexnet_tf.models.weights import safetensors_files
@@ -45,7 +45,7 @@ def export_safetensors(network: saved_run.TrainedModel, class_names, output: str
         "knowledge": json.dumps(network.known),
         "card": card.of_run(network),
     }
-    with atomic.replacing(output) as aside:
+    with files.replacing(output) as aside:
         safetensors_files.write(aside, tensors, metadata)
     return list(tensors)
 

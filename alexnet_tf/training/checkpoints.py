@@ -19,6 +19,7 @@ import sys
 
 import tensorflow as tf
 
+from alexnet_tf import files
 from alexnet_tf.training.errors import what_to_do
 
 _PROGRESS = "progress.json"
@@ -124,7 +125,7 @@ class Checkpoints:
     def mark_best(self, step: int) -> None:
         """Keeps the checkpoint of `step`, if there is one, until another is the best."""
         if self.path(step).exists() and step not in self._damaged:
-            _write_text(self.directory / "best", str(step))
+            files.write_text(self.directory / "best", str(step))
 
     def _is_whole(self, step: int) -> bool:
         """Whether the step has a checkpoint to which its checksums fit."""
@@ -138,33 +139,28 @@ class Checkpoints:
         return True
 
     def _write(self, final: pathlib.Path, progress: Progress) -> None:
-        aside = self.directory / f".writing-{progress.step:09d}"
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            aside.mkdir(parents=True)
+        with files.aside(self.directory) as folder:
+            aside = pathlib.Path(folder)
             try:
                 self.state.write(str(aside / "state"))
             except tf.errors.OpError as error:
                 raise OSError(f"TensorFlow could not write it ({error.message})") from error
-            files = {path.name: _sha256(path) for path in sorted(aside.iterdir())}
-            self._files[progress.step] = files
+            self._files[progress.step] = {
+                path.name: files.fingerprint(path).sha256 for path in sorted(aside.iterdir())
+            }
             self._write_progress(aside, progress)
-            for path in aside.iterdir():
-                _flush(path)
-            _flush(aside)
+            files.sync_tree(aside)
             if final.exists():  # damaged
                 shutil.rmtree(final)
             aside.rename(final)
-            _flush(self.directory)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            files.sync(self.directory)
 
     def _write_progress(self, directory: pathlib.Path, progress: Progress) -> None:
         content = {"files": self._files[progress.step], **dataclasses.asdict(progress)}
         # As JSON gives it back: of this the reader makes the digest.
         content = json.loads(json.dumps(content))
         text = json.dumps({**content, "digest": _digest(content)}, indent=1)
-        _write_text(directory / _PROGRESS, text)
+        files.write_text(directory / _PROGRESS, text)
 
     def _prune(self) -> None:
         steps = self.steps()
@@ -172,7 +168,7 @@ class Checkpoints:
         for step in steps:
             if step < whole[-1] and step not in (*whole[-self.keep :], self.best()):
                 shutil.rmtree(self.path(step))
-        for leftover in self.directory.glob(".writing-*"):
+        for leftover in self.directory.glob(".writing-" + 9 * "[0-9]"):  # of older versions
             shutil.rmtree(leftover, ignore_errors=True)
 
     def restore(self, model: str) -> Progress | None:
@@ -228,14 +224,14 @@ class Checkpoints:
         # Older versions wrote none.
         if digest is not None and digest != _digest(content):
             raise ValueError(f"the digest of {_PROGRESS} is wrong")
-        files = content.pop("files")
-        for name, expected in files.items():
-            if _sha256(path / name) != expected:
+        checksums = content.pop("files")
+        for name, expected in checksums.items():
+            if files.fingerprint(path / name).sha256 != expected:
                 raise ValueError(f"the checksum of {name} is wrong")
         progress = Progress(**content)
         if progress.step != step:
             raise ValueError(f"{_PROGRESS} says that it is of step {progress.step}")
-        self._files[step] = files
+        self._files[step] = checksums
         return progress
 
 
@@ -245,27 +241,3 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionEr
 
 def _digest(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a small file aside, flushes it and renames it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text)
-        _flush(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _flush(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import identity
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.pipeline import (
@@ -478,7 +478,7 @@ class _Trainer:
                 reports.write_model(self.run, self.dataset, self.model)
                 self.write_config()  # again: the workdir may have been removed since the start
                 reports.write_card(self.run.workdir, self.model, results)
-                atomic.write_json(os.path.join(self.run.workdir, "results.json"), results)
+                files.write_json(os.path.join(self.run.workdir, "results.json"), results)
         return results
 
 

@@ -17,19 +17,21 @@ class Recipe:
     """How a network is trained.
 
     Attributes:
-      model: variant, see `alexnet_tf.list_models()`.
+      model: name of the network, one of `alexnet_tf.list_models()`.
       epochs: passes over the training set.
-      batch_size: images in a global batch.
-      learning_rate: rate of the weights at the start.
+      batch_size: images in a step, over all replicas.
+      learning_rate: of the weights, at the start.
       schedule: "constant"; "steps" (see rate_steps); "cosine", to zero at the end; "plateau":
         divided by 10 whenever the validation error has not improved for `patience` epochs (without
         a validation split, the training error).
-      rate_steps: with "steps", the rates that follow the first.
+      rate_steps: with "steps", the rates that follow the first: ((epoch, rate), ...), as a flag
+        EPOCH:RATE,EPOCH:RATE, such as 25:0.001,51:1e-4.
       warmup_epochs: epochs over which all rates rise linearly from zero; not with "plateau".
       patience: epochs without a better error before "plateau" lowers the rate.
-      momentum: of the velocity.
-      weight_decay: inside the velocity, on kernels.
-      layer_weight_decay: ((layer, decay), ...) for layers with a decay of their own.
+      momentum: how much of the step before is kept in a step, 0 to 1.
+      weight_decay: factor on a kernel's weights that is taken off in each step, times the rate.
+      layer_weight_decay: ((layer, decay), ...) for layers with a decay of their own, as a flag
+        LAYER:DECAY,LAYER:DECAY, such as fc6:0.004,fc8:0.01.
       bias_learning_rate: factor on the rate of biases.
       bias_rate_steps: the biases' own rates that follow learning_rate * bias_learning_rate; empty
         to keep them at the factor.
@@ -40,7 +42,7 @@ class Recipe:
         A last layer that does not fit the data set's classes is replaced by a new one.
       body_learning_rate: with weights, factor on the rate of all layers but the last; 0 freezes
         them.
-      initializer: "published" (the variant's own) or "he".
+      initializer: "published", the network's own; or "he", which begins to learn sooner.
       dropout: probability of dropping a unit of fc6 and fc7.
       image_size: side to which images are brought before the crop where the data set does not
         store them at one size, in pixels.
@@ -50,7 +52,8 @@ class Recipe:
         that are not larger than the crop.
       mirror: mirror half of the images.
       crop_group: consecutive images that share a crop and mirror draw.
-      colour_noise: "none", "paper" or "source".
+      colour_noise: "none"; "paper", scaled as the paper's text says; or "source", as its program
+        does.
       colour_noise_epochs: epochs with colour noise; None for all.
       mean: what is subtracted: the "image" of per-pixel means of the data set, its one number per
         channel ("rgb"), or the variant's "published" numbers. With weights, that network's own.

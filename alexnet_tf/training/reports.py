@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 import alexnet_tf
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import identity
 from alexnet_tf.models import card, knowledge, saved_run
 from alexnet_tf.training.step import input_size
@@ -47,7 +47,7 @@ def write_metrics(workdir: str, history: list[dict]) -> None:
     writer = csv.DictWriter(text, METRICS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    atomic.write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
+    files.write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
@@ -62,7 +62,7 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
 def write_model(run, dataset, model: keras.Model) -> None:
     """model.keras: the whole network, preprocessing and what it knows included."""
     knowledge.write(model, _known(run, dataset))
-    with atomic.replacing(pathlib.Path(run.workdir) / "model.keras") as aside:
+    with files.replacing(pathlib.Path(run.workdir) / "model.keras") as aside:
         model.save(aside)
 
 
@@ -70,7 +70,7 @@ def write_card(workdir: str, model: keras.Model, results: Mapping[str, Any]) -> 
     """card.md: what the network is, for people; after config.json, of which it tells."""
     model_file = os.path.join(workdir, saved_run.MODEL_FILE)
     about = card.text(model, saved_run.run_config(model_file), results)
-    atomic.write_text(os.path.join(workdir, card.CARD_FILE), about)
+    files.write_text(os.path.join(workdir, card.CARD_FILE), about)
 
 
 def write_config(run, dataset, strategy, class_weights=None) -> None:
@@ -100,7 +100,7 @@ def write_config(run, dataset, strategy, class_weights=None) -> None:
         },
         "git_commit": _git_commit(),
     }
-    atomic.write_json(pathlib.Path(run.workdir) / "config.json", content)
+    files.write_json(pathlib.Path(run.workdir) / "config.json", content)
 
 
 def _known(run, dataset) -> dict:

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -476,3 +478,69 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         assert (code, sentence in err[-1]) == (wanted_code, True), (flags, code, err)
         assert err[-1].startswith("error: ") and "Traceback" not in "".join(err), flags
     assert not list(tmp_path.glob("*evaluation-*"))
+
+
+@pytest.fixture
+def unprivileged_directory():
+    """A directory that cannot be written (by root neither, as another user) and one that can."""
+    root = pathlib.Path(tempfile.mkdtemp())
+    closed, here = root / "closed", root / "here"
+    closed.mkdir()
+    here.mkdir()
+    root.chmod(0o755)
+    here.chmod(0o777)
+    yield closed, here
+    closed.chmod(0o755)
+    shutil.rmtree(root)
+
+
+def test_a_model_in_a_read_only_place_is_evaluated_into_the_current_directory(
+    make_dataset, unprivileged_directory, capsys, monkeypatch
+):
+    closed, here = unprivileged_directory
+    path, _, _ = make_dataset(9, SIZE)
+    data = here / "data"
+    shutil.copytree(path, data)
+    colour_network().save(closed / "model.keras")
+    closed.chmod(0o555)
+    monkeypatch.chdir(here)
+    given = [f"--model={closed}", f"--data_dir={data}"]
+    root = os.geteuid() == 0
+    if root:
+        # Once as root, so that all is imported: another user may not read Python's own files.
+        assert command(capsys, *given, "--output=first.json")[0] == 0
+        os.seteuid(65534)
+    try:
+        code, out, said = command(capsys, *given)
+        refused = command(capsys, *given, f"--output={closed}/mine.json")
+    finally:
+        if root:
+            os.seteuid(0)
+    assert code == 0 and "top-1 error" in out, said
+    assert said[0].startswith(f"note: {closed} cannot be written, so the results go to evaluation-")
+    written = json.loads((here / "evaluation-validation-1crop.json").read_text())
+    assert f"{written['top1_error']:.2%}" in out
+    # A place that was asked for by name is refused before the work.
+    assert refused[0] == 2 and not refused[1]
+    assert refused[2] == [
+        f"error: The results cannot be written to {closed}/mine.json: name a file in a directory "
+        "that can be written with --output."
+    ]
+
+
+def test_results_are_printed_before_they_are_written(make_dataset, tmp_path, capsys, monkeypatch):
+    path, _, _ = make_dataset(9, SIZE)
+    colour_network().save(tmp_path / "model.keras")
+    output = tmp_path / "results.json"
+    evaluate = evaluation.evaluate
+
+    def evaluated_while_the_place_is_taken(*given):
+        results = evaluate(*given)
+        output.mkdir()  # a directory, which no file replaces
+        return results
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluated_while_the_place_is_taken)
+    given = [f"--model={tmp_path}", f"--data_dir={path}", f"--output={output}"]
+    code, out, said = command(capsys, *given)
+    assert code == 1 and "top-1 error" in out and "directory" in said[-1], (out, said)
+    assert command(capsys, *given)[0] == 2  # now that it is known before

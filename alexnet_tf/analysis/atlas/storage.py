@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 NUMBERS_FILE = "atlas.json"
 INDEX_FILE = "index.html"
@@ -49,13 +49,13 @@ class Storage:
                 "another directory, or remove that one."
             )
         if not self.finished:
-            atomic.write_json(known, made_from)
+            files.write_json(known, made_from)
 
     def measured(self, name: str, measure: Callable[[], Any]) -> Any:
         """A JSON value, measured unless it is there from before."""
         path = os.path.join(self._unfinished, f"{name}.json")
         if not os.path.exists(path):
-            atomic.write_json(path, measure(), indent=0)
+            files.write_json(path, measure(), indent=0)
         return _read(path)
 
     def measured_arrays(
@@ -64,7 +64,7 @@ class Storage:
         """Named arrays, measured unless they are there from before."""
         path = os.path.join(self._unfinished, f"{name}.npz")
         if not os.path.exists(path):
-            with atomic.replacing(path) as aside:
+            with files.replacing(path) as aside:
                 np.savez(aside, **measure())
         with np.load(path) as arrays:
             return {key: arrays[key] for key in arrays.files}
@@ -91,17 +91,17 @@ class Storage:
             encoded = tf.io.encode_png(pixels, compression=9)
         else:  # small patches are looked at enlarged, and keep their colours
             encoded = tf.io.encode_jpeg(pixels, quality=90, chroma_downsampling=False)
-        with atomic.replacing(os.path.join(self.path, name)) as aside, open(aside, "wb") as file:
+        with files.replacing(os.path.join(self.path, name)) as aside, open(aside, "wb") as file:
             file.write(encoded.numpy())
 
     def write_page(self, name: str, text: str) -> None:
         """Writes a text file of the site."""
-        atomic.write_text(os.path.join(self.path, name), text)
+        files.write_text(os.path.join(self.path, name), text)
 
     def finish(self, numbers: dict[str, Any]) -> None:
         """Writes `atlas.json` and removes what was kept to go on."""
         content = {"made_from": self._made_from, **numbers}
-        atomic.write_json(os.path.join(self.path, NUMBERS_FILE), content)
+        files.write_json(os.path.join(self.path, NUMBERS_FILE), content)
         shutil.rmtree(self._unfinished, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Grouped convolution and grouped dense layers: the two columns of the network of 2012."""
+"""Grouped convolution and grouped dense layers: the two columns of the 2012 network."""
 
 import keras
 from keras import ops
@@ -52,7 +52,7 @@ class GroupedConv2D(Knowing, keras.layers.Conv2D):
         elif self.explicit_padding is not None:
             inputs = ops.pad(inputs, [[0, 0], *map(list, self.explicit_padding), [0, 0]])
         if keras.backend.backend() != "tensorflow":
-            # It is told no groups: it derives them from the channels of input and kernel.
+            # tf.nn.convolution infers the groups from the channels of input and kernel.
             return ops.conv(
                 inputs,
                 kernel,
@@ -70,7 +70,7 @@ class GroupedConv2D(Knowing, keras.layers.Conv2D):
         }
         if self.groups == 1:
             return tf.nn.conv2d(inputs, kernel, **options)
-        # All the inputs of a group lie together, so do its outputs (the kernel's last axis).
+        # A group's inputs are contiguous, and so are its outputs (the kernel's last axis).
         pairs = zip(
             tf.split(inputs, self.groups, axis=-1),
             tf.split(kernel, self.groups, axis=-1),
@@ -108,7 +108,7 @@ class GroupedConv2D(Knowing, keras.layers.Conv2D):
 class GroupedDense(keras.layers.Layer):
     """A dense layer in `groups` columns that do not see each other.
 
-    The input's features lie group after group, and so do the output's: output units
+    The input's features are ordered by group, and so are the output's: output units
     [i * units / groups, (i + 1) * units / groups) read only the i-th share of the input.
 
     Args:

@@ -1,4 +1,4 @@
-"""The first layer of every network: pixels in, what the network was trained on out."""
+"""The first layer of every network: pixel values to the values it was trained on."""
 
 import base64
 

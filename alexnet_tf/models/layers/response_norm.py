@@ -27,7 +27,7 @@ class LocalResponseNormalization(keras.layers.Layer):
       size: odd int, the number of channels in a full window (n in the paper).
       alpha, beta, k: the constants; the defaults are the paper's.
       alpha_convention: "sum" or "mean", see above.
-      groups: the channels are cut into so many equal runs that do not see each other: 2 for the
+      groups: number of equal groups of channels, each normalised alone: 2 for the
         original program, where each GPU normalised its own half.
 
     Input: (b, h, w, c) of any float dtype. Output: the same shape, in the compute dtype. The

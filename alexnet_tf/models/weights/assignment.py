@@ -1,4 +1,4 @@
-"""Named arrays into a Keras model: conversion, checks, and only then assignment."""
+"""Assigns named arrays to a Keras model after converting and checking all of them."""
 
 import dataclasses
 import zipfile

@@ -1,4 +1,4 @@
-"""What networks compute between their weights, in words that can be compared.
+"""Comparable descriptions of what networks compute between their weights.
 
 A network becomes a list of steps such as "conv 11x11, stride 4, pads 0 0 0 0, groups 1"; pads are
 top, left, bottom, right. Two networks with equal lists and equal weights are the same function.

@@ -1,4 +1,4 @@
-"""Pickles of strangers: containers, numbers and text, and what a format names beside them.
+"""Restricted reader of untrusted pickles: containers, numbers, text and named types only.
 
 A pickle is a program. Python's own machine imports and calls whatever the program names; the one
 here can import nothing and calls only the functions that its caller passes in. It reads the binary

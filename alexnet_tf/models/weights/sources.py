@@ -1,4 +1,4 @@
-"""Files of other programs as sources of weights: which tensor belongs to which layer.
+"""Maps other programs' tensors to layers.
 
 Nothing here knows about Keras, and nothing reads a tensor's values: names and shapes come first.
 """
@@ -56,7 +56,7 @@ class Source:
         """The number of the last layer's outputs.
 
         Raises:
-          ValueError: the file is too short for a last layer of so many.
+          ValueError: the file is too short for a last layer of that many classes.
         """
         for tensor in self.tensors:
             if (tensor.layer, tensor.role) == (HEAD, "kernel") and len(tensor.stored.shape) == 2:

@@ -1,4 +1,4 @@
-"""A tensor that is still in its file: its shape can be looked at before any memory is taken."""
+"""A tensor still in its file: its shape is known before any memory is allocated."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""PyTorch's files without PyTorch: `.pth`, `.pt`, `.pth.tar`, as `torch.save` writes them.
+"""Reads PyTorch's files without PyTorch: `.pth`, `.pt`, `.pth.tar`, as `torch.save` writes them.
 
 Two containers: since PyTorch 1.6 a zip archive, in which `data.pkl` holds the objects and `data/0`,
 `data/1`, ... the storages of the tensors as they are in memory; before (and still, on demand)

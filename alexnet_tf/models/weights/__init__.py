@@ -1,4 +1,4 @@
-"""Loads other programs' weights into these networks: ONNX, PyTorch, Caffe, MatConvNet, TensorFlow 1.
+"""Loads other programs' weights: ONNX, PyTorch, Caffe, MatConvNet, TensorFlow 1, safetensors.
 
     model = alexnet_tf.build_model("alexnet_owt")
     report = weights.load_torch(model, "alexnet-owt-7be5be79.pth")

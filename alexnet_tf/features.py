@@ -66,8 +66,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if not args:
         raise cli.UsageError("No image is named: give files, folders, a glob or a data set.")
     cli.local("output", flags.output)
-    from alexnet_tf.analysis import activations, feature_files, projector, rdm, stimuli
-    from alexnet_tf.data import records
+    from alexnet_tf.analysis import activations, feature_files, images, projector, rdm, stimuli
     from alexnet_tf.models import layer_names, saved_run
     from alexnet_tf.serving import predictor
 
@@ -83,14 +82,13 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     layers = layer_names.find_layers(
         [name.strip() for name in flags.layers.split(",") if name.strip()], have, network.path
     )
-    images: stimuli.Stimuli
+    inputs: stimuli.Stimuli
     if data is None:
-        images = stimuli.FileStimuli(paths, network)
+        inputs = stimuli.FileStimuli(paths, network)
     else:
-        dataset = records.open_dataset(data)
-        dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
-        images = stimuli.DatasetStimuli(dataset, flags.split, network)
-    count = len(images.names)
+        dataset = images.dataset_for(network, data)
+        inputs = stimuli.DatasetStimuli(dataset, flags.split, network)
+    count = len(inputs.names)
     if flags.rdm:
         rdm.require_size(count, flags.rdm_max)
     if flags.projector:
@@ -102,7 +100,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         "pooling": flags.pooling,
     }
     with activations.extracted(
-        network, layers, images, flags.output, flags.pooling, flags.batch_size
+        network, layers, inputs, flags.output, flags.pooling, flags.batch_size
     ) as found:
         feature_files.save(found, flags.output, about)
         print(f"Written: {flags.output}, {len(found.names)} images")
@@ -110,7 +108,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
             _write_rdms(found, flags.rdm, flags.output)
         if flags.projector:
             name = next(reversed(found.arrays))
-            projector.save(found, name, flags.projector, images)
+            projector.save(found, name, flags.projector, inputs)
             print(f"Written: {flags.projector}; tensorboard --logdir={flags.projector}")
     for name, reason in found.failed.items():
         print(f"error: {name}: {reason}", file=sys.stderr)

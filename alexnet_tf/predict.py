@@ -37,7 +37,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "plot",
         None,
-        "Also draw the images with their classes, as the paper's Figure 4, to this .png or .svg.",
+        "Also draw the images with their classes (the paper's Figure 4): a .png, .svg or .pdf.",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(

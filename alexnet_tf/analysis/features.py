@@ -85,7 +85,9 @@ def draw_neighbours(
     output: str,
     neighbours: int = 6,
 ) -> dict:
-    """Draws a row per class: its first image, then the images nearest to it (Figure 4, right).
+    """Draws a row per class: its first image, then the images nearest to it, with their distances.
+
+    As the right half of the paper's Figure 4.
 
     Returns:
       {"layer", "images", "same_class": share of neighbours with the query's class, "rows"}.
@@ -105,7 +107,7 @@ def draw_neighbours(
     wanted = {int(n) for n in (*queries, *found.ravel())}
     images = _images(dataset, split, wanted)
     figure = Figure(
-        figsize=(1.5 * (neighbours + 1), 1.62 * len(queries)), dpi=110, layout="constrained"
+        figsize=(1.5 * (neighbours + 1), 1.76 * len(queries) + 0.3), dpi=110, layout="constrained"
     )
     grid = figure.subplots(len(queries), neighbours + 1, squeeze=False)
     for row, query in enumerate(queries):
@@ -123,8 +125,15 @@ def draw_neighbours(
                 fontweight="bold" if column == 0 else None,
                 color="black" if right else "#B03A2E",
             )
+            if column > 0:
+                axes.set_xlabel(f"{distances[row, column - 1]:#.3g}", fontsize=7, labelpad=2)
             axes.spines[:].set_visible(column == 0)
             axes.spines[:].set_linewidth(2)
+    figure.supxlabel(
+        f"An image (bold), then the images nearest to it in {layer}. Below each its Euclidean "
+        "distance; red: another class.",
+        fontsize=8,
+    )
     plots.save_figure(figure, output)
     return {
         "layer": layer,

@@ -1,7 +1,9 @@
 """The one builder: a `Variant` and the keywords of `keras.applications` in, a functional model
 out."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import keras
 import numpy.typing as npt
@@ -28,6 +30,17 @@ def preprocessing_layer(
         variant.channel_order,
         name="preprocessing",
     )
+
+
+@contextlib.contextmanager
+def dtype_policy(policy) -> Iterator[None]:
+    """Inside, Keras builds layers of this dtype policy; afterwards, of the one before."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build(

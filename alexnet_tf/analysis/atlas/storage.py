@@ -19,6 +19,12 @@ NUMBERS_FILE = "atlas.json"
 INDEX_FILE = "index.html"
 _UNFINISHED = "unfinished"
 _MADE_FROM = "made_from.json"
+_OTHER = {
+    "format": "another version of this package",
+    "model": "another model",
+    "data": "other data",
+    "settings": "other settings",
+}
 _LARGE = 64  # pixels: from this side on an image of a photograph's kind is stored as JPEG
 
 
@@ -37,16 +43,16 @@ class Storage:
         known = os.path.join(self._unfinished, _MADE_FROM)
         found = None
         if self.finished:
-            found = _read(os.path.join(path, NUMBERS_FILE)).get("made_from")
+            found = _read(os.path.join(path, NUMBERS_FILE)).get("made_from", {})
         elif os.path.exists(known):
             found = _read(known)
         elif os.path.isdir(path) and os.listdir(path):
             raise ValueError(f"{path} holds other files: name a new or an empty directory.")
         if found is not None and found != made_from:
-            different = [key for key in made_from if (found or {}).get(key) != made_from[key]]
+            different = [_OTHER[key] for key in made_from if found.get(key) != made_from[key]]
             raise ValueError(
-                f"{path} holds an atlas with another {' and '.join(different) or 'version'}: name "
-                "another directory, or remove that one."
+                f"{path} holds an atlas of {' and '.join(different)}: name another directory, or "
+                "remove that one."
             )
         if not self.finished:
             files.write_json(known, made_from)
@@ -65,7 +71,7 @@ class Storage:
         path = os.path.join(self._unfinished, f"{name}.npz")
         if not os.path.exists(path):
             with files.replacing(path) as aside:
-                np.savez(aside, **measure())
+                np.savez(aside, **measure())  # type: ignore[arg-type]  # for its own keyword
         with np.load(path) as arrays:
             return {key: arrays[key] for key in arrays.files}
 
@@ -91,8 +97,7 @@ class Storage:
             encoded = tf.io.encode_png(pixels, compression=9)
         else:  # small patches are looked at enlarged, and keep their colours
             encoded = tf.io.encode_jpeg(pixels, quality=90, chroma_downsampling=False)
-        with files.replacing(os.path.join(self.path, name)) as aside, open(aside, "wb") as file:
-            file.write(encoded.numpy())
+        files.write_bytes(os.path.join(self.path, name), encoded.numpy())
 
     def write_page(self, name: str, text: str) -> None:
         """Writes a text file of the site."""

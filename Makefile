@@ -10,7 +10,7 @@ TESTING := $(VENV)/.testing
 TESTS := $(if $(PACKAGE),tests/$(PACKAGE),tests)
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo cifar test test-slow lint format types docs bench buildifier clean
+.PHONY: demo cifar test test-slow test-colab lint format types docs bench buildifier clean
 
 # On the demo's page.
 NOTE := "All images of a class are crops of one photograph (no pixel is both in training and validation): this shows that \
@@ -57,7 +57,15 @@ test-slow: $(TESTING)
 test-beam:
 	$(PYTHON) -m venv build/beam
 	build/beam/bin/python -m pip install --quiet --editable ".[beam]" "apache-beam[dask]" pytest
-	build/beam/bin/python -m pytest -q tests/data_prep/test_runners.py tests/data_prep/test_cluster.py
+	build/beam/bin/python -m pytest -q tests/data_prep/test_beam.py tests/data_prep/test_beam_on_dask.py
+
+# The notebook with the versions that Google Colab ships, on this Python, in an environment of its own.
+test-colab: $(TESTING)
+	mkdir -p build && cp tests/testdata/colab.txt build/colab.txt
+	$(BIN)/uv pip compile --quiet --extra notebook --python $(BIN)/python --output-file build/colab.txt setup.py
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/colab
+	$(BIN)/uv pip install --quiet --python build/colab/bin/python --requirement build/colab.txt --editable . pytest safetensors
+	build/colab/bin/python -m pytest -q -m slow tests/test_notebook.py
 
 lint: $(TESTING)
 	$(BIN)/ruff check .

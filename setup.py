@@ -33,6 +33,7 @@ TEST = [*DEMO, *DATA, *SERVING, *ONNX, *HUB, "openvino>=2024.4", "pytest>=8", "p
 TEST += ["hypothesis>=6.100"]
 TEST += ["xarray>=2024.1", "h5netcdf>=1.3", "tensorboard>=2.20"]
 TEST += ["playwright>=1.45", "psutil>=5.9", "pyyaml>=6"]
+TEST += ["uv>=0.5"]  # resolves against what Google Colab ships
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29", *PLOTS]
 DEV = [*TEST, *DOCS, *NOTEBOOK, "ruff>=0.6", "mypy>=1.11", "build>=1.2", "pre-commit>=3.8"]

@@ -282,6 +282,8 @@ def user(tmp_path_factory):
             "python -m alexnet_tf.train --recipe=quickstart --data_dir=DATA --workdir=RUN",
             "python -m alexnet_tf.train --recipe=cifarnet --data_dir=cifar --workdir=runs/small",
             "python -m alexnet_tf.export --model=runs/small --output=saved_models/alexnet",
+            "python -m alexnet_tf.export --model=RUN --format=onnx --output=alexnet.onnx",
+            "python -m alexnet_tf.export --model=RUN --format=litert --output=alexnet.tflite",
         ):
             _execute(shlex.split(_smaller(command)), patch)
     for run in ("quickstart", "imagenet", "a", "b", "c"):

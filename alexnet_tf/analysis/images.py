@@ -5,6 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import memory
 from alexnet_tf.data import evaluation_data, preprocessing, records, untrusted
 from alexnet_tf.models.saved_run import TrainedModel
 
@@ -88,7 +89,7 @@ def decoded_file(path: str, channels: int = 3, apply_exif: bool = False) -> tf.T
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"{path} cannot be used as an image ({_reason(error)}): expected a whole JPEG or PNG "
-            f"of at most {preprocessing.MAX_PIXELS:,} pixels, at most {untrusted.MAX_ASPECT_RATIO} "
+            f"of at most {memory.MAX_PIXELS:,} pixels, at most {untrusted.MAX_ASPECT_RATIO} "
             "times as long as wide."
         ) from error
 

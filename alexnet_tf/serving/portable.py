@@ -8,6 +8,7 @@ import dataclasses
 import json
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +24,7 @@ _PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_de
 COMPARED = 128
 MIN_AGREEMENT = 0.95
 _BATCH = 16  # a larger one takes more memory than AlexNet's weights
-LABELS_FILE = "labels.txt"
+LABELS_FILE, KNOWLEDGE_FILE = "labels.txt", "knowledge.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,8 @@ def export_litert(
     Args:
       network: the classifier.
       class_names: one per output; one per line of the file labels.txt in the zip archive at the
-        file's end, where LiteRT's metadata convention has it.
+        file's end, where LiteRT's metadata convention has it; beside it knowledge.json, what the
+        network knows.
       output: path ending in .tflite, written aside and renamed.
       crops: real images for the comparison. With "int8" the ranges are learnt from every second
         one, and the others are compared.
@@ -166,8 +168,11 @@ def export_litert(
             # A ZipInfo of its own has no time: the same network gives the same bytes.
             text = "".join(f"{name}\n" for name in class_names)
             archive.writestr(zipfile.ZipInfo(LABELS_FILE), text)
+            facts = {**network.known, "image_size": network.image_size}
+            archive.writestr(zipfile.ZipInfo(KNOWLEDGE_FILE), json.dumps(facts))
             archive.writestr(zipfile.ZipInfo(card.CARD_FILE), card.of_run(network))
-        parity = _compare(network, _litert_runner(path), crops)
+        runner = litert_runner(path)
+        parity = _compare(network, lambda x: run_one_by_one(runner, x), crops)
         _require_agreement(parity, output, min_agreement)
     return parity
 
@@ -202,14 +207,22 @@ def _litert(network, quantization, learnt_from) -> bytes:
         ) from error
 
 
-def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
+def litert_runner(path: str) -> Any:
+    """The file's only signature: a function crops= -> {"probabilities"}.
+
+    Raises:
+      ValueError: no LiteRT file, or one without a signature.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = tf.lite.Interpreter
-    runner = Interpreter(model_path=path).get_signature_runner()
-    # One image at a time: a fixed shape is what a device would have.
-    return lambda x: np.concatenate([runner(crops=crop[None])["probabilities"] for crop in x])
+    return Interpreter(model_path=path).get_signature_runner()
+
+
+def run_one_by_one(runner, crops: np.ndarray) -> np.ndarray:
+    """Probabilities of crops, one at a time: a fixed shape is what a device would have."""
+    return np.concatenate([runner(crops=crop[None])["probabilities"] for crop in crops])
 
 
 def _compare(network, run: Callable[[np.ndarray], np.ndarray], crops: np.ndarray) -> Parity:

@@ -25,6 +25,7 @@ _PLAIN = {
     "BINSTRING",
     "BINUNICODE",
     "BINUNICODE8",
+    "BYTEARRAY8",
     "LONG1",
     "LONG4",
     "SHORT_BINBYTES",
@@ -281,6 +282,11 @@ def numpy_names(objects: bool = False) -> dict[str, Any]:
         (value,) = np.frombuffer(_bytes(content), dtype.value)
         return value.item()
 
+    def frombuffer(content, dtype, shape, order):  # how protocol 5 says an array
+        array = PickledArray()
+        array.set_state((1, shape, dtype, order == "F", content))
+        return array
+
     names: dict[str, Any] = {
         "numpy.ndarray": "ndarray",
         "numpy.dtype": _AnyDType if objects else _DType,
@@ -289,6 +295,7 @@ def numpy_names(objects: bool = False) -> dict[str, Any]:
     for core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
         names[f"{core}.multiarray._reconstruct"] = PickledArray
         names[f"{core}.multiarray.scalar"] = scalar
+        names[f"{core}.numeric._frombuffer"] = frombuffer
     return names
 
 

@@ -1,7 +1,11 @@
 """Data that several rooms' tests read: a few of the embedded photographs, prepared once, and small
 data sets of any shape."""
 
+<<<<<<< HEAD
 import dataclasses
+=======
+import ctypes
+>>>>>>> main
 import gc
 import io
 import os
@@ -10,6 +14,8 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
+
+from alexnet_tf import memory
 
 # As in the commands: see alexnet_tf/cli.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,11 +36,32 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(device, [part] * 2)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _freed_memory_is_not_kept():
+    """What a command does for its own process, the tests' process would do for all that follow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "keep_freed_memory", lambda: None)
+        yield
+
+
+def _release_memory():
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc keeps what is freed below what is in use
+        trim(0)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _networks_are_let_go():
     """Keras' networks are circles of references: without this a suite of them fills the memory."""
     yield
-    gc.collect()
+    _release_memory()
+
+
+@pytest.fixture(scope="session")
+def release_memory():
+    """A function that gives back what dead networks held, for tests that build many."""
+    return _release_memory
 
 
 PHOTOGRAPHS = (

@@ -1,11 +1,8 @@
 """Data that several rooms' tests read: a few of the embedded photographs, prepared once, and small
 data sets of any shape."""
 
-<<<<<<< HEAD
-import dataclasses
-=======
 import ctypes
->>>>>>> main
+import dataclasses
 import gc
 import io
 import os

@@ -31,6 +31,7 @@ PARAMETERS = {
     "alexnet_onnx": 60_965_224,
     "caffenet": 60_965_224,
     "alexnet_owt": 61_100_840,
+    "alexnet_slim": 50_303_912,
     "lenet5": 60_000 + 840,  # trained + the centres of the output units
     "lenet5_softmax": 61_706,
     "cifarnet": 2_112_970,

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 
-from alexnet_tf import __version__, files, machine
+from alexnet_tf import files, machine
 from alexnet_tf.data import external, records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.registry import EXPERIMENTS
@@ -154,7 +154,7 @@ def _report(context: Context, skipped: Mapping[str, str]) -> None:
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 contents[name] = json.load(file)
-    computer = {**machine.describe(), "alexnet_tf": __version__}
+    computer = machine.describe()
     # What was found by name before stays in the report.
     skipped = {name: why for name, why in skipped.items() if name not in contents}
     results = {

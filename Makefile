@@ -8,7 +8,8 @@ READY := $(VENV)/.ready
 TESTING := $(VENV)/.testing
 # `make test PACKAGE=data` runs the tests of one package.
 TESTS := $(if $(PACKAGE),tests/$(PACKAGE),tests)
-PYTEST := $(BIN)/python -m pytest -q
+# Two processes: most tests keep one core busy. A file's tests share fixtures and so a process.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: demo cifar test test-slow test-colab lint format types docs bench buildifier clean
 
@@ -46,12 +47,11 @@ cifar: $(READY)
 	@echo "Figure 1            cifar/fig1/report.html"
 	@echo "The two networks    cifar/short/report.html"
 
-# Two processes: most tests keep one core busy. A file's tests share fixtures and so a process.
 test: $(TESTING)
-	$(PYTEST) -n 2 --dist loadfile -m "not slow" $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
 
 test-slow: $(TESTING)
-	$(PYTEST) -m slow $(TESTS)  # one process: an export to ONNX alone takes 11 GB
+	$(PYTEST) -m slow $(TESTS)
 
 # Beam, also on a Dask cluster of three processes, in an environment of its own: it takes an older protobuf.
 test-beam:

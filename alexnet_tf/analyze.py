@@ -129,14 +129,18 @@ def _neighbours(flags) -> dict:
 
 
 def _features(flags) -> None:
-    from alexnet_tf.analysis import features, images
-    from alexnet_tf.models import saved_run
+    from alexnet_tf.analysis import activations, features, images, stimuli
+    from alexnet_tf.models import layer_names, saved_run
 
     network = saved_run.open_model(flags.workdir)
     dataset = images.dataset_for(network, flags.data_dir)
-    outputs, labels = features.layer_features(network, flags.layer, dataset, flags.split)
-    features.save_features(outputs, labels, flags.output)
-    print(f"{flags.layer}: {' x '.join(map(str, outputs.shape))}")
+    have = [layer.name for layer in network.model.layers]
+    layers = layer_names.find_layers([flags.layer], have, network.path)
+    split = stimuli.DatasetStimuli(dataset, flags.split, network)
+    with activations.extracted(network, layers, split, flags.output) as found:
+        outputs = found.arrays[flags.layer]
+        features.save_features(outputs, split.labels, flags.output)
+        print(f"{flags.layer}: {' x '.join(map(str, outputs.shape))}")
 
 
 def _augmentation(flags) -> dict:

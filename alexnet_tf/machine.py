@@ -4,6 +4,8 @@ import os
 import pathlib
 import platform
 
+from alexnet_tf import __version__
+
 # What the processor's name does not tell, and matrix products depend on.
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx_vnni", "amx_bf16")
 
@@ -23,6 +25,7 @@ def describe() -> dict:
         "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
+        "alexnet_tf": __version__,
     }
 
 

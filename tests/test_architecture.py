@@ -52,6 +52,8 @@ COMMANDS = {
     "alexnet_tf.export",
     "alexnet_tf.analyze",
     "alexnet_tf.atlas",
+    "alexnet_tf.features",
+    "alexnet_tf.identify",
     "alexnet_tf.benchmark",
     "alexnet_tf.import_weights",
     "alexnet_tf.reproduce",

@@ -22,6 +22,8 @@ DATASET_NAME = "imagenet"
 DATASET_VERSION = "1.0.0"
 ENCODINGS = ("jpeg", "raw", "any")
 _OWN_KEYS = RecordKeys()
+# Where a record says what its image was called: here and in TFDS, in Inception's.
+_FILE_NAMES = ("file_name", "image/filename")
 STATISTICS_FILE = "statistics.npz"
 MANIFEST_FILE = "manifest.json"
 
@@ -85,6 +87,43 @@ def parse_example(
     parse = tf.io.parse_single_example if serialized.shape.rank == 0 else tf.io.parse_example
     features = parse(serialized, specs)
     return features[keys.image], features[keys.label] - keys.first_label
+
+
+def names_and_labels(dataset: "PreparedDataset", split: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """The file name and the label of each image of a split, in the records' order.
+
+    Nothing is decoded. A record without a file name is called SPLIT/NUMBER.
+
+    Returns:
+      (names, int64 labels (n,)); -1 for an image without a label.
+
+    Raises:
+      ValueError: the split is missing or damaged.
+    """
+    dataset.require_split(split)
+    keys = dataset.keys
+    specs = {
+        keys.label: tf.io.FixedLenFeature([], tf.int64),
+        **{name: tf.io.FixedLenFeature([], tf.string, "") for name in _FILE_NAMES},
+    }
+    files = tf.data.TFRecordDataset(list(dataset.shards[split]), buffer_size=8 << 20)
+    names: list[str] = []
+    labels = [np.zeros(0, np.int64)]
+    try:
+        for batch in files.batch(256).map(
+            lambda serialized: tf.io.parse_example(serialized, specs)
+        ):
+            found = [batch[name].numpy() for name in _FILE_NAMES]
+            for each in zip(*found, strict=True):
+                name = next(filter(None, each), f"{split}/{len(names)}".encode())
+                names.append(name.decode("utf-8", "surrogateescape"))
+            labels.append(batch[keys.label].numpy() - keys.first_label)
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            f"The records of {split} of {dataset.path} are damaged: run "
+            f"`python -m data_prep.verify --data_dir={dataset.path}`, or get the data again."
+        ) from error
+    return tuple(names), np.concatenate(labels)
 
 
 def tfds_features(record_format: RecordFormat, synsets: list[str]):

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 
-from alexnet_tf import __version__, files, machine
+from alexnet_tf import files, machine
 from alexnet_tf.data import external, records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.registry import EXPERIMENTS
@@ -89,7 +89,7 @@ def plan(
     from alexnet_tf.experiments import plan as planning
 
     context = _context(data_dir, workdir, scale, seeds)[0]
-    numbers = {**planning.make(context, seconds), "machine": describe_machine()}
+    numbers = {**planning.make(context, seconds), "machine": machine.describe()}
     files.write_json(context.path(PLAN_FILE), numbers)
     return planning.describe(numbers)
 
@@ -154,7 +154,7 @@ def _report(context: Context, skipped: Mapping[str, str]) -> None:
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 contents[name] = json.load(file)
-    computer = {**machine.describe(), "alexnet_tf": __version__}
+    computer = machine.describe()
     # What was found by name before stays in the report.
     skipped = {name: why for name, why in skipped.items() if name not in contents}
     results = {

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Mapping
 
-from alexnet_tf import files
+from alexnet_tf import files, machine
 from alexnet_tf.analysis import plots
 from alexnet_tf.data import imagenet
 from alexnet_tf.experiments import milestones, published
@@ -90,7 +90,7 @@ def _page(context: Context, workdir: str, config: dict, scores: Mapping[int, dic
         "compiled by XLA": "yes" if config["jit_compile"] else "no",
         "versions": ", ".join(f"{name} {value}" for name, value in config["versions"].items()),
         "commit": config["git_commit"] or "an installed package",
-        **_machine(),
+        **machine.describe(),
     }
     metrics = plots.read_metrics(workdir)
     hours = float(metrics["seconds"].sum()) / 3600
@@ -167,12 +167,6 @@ def _curve(metrics, classes: int) -> str:
     return f'<figure><img alt="{text}" src="data:image/png;base64,{encoded}">' + (
         f"<figcaption>{text}</figcaption></figure>"
     )
-
-
-def _machine() -> dict:
-    from alexnet_tf.experiments.runner import describe_machine
-
-    return describe_machine()
 
 
 def _facts(facts: Mapping[str, object]) -> str:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from alexnet_tf import files
 from alexnet_tf.data import evaluation_data, preprocessing, records
-from alexnet_tf.models import saved_run
+from alexnet_tf.models import card, saved_run
 from alexnet_tf.serving import integers, onnx_conversion
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -112,6 +112,7 @@ def export_onnx(
             ("class_names", json.dumps(list(class_names))),
             ("image_size", str(network.image_size)),
             ("knowledge", json.dumps(network.known)),
+            ("card", card.of_run(network)),
         ):
             model.metadata_props.add(key=key, value=value)
         onnx.checker.check_model(model)
@@ -169,6 +170,7 @@ def export_litert(
             archive.writestr(zipfile.ZipInfo(LABELS_FILE), text)
             facts = {**network.known, "image_size": network.image_size}
             archive.writestr(zipfile.ZipInfo(KNOWLEDGE_FILE), json.dumps(facts))
+            archive.writestr(zipfile.ZipInfo(card.CARD_FILE), card.of_run(network))
         runner = litert_runner(path)
         parity = _compare(network, lambda x: run_one_by_one(runner, x), crops)
         _require_agreement(parity, output, min_agreement)

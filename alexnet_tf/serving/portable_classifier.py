@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, untrusted
 from alexnet_tf.models import saved_run
-from alexnet_tf.serving import portable, predictor
+from alexnet_tf.serving import portable
+from alexnet_tf.serving.classifier import Classifier, ImageError, reason
 
 _TOP = 5
 
@@ -32,7 +33,7 @@ class _Network:
     facts: dict[str, Any]
 
 
-def open_file(path: str, labels: str | None = None) -> predictor.Classifier:
+def open_file(path: str, labels: str | None = None) -> Classifier:
     """A classifier from a file that `python -m alexnet_tf.export` wrote.
 
     Images are decoded and cropped as for the network itself.
@@ -68,7 +69,7 @@ def open_file(path: str, labels: str | None = None) -> predictor.Classifier:
                 for content in contents
             ]
         except tf.errors.InvalidArgumentError as error:
-            raise predictor.ImageError(predictor.reason(error.message)) from None
+            raise ImageError(reason(error.message)) from None
         probabilities = network.run(np.stack(crops).astype(np.float32))
         best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :_TOP]
         return {

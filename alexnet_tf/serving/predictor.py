@@ -3,13 +3,13 @@
 import dataclasses
 import glob
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from alexnet_tf import files
+from alexnet_tf.serving.classifier import Classifier, ImageError, reason
 
 STANDARD_INPUT = "-"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -48,15 +48,6 @@ class Prediction:
             "file": self.source,
             "predictions": [{"class": name, "score": float(score)} for name, score in pairs],
         }
-
-
-class ImageError(ValueError):
-    """The server or the model refused the images of a request."""
-
-
-# Takes encoded images, gives the arrays of the serving_default signature. Raises ImageError if
-# one of them is bad.
-Classifier = Callable[[list[bytes]], dict[str, np.ndarray]]
 
 
 def open_classifier(path: str, labels: str | None = None) -> Classifier:
@@ -227,15 +218,3 @@ def _guarded(function) -> Classifier:
         return {name: value.numpy() for name, value in outputs.items()}
 
     return classify
-
-
-def reason(message: str) -> str:
-    """The line of TensorFlow's error message that says what is wrong with an image."""
-    text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
-    # The reason comes right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
-    lines = [line.strip() for line in text.split("[[{{node", 1)[0].split("\n") if line.strip()]
-    line = lines[-1] if lines else "The image was refused."
-    if "assertion failed:" in line:
-        # Assert prints its data as a list, each element in brackets.
-        line = line.split("assertion failed:", 1)[1].replace("[", "").replace("]", "")
-    return line.strip()

@@ -43,12 +43,12 @@ def test_every_layout_of_imagenet_gives_the_same_data_set(
         )
         for split in ("train", "validation")
     }
-    from data_prep import images
+    from data_prep.images import Conversion, convert_image
 
-    conversion = images.Conversion(image_size=32)
+    conversion = Conversion(image_size=32)
 
     def expected(synset, file_name, content):
-        encoded = images.convert_image(content, file_name, conversion).encoded
+        encoded = convert_image(content, file_name, conversion).encoded
         return synset, sources.SORTED.index(synset), file_name, encoded
 
     year = 2010 if "2010" in build else 2012

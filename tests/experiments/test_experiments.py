@@ -258,7 +258,10 @@ def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
 
 
 def _a_step_of(name, scale, photo_records, tmp_path):
-    """Runs an experiment with a scale's own networks and recipe on a batch of two images."""
+    """Runs an experiment with a scale's own recipe, on two images and narrow networks.
+
+    Eight full networks in one process, with their momenta and checkpoints, take 10 GB.
+    """
     few = {"train": 24, "validation": 4}
     path = data.derive(records.open_dataset(photo_records), str(tmp_path / "few"), few)
     one = data.derive(records.open_dataset(path), str(tmp_path / "one"), {"train": 2})
@@ -269,6 +272,7 @@ def _a_step_of(name, scale, photo_records, tmp_path):
         short |= {"bias_rate_steps": ((0, 2e-6),)}
     quick = dataclasses.replace(
         results.SCALES[scale],
+        narrowing=4,
         recipe=short,
         fig1_images=24,
         fig1_epochs=1,

@@ -116,7 +116,7 @@ def test_litert_gives_the_networks_probabilities(
     # Graph and biases come on top; the next larger type would be twice as large.
     assert os.path.getsize(output) < 1.6 * per_weight * parameters + 30_000
     with zipfile.ZipFile(output) as archive:
-        assert archive.namelist() == ["labels.txt", "knowledge.json"]
+        assert archive.namelist() == ["labels.txt", "knowledge.json", "card.md"]
         assert archive.testzip() is None
         assert archive.read("labels.txt").decode().splitlines() == NAMES
 

@@ -5,7 +5,8 @@ curves        the error of one or more runs (--workdir=A,B) over their epochs
 filters       the first layer's kernels, as the paper's Figure 3, and how much of each is colour
 neighbours    images and those nearest to them by Euclidean distance of features
 features      a layer's output for each image, as .npy (labels beside) or .tfrecord
-augmentation  what training makes of an image: random crops, mirror, colour noise
+augmentation  what training makes of an image: random crops, mirror, colour noise (of --image alone:
+              as in training on ImageNet)
 saliency      where in an image the network sees its class: occlusion and gradient
 summary       layers with shapes, parameters, multiply-adds and receptive fields, as text; and the
               bytes that training on two devices moves between them
@@ -29,7 +30,7 @@ _NEEDS = {
     "filters": ("workdir", "output"),
     "neighbours": ("workdir", "data_dir", "output"),
     "features": ("workdir", "data_dir", "output"),
-    "augmentation": ("data_dir", "output"),
+    "augmentation": ("output",),
     "saliency": ("workdir", "output"),
     "summary": ("workdir",),
     "architecture": ("output",),
@@ -73,7 +74,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     for name in _NEEDS[command]:
         if flags[name].value is None:
             raise cli.UsageError(f"--{name} is missing: {flags[name].help}")
-    if command == "saliency" and flags.data_dir is None and flags.image is None:
+    if command in ("saliency", "augmentation") and flags.data_dir is None and flags.image is None:
         raise cli.UsageError("--image is missing: name a JPEG or PNG file, or a --data_dir.")
     _require_ending(command, flags.output)
     numbers = _COMMANDS[command](flags)
@@ -158,7 +159,10 @@ def _augmentation(flags) -> dict:
     from alexnet_tf.analysis import augmentation, images
     from alexnet_tf.data import records
 
-    dataset = records.open_dataset(flags.data_dir)
+    if flags.data_dir is None:
+        dataset = augmentation.like_imagenet(flags.image)
+    else:
+        dataset = records.open_dataset(flags.data_dir)
     if flags.image is None:
         picture, _ = images.of_split(dataset, flags.split, flags.number)
     else:

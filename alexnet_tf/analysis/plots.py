@@ -309,6 +309,9 @@ def save_figure(figure, output: str) -> None:
     ending = image_ending(output)
     # Inches of white around each plot, so that nothing touches the edge.
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    # Names of files and classes are texts, and a $ in them begins no formula.
+    for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
+        text.set_parse_math(False)
     with atomic.replacing(output) as aside:
         figure.savefig(aside, format=ending)
 

@@ -33,6 +33,23 @@ FIRST_AND_LAST_SYNSET = {
     "ILSVRC-2012": ("n01440764", "n15075141"),
 }
 
+# The RGB values of the training set of 2012, on the scale of 0..1: eigenvalues of their covariance,
+# and its eigenvectors as columns. facebookarchive/fb.resnet.torch, datasets/imagenet.lua.
+_EIGENVALUES = (0.2175, 0.0188, 0.0045)
+_EIGENVECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+
+
+def colour_statistics() -> dict[str, np.ndarray]:
+    """How RGB (0..255) varies in the training set of 2012, under the names of `statistics.npz`."""
+    return {
+        "principal_components": np.array(_EIGENVECTORS),
+        "principal_stddevs": 255.0 * np.sqrt(_EIGENVALUES),
+    }
+
 
 @functools.cache
 def _classes() -> tuple[tuple[str, str], ...]:

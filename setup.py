@@ -14,7 +14,9 @@ VERSION = re.search(
 # opens; tests/test_floors.py has the holes.
 # CVE-2025-27516: templates that leave the sandbox, before Jinja2 3.1.6.
 PLOTS = ["matplotlib>=3.8", "jinja2>=3.1.6"]
-DEMO = [*PLOTS, "scikit-learn>=1.5"]  # CVE-2024-5206: data kept in a fitted model
+# TensorFlow writes event files, and from 2.21 on does not bring the program that shows them.
+TENSORBOARD = ["tensorboard>=2.20"]
+DEMO = [*PLOTS, *TENSORBOARD, "scikit-learn>=1.5"]  # CVE-2024-5206: data kept in a fitted model
 # Parquet files as sources of images.
 DATA = ["pyarrow>=15"]  # CVE-2023-47248: code in Parquet files, before 14.0.1
 # Serving itself needs nothing more; these are the protocol's own messages, to build on.
@@ -95,6 +97,7 @@ setup(
     ],
     extras_require={
         "plots": PLOTS,
+        "tensorboard": TENSORBOARD,
         "demo": DEMO,
         "data": DATA,
         "serving": SERVING,

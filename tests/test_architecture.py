@@ -62,6 +62,7 @@ SHARED = {
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
+    "alexnet_tf.progress",
     "alexnet_tf.quiet",
     "alexnet_tf.usage",
 }

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from alexnet_tf import atomic
 from alexnet_tf.data import identity
@@ -27,6 +26,7 @@ from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset, open_dataset
 from alexnet_tf.models import compilation
 from alexnet_tf.models.catalog import find_variant
+from alexnet_tf.progress import tqdm
 from alexnet_tf.training import (
     class_weights,
     cluster,
@@ -40,6 +40,7 @@ from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.debugging import numerics_checked
 from alexnet_tf.training.distribution import TwoTowers
+from alexnet_tf.training.epoch_lines import EpochLines
 from alexnet_tf.training.errors import (
     Diverged,
     Interrupted,
@@ -210,10 +211,10 @@ class _Trainer:
             self.jit_compile = False
         self.run = dataclasses.replace(self.run, jit_compile=str(self.jit_compile).lower())
         self.train_steps = self._train_steps()
-        log = TensorBoardLog(
+        self.log = TensorBoardLog(
             os.path.join(run.workdir, "tensorboard"), self.optimizer, self._first_images
         )
-        of_chief = [*callbacks, log] if self.is_chief else []
+        of_chief = [*callbacks, self.log, EpochLines(recipe.epochs)] if self.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(of_chief, model=self.model)
         self.stop_wanted = False  # by any worker, in the last sums that were looked at
         self.pace = Pace(strategy, one_by_one=bool(callbacks) or run.debug_numerics)
@@ -423,6 +424,9 @@ class _Trainer:
                 progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
         progress.sums["images"] = progress.sums.get("images", 0) + images
         progress.sums["seconds"] = progress.sums.get("seconds", 0.0) + now - started
+        if self.is_chief:
+            batch = self.run.recipe.batch_size
+            self.log.write_steps(progress.step, values / batch, images / (now - started))
         bar.update(images)
         bar.set_postfix_str(
             f"epoch {epoch + 1}/{self.run.recipe.epochs}, loss {loss / images + 0.0:.3f}, "

@@ -1,19 +1,19 @@
-"""Looks inside: `python -m alexnet_tf.analyze WHAT --output=FILE ...`.
+"""Analyses networks, runs and data: `python -m alexnet_tf.analyze WHAT --output=FILE ...`.
 
-run           training curve, first kernels and some predictions of a run on one page
-curves        the error of one or more runs (--workdir=A,B) over their epochs
-filters       the first layer's kernels, as the paper's Figure 3, and how much of each is colour
-neighbours    images and those nearest to them by Euclidean distance of features
-features      a layer's output for each image, as .npy (labels beside) or .tfrecord
-augmentation  what training makes of an image: random crops, mirror, colour noise (of --image alone:
-              as in training on ImageNet)
-saliency      where in an image the network sees its class: occlusion and gradient
+run           a run's training curve, first kernels and some predictions on one page
+curves        loss and errors of one or more runs (--workdir=A,B) over their epochs
+filters       the first layer's kernels, as in Figure 3, and their colour selectivity
+neighbours    images and their nearest neighbours by Euclidean distance of features
+features      a layer's output for each image, as .npy (with a file of labels) or .tfrecord
+augmentation  an image as training augments it: random crops, mirrors, colour noise (of --image
+              alone: as in training on ImageNet)
+saliency      which parts of an image matter for its class: occlusion and gradient
 summary       layers with shapes, parameters, multiply-adds and receptive fields, as text; and the
-              bytes that training on two devices moves between them
-architecture  networks drawn from their specs (--model=alexnet,lenet5), with what crosses between
-              the two halves
+              bytes that training on two devices transfers
+architecture  networks drawn layer by layer (--model=alexnet,lenet5, or --workdir=RUN), with the
+              transfers between the two halves
 
-Images are .png or .svg. What else was measured is written beside them as .json.
+Images are .png, .svg or .pdf; the numbers are written beside them as .json.
 """
 
 import os
@@ -23,7 +23,7 @@ from absl import flags as absl_flags
 
 from alexnet_tf import cli
 
-# What each command cannot do without.
+# Required flags.
 _NEEDS = {
     "run": ("workdir", "data_dir", "output"),
     "curves": ("workdir", "output"),
@@ -50,6 +50,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
         ("layer", "relu7", "The layer (neighbours, features)."),
         ("image", None, "A JPEG or PNG file instead of a record (augmentation, saliency)."),
         ("model", "alexnet,lenet5", "Names of networks, separated by commas (architecture)."),
+        ("note", "", "What a reader of the page should know (run)."),
         ("output", None, "The file to write (not for summary)."),
     ):
         absl_flags.DEFINE_string(name, default, text, flag_values=flags)
@@ -61,14 +62,14 @@ def _define(flags: absl_flags.FlagValues) -> None:
     )
     absl_flags.DEFINE_integer("seed", 0, "Of the draws (augmentation).", flag_values=flags)
     absl_flags.DEFINE_integer(
-        "batch_size", 128, "Of the step whose bytes are counted (summary).", 1, flag_values=flags
+        "batch_size", 128, "Batch size of the counted transfers (summary).", 1, flag_values=flags
     )
 
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     if len(args) != 1 or args[0] not in _NEEDS:
         raise cli.UsageError(
-            f"Found {' '.join(args) or 'nothing'}: expected what to do: {', '.join(_NEEDS)}."
+            f"Found {' '.join(args) or 'nothing'}: expected one of {', '.join(_NEEDS)}."
         )
     (command,) = args
     for name in _NEEDS[command]:
@@ -79,16 +80,16 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     _require_ending(command, flags.output)
     numbers = _COMMANDS[command](flags)
     if numbers is not None:
-        from alexnet_tf import atomic
+        from alexnet_tf import files
 
-        atomic.write_json(f"{os.path.splitext(flags.output)[0]}.json", numbers)
+        files.write_json(f"{os.path.splitext(flags.output)[0]}.json", numbers)
     if flags.output is not None:
         print(f"Written: {flags.output}")
     return cli.EXIT_OK
 
 
 def _require_ending(command: str, output: str | None) -> None:
-    """Before the work, not after it."""
+    """Raises for an unknown ending before the work, not after it."""
     if command == "features":
         from alexnet_tf.analysis import features
 
@@ -102,14 +103,14 @@ def _require_ending(command: str, output: str | None) -> None:
 def _run(flags) -> None:
     from alexnet_tf.analysis import overview
 
-    overview.draw_run(flags.workdir, flags.data_dir, flags.output)
+    overview.draw_run(flags.workdir, flags.data_dir, flags.output, note=flags.note)
 
 
 def _curves(flags) -> dict:
     from alexnet_tf.analysis import plots
 
-    runs = {os.path.normpath(path): path for path in flags.workdir.split(",")}
-    metrics = {name: plots.read_metrics(path) for name, path in runs.items()}
+    paths = flags.workdir.split(",")
+    metrics = dict(zip(plots.run_names(paths), map(plots.read_metrics, paths), strict=True))
     plots.save_curves(flags.output, metrics)
     return {name: plots.last_errors(columns) for name, columns in metrics.items()}
 
@@ -130,26 +131,22 @@ def _filters(flags) -> dict:
 
 
 def _neighbours(flags) -> dict:
-    from alexnet_tf.analysis import features
-    from alexnet_tf.data import records
+    from alexnet_tf.analysis import features, images
     from alexnet_tf.models import saved_run
 
     network = saved_run.open_model(flags.workdir)
-    dataset = records.open_dataset(flags.data_dir)
-    dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
+    dataset = images.dataset_for(network, flags.data_dir)
     found = features.draw_neighbours(network, flags.layer, dataset, flags.split, flags.output)
     print(f"{found['same_class']:.1%} of the neighbours are of the same class")
     return found
 
 
 def _features(flags) -> None:
-    from alexnet_tf.analysis import features
-    from alexnet_tf.data import records
+    from alexnet_tf.analysis import features, images
     from alexnet_tf.models import saved_run
 
     network = saved_run.open_model(flags.workdir)
-    dataset = records.open_dataset(flags.data_dir)
-    dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
+    dataset = images.dataset_for(network, flags.data_dir)
     outputs, labels = features.layer_features(network, flags.layer, dataset, flags.split)
     features.save_features(outputs, labels, flags.output)
     print(f"{flags.layer}: {' x '.join(map(str, outputs.shape))}")
@@ -164,43 +161,25 @@ def _augmentation(flags) -> dict:
     else:
         dataset = records.open_dataset(flags.data_dir)
     if flags.image is None:
-        picture, _ = images.of_split(dataset, flags.split, flags.number)
+        image, _ = images.of_split(dataset, flags.split, flags.number)
     else:
-        stored = dataset.format
-        turned = bool(dataset.turned)
-        picture = images.of_file(flags.image, stored.image_size, stored.channels, turned)
-    return augmentation.draw_augmentation(
-        picture, dataset, flags.crop_size, flags.output, flags.seed
-    )
+        stored, turned = dataset.format, bool(dataset.turned)
+        image = images.of_file(flags.image, stored.image_size, stored.channels, turned)
+    return augmentation.draw_augmentation(image, dataset, flags.crop_size, flags.output, flags.seed)
 
 
 def _saliency(flags) -> dict:
-    import tensorflow as tf
-
     from alexnet_tf.analysis import images, saliency
-    from alexnet_tf.data import preprocessing, records
     from alexnet_tf.models import saved_run
 
     network = saved_run.open_model(flags.workdir)
-    names, truth = network.class_names, None
-    if flags.image is None:
-        dataset = records.open_dataset(flags.data_dir)
-        dataset = dataset.viewed(network.image_size, network.channels, network.apply_exif)
-        stored, truth = images.of_split(dataset, flags.split, flags.number)
-        # The data's names are the outputs' only where there are as many.
-        if names is None and dataset.classes == network.classes:
-            names = dataset.synsets
-    else:
-        stored = images.of_file(
-            flags.image, network.image_size, network.channels, network.apply_exif
-        )
-    size = max(network.image_size, network.crop_size)
-    view = preprocessing.evaluation_crop(tf.constant(stored), network.crop_size, size)
-    measured = saliency.measure(network.model, view.numpy())
-    name = names[measured.label] if names else f"class {measured.label}"
-    found = saliency.draw_saliency(measured, view.numpy(), name, flags.output)
-    print(f"{name}: {measured.probability:.1%}" + (f" (truth: {truth})" if truth else ""))
-    return {"image": flags.image, "truth": truth, **found}
+    dataset = None if flags.image else images.dataset_for(network, flags.data_dir)
+    found = saliency.draw_image_saliency(
+        network, flags.output, flags.image, dataset, flags.split, flags.number
+    )
+    truth = f" (truth: {found['truth']})" if found["truth"] else ""
+    print(f"{found['class']}: {found['probability']:.1%}{truth}")
+    return found
 
 
 def _summary(flags) -> None:
@@ -215,7 +194,11 @@ def _summary(flags) -> None:
 def _architecture(flags) -> dict:
     from alexnet_tf.analysis import architecture
 
-    return architecture.draw_architecture(flags.model.split(","), flags.output)
+    if flags.workdir is None:
+        return architecture.draw_architecture(flags.model.split(","), flags.output)
+    from alexnet_tf.models import saved_run
+
+    return architecture.plot_model(saved_run.open_model(flags.workdir).model, flags.output)
 
 
 _COMMANDS = {

@@ -124,14 +124,14 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     run = {"step": _step, "input": _input, "train": _train, "serve": _serve, "plan": _plan}[mode]
     result, text = run(flags)
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.perf import timing
 
     if "machine" in result:
         print(timing.describe(result["machine"]))
     print(text)
     if flags.output:
-        atomic.write_json(flags.output, {"benchmark": mode, **result})
+        files.write_json(flags.output, {"benchmark": mode, **result})
         print(f"Every single time is in {flags.output}")
     return cli.EXIT_OK
 

@@ -97,14 +97,14 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         raise cli.UsageError("--model is missing: name a .keras file or a workdir.")
     if not flags.data_dir:
         raise cli.UsageError("--data_dir is missing: name a prepared data set.")
-    from alexnet_tf import atomic, evaluation
+    from alexnet_tf import evaluation, files
     from alexnet_tf.models import saved_run
     from alexnet_tf.training import distribution
 
     strategy = distribution.make_strategy(flags.strategy, flags.devices)
     view = evaluation.EvaluationSettings(flags.split, int(flags.crops), flags.batch_size)
-    files = [saved_run.find_model_file(path) for path in flags.model]
-    output = _output(flags.output, files, view)
+    models = [saved_run.find_model_file(path) for path in flags.model]
+    output = _output(flags.output, models, view)
     results = evaluation.evaluate(
         flags.model,
         flags.data_dir,
@@ -116,11 +116,11 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         flags.outputs,
     )
     print(_text(results), flush=True)  # whatever becomes of the file
-    atomic.write_json(output, results)
+    files.write_json(output, results)
     print(f"Written to {output}")
 
 
-def _output(wanted: str | None, files: Sequence[str], view) -> str:
+def _output(wanted: str | None, models: Sequence[str], view) -> str:
     """The file for the results, in a place that can be written.
 
     Raises:
@@ -128,7 +128,7 @@ def _output(wanted: str | None, files: Sequence[str], view) -> str:
     """
     from alexnet_tf.files import can_write
 
-    output = cli.local("output", wanted or _default_output(files, view))
+    output = cli.local("output", wanted or _default_output(models, view))
     if os.path.isdir(output):
         raise cli.UsageError(
             f"--output={output} is a directory: name a file, such as results.json."
@@ -149,15 +149,15 @@ def _output(wanted: str | None, files: Sequence[str], view) -> str:
     )
 
 
-def _default_output(files: Sequence[str], view) -> str:
+def _default_output(models: Sequence[str], view) -> str:
     """A name of its own for each way to look, so that no evaluation takes another's place.
 
     A workdir's results.json is training's.
     """
     name = f"evaluation-{view.split}-{view.crops}crop.json"
-    if len(files) > 1:
+    if len(models) > 1:
         return name
-    directory, file = os.path.split(files[0])
+    directory, file = os.path.split(models[0])
     stem = os.path.splitext(file)[0]
     return os.path.join(directory, name if stem == "model" else f"{stem}-{name}")
 

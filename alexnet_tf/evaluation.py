@@ -1,9 +1,7 @@
-"""Top-1 and top-5 error over exactly the images of a split.
+"""Top-1 and top-5 error of one or several networks. Counts every image of a split exactly once.
 
-One centre crop, the paper's ten (section 4.1: the softmax outputs of the ten views are averaged) or
-the nine of its CIFAR-10 networks,
-one network or the average of several (section 6.1). Every image is counted once, whatever the
-batch size and the number of replicas; anything else raises.
+With one centre crop, the paper's ten or the nine of its CIFAR-10 networks, whose softmax outputs
+are averaged (section 4.1); several networks' outputs are averaged too (section 6.1).
 """
 
 import dataclasses
@@ -15,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import class_names, evaluation_data, records
+from alexnet_tf.data.pipeline import replica_batch_size
 from alexnet_tf.models import compilation, saved_run
 
 OUTPUTS = ("all", "restricted")
@@ -24,13 +23,14 @@ _Z_95 = 1.959963984540054
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings:
-    """How a split is looked at.
+    """Which images to evaluate, and how.
 
     Attributes:
       split: a split of the data set.
       crops: 1, 9 or 10.
       batch_size: views in one step over all replicas: ten crops take a tenth of the images.
-      image_size: the square to which images are brought before the crop; None for the stored one.
+      image_size: side to which images are resized before the crop, in pixels; None for the stored
+        size.
     """
 
     split: str = "validation"
@@ -41,12 +41,12 @@ class EvaluationSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What came out; errors are fractions 0..1.
+    """An evaluation's result; errors are fractions 0..1.
 
     Attributes:
       count: images counted.
-      top1_error, top5_error: with Wilson's 95 % intervals beside them. With fewer than five
-        classes the top-5 error is 0.
+      top1_error, top5_error: each with Wilson's 95 % interval. The top-5 error is 0 with five
+        classes or fewer.
       loss: mean of -log of the true class's (averaged) probability, in nats.
       class_counts, class_errors: per class, images and top-1 error (NaN without images).
       confusions: (true class, predicted class, how often), most frequent first, errors only.
@@ -73,40 +73,38 @@ def evaluate(
     jit_compile: str = "auto",
     outputs: str = "all",
 ) -> dict:
-    """Scores a network, or several whose predictions are averaged, on a prepared data set.
+    """Evaluates a network, or several with averaged predictions, on a prepared data set.
 
     Args:
       models: paths of `.keras` files or workdirs.
       data_dir: a data set, see `records.open_dataset`.
       view: which split, how many crops.
       label_order: a file with the data set's class names (synsets), one per line, in the order of
-        the models' outputs, for models whose order differs. Without it a model's own `class_names`
-        (its run's config.json) are used, and without those the data set's order.
+        the models' outputs. None uses a model's own `class_names`, or else the data set's order.
       strategy: a `tf.distribute` strategy, or None for one device.
       first_label: see `records.open_dataset`.
       jit_compile: whether XLA compiles the forward pass: "true", "false", or "auto", on a GPU when
         there are enough images.
-      outputs: where the networks have more classes than the data set: "all" lets each output be an
-        answer, so that a class that the data set lacks is a wrong one; "restricted" looks at the
-        data set's classes only, whose probabilities are made to sum to 1.
+      outputs: for networks with more classes than the data set: "all" counts an answer outside of
+        the data set as wrong; "restricted" uses only the data set's classes, renormalised to 1.
 
     Returns:
-      A dictionary that can be written as JSON.
+      The report, JSON-ready.
 
     Raises:
-      FileNotFoundError: a model or the data is not there.
-      ValueError: a model and the data do not fit, or the data is damaged.
+      FileNotFoundError: a model or the data set does not exist.
+      ValueError: a model and the data set do not fit, or the data is damaged.
     """
     dataset = records.open_dataset(data_dir, first_label)
     dataset.require_split(view.split)
     strategy = strategy or compilation.default_strategy()
     if outputs not in OUTPUTS:
         raise ValueError(f"outputs is {outputs!r}: expected one of {', '.join(OUTPUTS)}.")
-    total: Any = None  # float64 (images, classes), as soon as one network has answered
+    total: Any = None  # float64 (images, classes), summed over networks
     labels: Any = None
     files: list[str] = []
     notes: list[str] = []
-    others: tuple[str, ...] = ()  # classes of the networks that the data set does not have
+    others: tuple[str, ...] = ()  # the networks' classes that the data set lacks
     for path in models:
         with strategy.scope():
             network = saved_run.open_model(path)
@@ -124,7 +122,7 @@ def evaluate(
         views = dataset.counts[view.split] * view.crops
         compiled = compilation.is_worthwhile(jit_compile, strategy, views)
         step = forward_step(network.model, view.crops, strategy, compiled)
-        # Of much larger images than it was made for the middle would show next to nothing.
+        # Resize much larger images, of which the central crop would show little.
         large = seen.format.image_size > evaluation_data.MOST_CROPS_A_SIDE * network.crop_size
         look = dataclasses.replace(view, image_size=network.image_size if large else None)
         probabilities, labels = split_probabilities(network.model, seen, look, strategy, step=step)
@@ -156,20 +154,20 @@ def split_probabilities(
       view: which split, how many crops.
       strategy: a `tf.distribute` strategy, or None.
       progress: draw a bar on standard error.
-      step: from `forward_step`, for a caller who evaluates again and again; None makes one.
+      step: from `forward_step`, to reuse it; None makes one.
 
     Returns:
       (float64 (n, classes), int (n,)): probabilities and labels, n the split's exact count.
 
     Raises:
-      ValueError: sizes that do not fit, damaged data, a count that is not the split's, or outputs
-        that are no probabilities.
+      ValueError: sizes that do not fit, damaged data, a wrong number of records, or outputs that
+        are no probabilities.
     """
     _, crop_size, _, channels = model.input_shape
     if channels != dataset.format.channels:
         raise ValueError(
             f"The network takes {channels} channel(s), but {dataset.path} stores "
-            f"{dataset.format.channels}: evaluate it on the kind of images it was trained on."
+            f"{dataset.format.channels}: evaluate it on images like those it was trained on."
         )
     strategy = strategy or compilation.default_strategy()
     dataset.require_split(view.split)
@@ -211,10 +209,7 @@ def split_probabilities(
 
 
 def forward_step(model, crops: int, strategy, jit_compile: bool = False):
-    """The step of `split_probabilities`: a batch of all replicas in, averages out.
-
-    With `jit_compile` XLA compiles each replica's forward pass.
-    """
+    """The step of `split_probabilities`: averages over the crops of each image of a batch."""
     classes = model.output_shape[-1]
 
     def averages(images):
@@ -233,7 +228,7 @@ def forward_step(model, crops: int, strategy, jit_compile: bool = False):
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -> Score:
-    """Errors of predictions; a tie goes to the class with the lower number.
+    """Errors of predictions; ties go to the lower class number.
 
     Args:
       probabilities: float (n, classes).
@@ -241,7 +236,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
       confusions: how many of the most confused pairs to keep.
 
     Raises:
-      ValueError: nothing to score, lengths that differ, a label out of range, or NaN.
+      ValueError: no images, lengths that differ, a label out of range, or NaN.
     """
     probabilities = np.asarray(probabilities, np.float64)
     labels = np.asarray(labels)
@@ -254,7 +249,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
     if labels.min() < 0:
         raise ValueError(
             f"{int((labels < 0).sum())} of {count} images have no label (found {labels.min()}): "
-            "there is nothing to compare predictions with; name a split with labels."
+            "evaluate a split with labels."
         )
     if labels.max() >= classes:
         raise ValueError(
@@ -262,7 +257,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
             f"classes, 0 to {classes - 1}: the labels are of another data set."
         )
     if np.isnan(probabilities).any():
-        # NaN compares false with everything and would count as right.
+        # NaN would count as right: it compares false.
         raise ValueError("The network's outputs hold NaN: it has diverged; train it again.")
     rows = np.arange(count)
     truth = probabilities[rows, labels]
@@ -283,7 +278,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
         top1_interval=wilson_interval(int(wrong1.sum()), count),
         top5_error=float(wrong5.mean()),
         top5_interval=wilson_interval(int(wrong5.sum()), count),
-        # The smallest positive double keeps a probability that underflowed to 0 finite.
+        # Finite for a probability that underflowed to 0.
         loss=float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()) + 0.0,  # no -0
         class_counts=class_counts,
         class_errors=class_errors,
@@ -294,7 +289,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
 
 
 def wilson_interval(successes: int, count: int, z: float = _Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (1927); 95 % by default. Holds at 0 and 1 too."""
+    """Wilson's score interval of a proportion (1927), 95 % by default; valid at 0 and 1 too."""
     if not 0 <= successes <= count or count < 1:
         raise ValueError(f"{successes} of {count} is no proportion.")
     share = successes / count
@@ -311,11 +306,7 @@ def report(
     view: EvaluationSettings,
     files: Iterable[str],
 ) -> dict:
-    """A score with its circumstances, as a JSON-ready dictionary; errors are fractions.
-
-    Args:
-      names: what the columns of the scored probabilities mean.
-    """
+    """A score and how it was made, JSON-ready; `names` are the classes of the scored columns."""
     return {
         "models": list(files),
         "data_dir": dataset.path,
@@ -345,12 +336,7 @@ def report(
 def _images_per_step(view: EvaluationSettings, count: int, strategy) -> int:
     """Images of a step: a multiple of the replicas, no more than the split needs."""
     replicas = strategy.num_replicas_in_sync
-    if view.batch_size < 1 or view.batch_size % replicas:
-        raise ValueError(
-            f"The batch size {view.batch_size} cannot be split over {replicas} replicas: use a "
-            f"multiple of {replicas}."
-        )
-    per_replica = max(1, view.batch_size // view.crops // replicas)
+    per_replica = max(1, replica_batch_size(view.batch_size, replicas) // view.crops)
     return replicas * min(per_replica, -(-count // replicas))
 
 
@@ -360,7 +346,7 @@ def _per_replica(strategy, outputs) -> list[tuple]:
 
 
 def _one_ahead(batches, step):
-    """The step's outputs of each batch, the next one under way while one is looked at."""
+    """The step's outputs of each batch; the next step runs while they are read."""
     outputs = None
     for batch in batches:
         following = step(*batch)

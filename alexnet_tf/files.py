@@ -1,22 +1,40 @@
-"""Files of users, named by them or found in their directories: only regular ones are opened."""
+"""Reading and writing whole files: written under another name, flushed to disk, then renamed.
 
+Paths may be remote (gs://, s3://, ...) where a function says so. Those go through `tf.io.gfile`;
+local ones go through the operating system, which is several times faster.
+"""
+
+import contextlib
 import errno
+import hashlib
+import json
 import os
+import re
+import shutil
 import stat
 import tempfile
-from typing import BinaryIO
+import uuid
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+# Not the process's id: two may have the same, in two containers.
+_ASIDE = re.compile(r"\.writing-[0-9a-f]{32}(-.*)?")
+# Of a file that `staged` writes; what a killed process leaves behind.
+STAGED_SUFFIX = ".aside"
+
+
+def is_remote(path: str) -> bool:
+    """Whether only `tf.io.gfile` can open the path."""
+    return "://" in path
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
-    """Opens a regular file for reading bytes.
+    """Opens a local regular file, or a link to one, for reading bytes.
 
-    Opening a FIFO waits, perhaps for ever, for a process that writes to it.
-
-    Args:
-      path: a local file, or a link to one.
+    Opening a FIFO could block forever.
 
     Raises:
-      OSError: it is not there, cannot be read, or is a FIFO, socket, device or directory.
+      OSError: it does not exist, cannot be read, or is a FIFO, socket, device or directory.
     """
     return open(path, "rb", opener=_open)
 
@@ -42,3 +60,186 @@ def can_write(directory: str | os.PathLike) -> bool:
             return True
     except OSError:
         return False
+
+
+def open_binary(path: str) -> BinaryIO:
+    """Opens a local or remote file for reading bytes; see `open_regular`."""
+    return _gfile().GFile(path, "rb") if is_remote(path) else open_regular(path)
+
+
+def create_binary(path: str) -> BinaryIO:
+    """Creates a local or remote file for writing bytes."""
+    return _gfile().GFile(path, "wb") if is_remote(path) else open(path, "wb")
+
+
+class Fingerprint(NamedTuple):
+    """What identifies a file's content: its length in bytes and its SHA-256 in hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+
+def fingerprint(path: str | os.PathLike) -> Fingerprint:
+    """Reads a local or remote file from end to end."""
+    digest, size = hashlib.sha256(), 0
+    with open_binary(os.fspath(path)) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return Fingerprint(size, digest.hexdigest())
+
+
+def sync(path: str | os.PathLike) -> None:
+    """Waits until a local file's content, or a directory's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(path: str | os.PathLike) -> None:
+    """`sync` of a local directory and of everything below it."""
+    for directory, _, names in os.walk(os.fspath(path)):
+        for name in names:
+            sync(os.path.join(directory, name))
+        sync(directory)
+
+
+@contextlib.contextmanager
+def aside(directory: str | os.PathLike) -> Iterator[str]:
+    """Yields a new directory `.writing-...` inside `directory`, which is removed at the end.
+
+    The process holds it by a lock, which ends with the process. So the next writer into `directory`
+    removes what a killed process left there, and nothing that is still being written.
+
+    Args:
+      directory: a local directory, created if need be.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    os.makedirs(directory, exist_ok=True)
+    for name in os.listdir(directory):
+        if _ASIDE.fullmatch(name):
+            _remove_unless_held(os.path.join(directory, name))
+    path, held = _make(os.fspath(directory))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(held)
+
+
+def _make(directory: str) -> tuple[str, int]:
+    """A directory aside and the descriptor that holds it."""
+    while True:
+        path = os.path.join(directory, f".writing-{uuid.uuid4().hex}")
+        os.mkdir(path)
+        with contextlib.suppress(FileNotFoundError):
+            held = os.open(path, os.O_RDONLY)
+            _lock(held)
+            if os.path.exists(path):
+                return path, held
+            os.close(held)
+        # Another process took it for a leftover before it was held.
+
+
+def _remove_unless_held(path: str) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            if _lock(descriptor):
+                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Locks an open file or directory; False if another holds it, or it cannot be locked."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[str]:
+    """Yields another path on the same disk, which becomes `path` when the block ends well.
+
+    If the block raises, `path` stays as it was and nothing is left behind. The other path ends in
+    `path`'s own name, because many writers take the format from a name's suffix.
+
+    Args:
+      path: a local file; its directory is created if need be.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    directory, name = os.path.split(os.path.abspath(path))
+    try:
+        with aside(directory) as folder:
+            written = os.path.join(folder, name)
+            yield written
+            # Without this a crash of the machine may leave an empty file under the new name.
+            sync(written)
+            os.replace(written, path)
+    except OSError as error:
+        # A write to a full disk does not say which file it was.
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+@contextlib.contextmanager
+def staged(path: str, shared: bool = True) -> Iterator[str]:
+    """`replacing` for one of the many files of a work directory, local or remote.
+
+    Nothing is flushed to disk, locked or cleaned: that is done once for the whole directory.
+
+    Args:
+      path: a local or remote file.
+      shared: whether another process may write the same file. Otherwise what a killed one left is
+        overwritten.
+    """
+    written = f"{path}.{uuid.uuid4().hex}{STAGED_SUFFIX}" if shared else f"{path}{STAGED_SUFFIX}"
+    try:
+        yield written
+        _gfile().rename(written, path, overwrite=True) if is_remote(path) else os.replace(
+            written, path
+        )
+    except BaseException:
+        with contextlib.suppress(Exception):  # the first error is the one to report
+            _gfile().remove(written) if is_remote(path) else os.remove(written)
+        raise
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a local file."""
+    with replacing(path) as aside, open(aside, "wb") as file:
+        file.write(content)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a local text file in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike, content: Any, indent: int = 2) -> None:
+    """Writes a value as JSON to a local file."""
+    write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def cache_directory(name: str) -> str:
+    """The path of the package's directory `name` in $XDG_CACHE_HOME or ~/.cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(cache, "alexnet_tf", name)
+
+
+def _gfile():
+    import tensorflow as tf  # needed for remote paths only
+
+    return tf.io.gfile

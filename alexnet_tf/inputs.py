@@ -2,12 +2,9 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import keras
 
 
 def preprocess_input(images: Any, variant: str = "alexnet") -> Any:
@@ -62,7 +59,7 @@ def preprocess_input(images: Any, variant: str = "alexnet") -> Any:
 def decode_predictions(
     probs: Sequence | np.ndarray,
     top: int = 5,
-    classes: Union[Sequence[str], "keras.Model", None] = None,
+    classes: Any = None,
 ) -> list[list[tuple[str, str, float]]]:
     """The most probable classes, as `keras.applications` gives them.
 

@@ -18,6 +18,7 @@ class tqdm(_tqdm.tqdm):
         self._lines = not file.isatty()
         if self._lines:
             keywords = {**keywords, "mininterval": _SECONDS, "delay": _SECONDS, "miniters": 0}
+        self.disable = False  # until tqdm decides
         super().__init__(*args, **keywords)
 
     def display(self, msg=None, pos=None):
@@ -37,9 +38,9 @@ class tqdm(_tqdm.tqdm):
             super().clear(nolock)
 
     def close(self):
-        if not self._lines:
+        if not self._lines or self.disable:
             return super().close()
-        shown = self.last_print_t >= self.start_t + self.delay if not self.disable else False
+        shown = self.last_print_t >= self.start_t + self.delay
         if shown and self.n != self.last_print_n:
             self.display()
         self.disable = True

@@ -67,7 +67,7 @@ def _main(flags, args) -> int:
 
     tf.config.experimental.enable_op_determinism()
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.data import records
     from alexnet_tf.perf import inputs, timing
     from data_prep import photos
@@ -87,7 +87,7 @@ def _main(flags, args) -> int:
         "data": inputs.describe_data(dataset),
         "rows": rows,
     }
-    atomic.write_json(flags.output, result)
+    files.write_json(flags.output, result)
     print(f"every time is in {os.path.relpath(flags.output)}")
     return cli.EXIT_OK
 

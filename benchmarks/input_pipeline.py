@@ -85,7 +85,7 @@ def _main(flags, args) -> int:
     import peers
     import sample_images
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.perf import timing
 
     count = (WARM + TIMED + COLD) * flags.batch_size
@@ -103,7 +103,7 @@ def _main(flags, args) -> int:
         result = peers.compete(entries, flags.rounds)
     peers.print_rates(result, OURS, "images/s")
     machine = {**timing.machine(), "peers_python": _version(flags.peers_python)}
-    atomic.write_json(
+    files.write_json(
         flags.output,
         {
             "benchmark": "input_pipeline",

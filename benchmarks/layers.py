@@ -21,7 +21,7 @@ import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, cli
+from alexnet_tf import cli, files
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "layers.json"
 
@@ -50,7 +50,7 @@ def _main(flags, args) -> int:
         report("grouped convolutions alone", convolution_forms, runs, step_batch),
         report("a whole training step of AlexNet", step_forms, runs, step_batch),
     ]
-    atomic.write_json(flags.output, result, indent=1)
+    files.write_json(flags.output, result, indent=1)
     print(f"every time is in {flags.output}")
     return 0
 

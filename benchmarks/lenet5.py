@@ -17,7 +17,7 @@ import measured
 import runs
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, cli
+from alexnet_tf import cli, files
 
 
 def main(argv=None) -> int:
@@ -59,7 +59,7 @@ def _main(flags, args) -> int:
         **runs.circumstances(workdir),
     }
     output = results / f"lenet5_{flags.name}.json"
-    atomic.write_json(output, result, indent=1)
+    files.write_json(output, result, indent=1)
     measured.draw(results)
     print(f"{flags.name}: {score['top1_error']:.2%} wrong; written to {output}")
     return cli.EXIT_OK

@@ -32,7 +32,7 @@ import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import atomic, cli
+from alexnet_tf import cli, files
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "parallelism.json"
 STRATEGIES = ("none", "mirrored", "towers")
@@ -64,15 +64,15 @@ def _main(flags, args) -> int:
         )
     result = measure(sizes, 1 if flags.quick else flags.runs)
     print(text(result))
-    atomic.write_json(flags.output, result, indent=1)
+    files.write_json(flags.output, result, indent=1)
     print(f"every time is in {flags.output}")
     return 0
 
 
 def measure(sizes: list[int], runs: int) -> dict:
     """{"machine", "terms" of the cost model, "rows": one per strategy and batch size}."""
-    from alexnet_tf.perf import timing
-    from alexnet_tf.training import distribution, placement
+    from alexnet_tf.perf import placement, timing
+    from alexnet_tf.training import distribution
 
     # Mirrored first: the CPU can only be split into devices before anything runs.
     strategies = {name: distribution.make_strategy(name) for name in sorted(STRATEGIES)}
@@ -114,9 +114,8 @@ class Trained:
         import tensorflow as tf
 
         from alexnet_tf.data.augmentation import Augmentation
-        from alexnet_tf.models.catalog import find_variant
-        from alexnet_tf.training import distribution, towers
-        from alexnet_tf.training import step as steps
+        from alexnet_tf.training import distribution
+        from alexnet_tf.training.initialization import make_network
         from alexnet_tf.training.recipes import SOURCE_145
         from alexnet_tf.training.schedules import make_optimizer
 
@@ -126,16 +125,12 @@ class Trained:
         )
         self.strategy = strategy
         with strategy.scope():
-            self.network = steps.make_network(recipe, 1000, 3, np.full(3, 120, np.float32), seed=0)
+            self.network = make_network(recipe, 1000, 3, np.full(3, 120, np.float32), seed=0)
             optimizer = make_optimizer(recipe, steps_per_epoch=1)
             optimizer.build(self.network.trainable_variables)
         still = Augmentation(crop_size=224, mirror=False).compiled
         # The batch is in the loss only as a divisor: any number takes the same time.
-        self.steps = (
-            towers.Towers(strategy, find_variant(recipe.model), self.network, optimizer, still)
-            if isinstance(strategy, distribution.TwoTowers)
-            else steps.ReplicaSteps(strategy, self.network, optimizer, recipe.batch_size, still)
-        )
+        self.steps = distribution.make_steps(strategy, recipe, self.network, optimizer, still)
         self.nothing = tf.constant(0.0)
         self.batches = {}
 

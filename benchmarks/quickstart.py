@@ -18,7 +18,7 @@ from absl import flags as absl_flags
 
 sys.path.insert(0, str(runs.ROOT))  # before this directory, which has a data_prep.py too
 
-from alexnet_tf import atomic, cli
+from alexnet_tf import cli, files
 
 
 def main(argv=None) -> int:
@@ -62,7 +62,7 @@ def _main(flags, args) -> int:
         **settings,
     }
     results = pathlib.Path(flags.results)
-    atomic.write_json(results / "quickstart.json", result, indent=1)
+    files.write_json(results / "quickstart.json", result, indent=1)
     measured.draw(results)
     for run in found:
         print(

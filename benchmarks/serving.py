@@ -55,7 +55,7 @@ def _main(flags, args) -> int:
 
     import peers
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.models import saved_run
     from alexnet_tf.perf import serve, timing
     from alexnet_tf.serving import precision as precisions
@@ -89,7 +89,7 @@ def _main(flags, args) -> int:
     if flags.data_dir:
         result["top1_error"] = _errors(networks, flags.data_dir)
     _print(result)
-    atomic.write_json(flags.output, result)
+    files.write_json(flags.output, result)
     print(f"every time is in {os.path.relpath(flags.output)}")
     return cli.EXIT_OK
 

@@ -57,7 +57,7 @@ def _main(flags, args) -> int:
         raise cli.UsageError(f"--model={sorted(unknown)[0]}: expected {', '.join(MODELS)}.")
     import peers
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.perf import timing
 
     script = str(ROOT / "benchmarks" / "small_peers.py")
@@ -71,7 +71,7 @@ def _main(flags, args) -> int:
         result = peers.compete(entries, flags.rounds)
         peers.print_rates(result, OURS, "images/s")
         parts.append({"model": model, **result})
-    atomic.write_json(
+    files.write_json(
         flags.output,
         {
             "benchmark": "small_networks",

@@ -36,8 +36,8 @@ class Task:
 
 
 TASKS = {
-    "lenet5_softmax": Task(28, 1, 28, 1, False, batch_size=64, steps=400),
-    "cifarnet": Task(32, 3, 24, 0, True, batch_size=128, steps=20),
+    "lenet5_softmax": Task(28, 1, 28, 1, False, batch_size=64, steps=200),
+    "cifarnet": Task(32, 3, 24, 0, True, batch_size=128, steps=10),
 }
 
 

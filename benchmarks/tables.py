@@ -164,6 +164,18 @@ def train_step(result: dict) -> list[str]:
     return lines[:-1]
 
 
+def small_networks(result: dict) -> list[str]:
+    lines = []
+    for part in result["models"]:
+        rates = {row["form"]: row["rate"] for row in part["rows"]}
+        rows = [
+            [name, _rate(rate), _ratio(rates, "alexnet_tf", name)] for name, rate in rates.items()
+        ]
+        lines += _table([part["model"], "images/s", "alexnet_tf over it"], rows)
+        lines += [*_absent(part), ""]
+    return [*lines, f"{result['rounds']} runs of each."]
+
+
 def serving(result: dict) -> list[str]:
     bare = {
         row["batch_size"]: row["images_per_second"]
@@ -232,7 +244,7 @@ TABLES = {
     table.__name__: table
     for table in (
         *(step, input, train, serve),
-        *(input_pipeline, emulated_cores, train_step, serving, layers, data_prep),
+        *(input_pipeline, emulated_cores, train_step, small_networks, serving, layers, data_prep),
     )
 }
 

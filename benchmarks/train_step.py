@@ -81,7 +81,7 @@ def _main(flags, args) -> int:
             raise cli.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
     import peers
 
-    from alexnet_tf import atomic
+    from alexnet_tf import files
     from alexnet_tf.perf import timing
 
     script = str(ROOT / "benchmarks" / "train_peers.py")
@@ -98,7 +98,7 @@ def _main(flags, args) -> int:
         result = peers.compete(entries, flags.rounds, warm=0)
         peers.print_rates(result, OURS, "images/s")
         parts.append({"precision": precision, **result, **_share(result)})
-    atomic.write_json(
+    files.write_json(
         flags.output,
         {
             "benchmark": "train_step",

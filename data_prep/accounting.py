@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from data_prep import images, plan, storage
+from alexnet_tf.files import open_binary
+from data_prep import images, plan
 from data_prep.listing import File, Listing
 
 _SHOWN = 3  # folders that a message names
@@ -204,7 +205,7 @@ def looks_like_image(listing: Listing, file: File) -> bool:
         return True
     if ending in images.OTHER_SUFFIXES:
         return False
-    with storage.open_binary(listing.place(file.path)) as opened:
+    with open_binary(listing.place(file.path)) as opened:
         return images.sniff(opened.read(16)) is not None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import files
 from alexnet_tf.data import records
 from data_prep import accounting, images, recount, runner
 
@@ -226,7 +227,7 @@ def check_shard(data_dir: str, shard: dict, what) -> ShardCheck:
     if not tf.io.gfile.exists(path):
         check.problems.append(f"{shard['file']} is missing.")
         return check
-    size, sha256 = _sha256(path)
+    size, sha256 = files.fingerprint(path)
     if size != shard["bytes"]:
         check.problems.append(
             f"{shard['file']} has {size} bytes, manifest.json says {shard['bytes']}."
@@ -332,12 +333,3 @@ def _check_shared(hashes):
             if len(shared):
                 problems.append(f"{len(shared)} images are both in {first} and in {second}.")
     return problems
-
-
-def _sha256(path):
-    digest, size = hashlib.sha256(), 0
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from alexnet_tf.files import is_remote
 from data_prep import storage
 
 TFDS_PREFIX = "tfds:"
@@ -82,13 +83,13 @@ class Listing:
         self.image_column, self.label_column = image_column, label_column
         self.count = self.bytes = 0
         self.used: dict[str, str] = {}
-        self._without = {os.path.realpath(path) for path in without if not storage.is_remote(path)}
+        self._without = {os.path.realpath(path) for path in without if not is_remote(path)}
         self._folders: dict[str, tuple[list[str], int, int]] = {}  # names, place in the spool
         self._memory: dict[object, object] = {}
         self._spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
         digest, stamp = hashlib.sha256(), hashlib.sha256()
         if not source.startswith(TFDS_PREFIX) and storage.is_folder(source):
-            root = () if storage.is_remote(source) else (_identity(os.stat(source)),)
+            root = () if is_remote(source) else (_identity(os.stat(source)),)
             self._look("", root, digest, stamp)
         self.digest, self.stamp = digest.hexdigest(), stamp.hexdigest()
 

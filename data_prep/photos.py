@@ -20,7 +20,7 @@ import os
 import sys
 import tempfile
 
-from alexnet_tf import cli
+from alexnet_tf import cli, files
 
 # File in skimage/data (public domain or CC0 by its README) -> class. motorcycle_right.png shows the
 # scene of motorcycle_left.png a second time, so it is no class of its own.
@@ -155,15 +155,10 @@ def write_photos(output_dir: str, train: int = 1500, validation: int = 300, seed
         return output_dir
     from data_prep import storage
 
-    parent, name = os.path.split(os.path.abspath(output_dir))
-    os.makedirs(parent, exist_ok=True)
-    # A directory of this call alone: two of them may be at work.
-    with tempfile.TemporaryDirectory(prefix=f"{name}.partial-", dir=parent) as aside:
-        whole = os.path.join(aside, name)
-        os.mkdir(whole)
-        with storage.needs_room(whole):
-            _write_all(whole, settings)
-        os.replace(whole, output_dir)
+    with files.aside(os.path.dirname(os.path.abspath(output_dir))) as aside:
+        with storage.needs_room(aside):
+            _write_all(aside, settings)
+        os.replace(aside, output_dir)
     return output_dir
 
 
@@ -221,8 +216,7 @@ def cached_photos() -> str:
     It is alexnet_tf/photographs under $XDG_CACHE_HOME or ~/.cache: the data of the commands that
     do without --data_dir.
     """
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return prepare_photos(os.path.join(cache, "alexnet_tf", "photographs"))
+    return prepare_photos(files.cache_directory("photographs"))
 
 
 def _is_written(output_dir: str, settings: dict) -> bool:

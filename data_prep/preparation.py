@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
+from alexnet_tf import files
 from alexnet_tf.data import records
 from data_prep import (
     accounting,
@@ -188,7 +189,7 @@ def _plan(account, folder, layout, settings):
     listing = account.listing
     classes = layout.classes(listing) if layout.classes else None
     # Paths of images are relative to the source, except for those of images that lie elsewhere.
-    home = folder if storage.is_remote(folder) else os.path.abspath(folder)
+    home = folder if files.is_remote(folder) else os.path.abspath(folder)
     found = layout.images(listing, os.path.join(home, publishing.UNPACKED))
     with (
         tqdm(account.watch(found), desc="look", unit="image") as looking,
@@ -202,7 +203,7 @@ def _plan(account, folder, layout, settings):
 @contextlib.contextmanager
 def _local_folder(folder):
     """A local directory to make the plan in; copied to `folder` at the end if that is remote."""
-    if not storage.is_remote(folder):
+    if not files.is_remote(folder):
         yield folder
         return
     with tempfile.TemporaryDirectory() as local:
@@ -229,10 +230,10 @@ def _convert(job, work, run, rejects):
         for receipt in run(job, left, bar.update):
             done.append(receipt)
             _check_bad(done, job.max_bad, rejects)
-            if not storage.is_remote(job.folder):
+            if not files.is_remote(job.folder):
                 # Beside the conversion, so that at the end little is left to wait for.
                 path = os.path.join(job.folder, receipt.shard)
-                syncing.append(disk.submit(storage.sync, path))
+                syncing.append(disk.submit(files.sync, path))
     for written in syncing:
         written.result()  # raises what the disk said
     return done

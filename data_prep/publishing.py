@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from alexnet_tf import files
 from alexnet_tf.data import records
-from data_prep import metadata, storage, writer
+from data_prep import metadata, writer
 
 # What the work directory holds besides the data set.
 UNPACKED, LOCK, MOVING = "unpacked", "lock", "moving.json"
-WORK_SUFFIXES = (writer.RECEIPT_SUFFIX, writer.SUMS_SUFFIX, writer.ASIDE_SUFFIX)
+WORK_SUFFIXES = (writer.RECEIPT_SUFFIX, writer.SUMS_SUFFIX, files.STAGED_SUFFIX)
 _SHARD = re.compile(r".*\.tfrecord-\d{5}-of-\d{5}")
 # The last two to get their final place: without them a directory is no data set.
 _LAST = (records.MANIFEST_FILE, "dataset_info.json")
@@ -77,10 +78,10 @@ def publish(folder: str, output: str) -> None:
 
     Killed in the middle, it goes on when the conversion is started again: receipts go last.
     """
-    if not storage.is_remote(output):
+    if not files.is_remote(output):
         for name in os.listdir(folder):  # on the disk before it gets its name
             if not _is_work(name):
-                storage.sync(os.path.join(folder, name))
+                files.sync(os.path.join(folder, name))
         os.replace(folder, output)
         clean(output)
         return
@@ -95,9 +96,7 @@ def publish(folder: str, output: str) -> None:
 
 def is_moving(output: str) -> bool:
     """Whether the files of a remote `output` were being moved there when it was interrupted."""
-    return storage.is_remote(output) and tf.io.gfile.exists(
-        os.path.join(work_folder(output), MOVING)
-    )
+    return files.is_remote(output) and tf.io.gfile.exists(os.path.join(work_folder(output), MOVING))
 
 
 def take_back(folder: str, output: str) -> None:
@@ -214,7 +213,7 @@ def _make_folder(folder):
 
 
 def _lock_path(folder):
-    if storage.is_remote(folder):
+    if files.is_remote(folder):
         name = hashlib.sha256(folder.encode()).hexdigest()[:16]
         return os.path.join(tempfile.gettempdir(), f"data_prep-{name}.lock")
     return os.path.join(folder, LOCK)

@@ -1,8 +1,4 @@
-"""Paths that are local or remote (gs://, s3://, ...): the few operations that a source needs.
-
-Local files go through the operating system, which is several times faster per image; everything
-else through `tf.io.gfile`, which knows the schemes.
-"""
+"""Local and remote directories (gs://, s3://, ...) of images, and errors of writing to them."""
 
 import contextlib
 import errno
@@ -10,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from alexnet_tf import files
+from alexnet_tf.files import is_remote
 
 _ORDINARY = (stat.S_IFREG, stat.S_IFDIR)
 _ODD = {
@@ -21,38 +17,6 @@ _ODD = {
 }
 # What the system says when a disk, a quota or a limit on the size of files leaves no room.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def is_remote(path: str) -> bool:
-    return "://" in path
-
-
-def open_binary(path: str):
-    """The file, for reading bytes; it can seek.
-
-    Raises:
-      OSError: a local path that is no regular file, which could wait for ever; see `files`.
-    """
-    if is_remote(path):
-        import tensorflow as tf
-
-        return tf.io.gfile.GFile(path, "rb")
-    return files.open_regular(path)
-
-
-def create_binary(path: str):
-    """A new file, for writing bytes."""
-    if is_remote(path):
-        import tensorflow as tf
-
-        return tf.io.gfile.GFile(path, "wb")
-    return open(path, "wb")
-
-
-def sync(path: str) -> None:
-    """Waits until a local file's content is on the disk."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

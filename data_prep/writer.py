@@ -12,20 +12,18 @@ import hashlib
 import io
 import json
 import os
-import uuid
 import zipfile
 
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import memory
+from alexnet_tf import files, memory
 from alexnet_tf.data import records
 from data_prep import images, plan, storage
 from data_prep.statistics import Accumulator, PixelSums
 
 RECEIPT_SUFFIX = ".receipt.json"
 SUMS_SUFFIX = ".sums.npz"
-ASIDE_SUFFIX = ".aside"  # what a killed process leaves behind
 # A finished image is reported to the progress bar in batches, for the lock's sake.
 REPORT_EVERY = 8
 
@@ -95,7 +93,7 @@ def finished(job: Job, shard: plan.Shard) -> Receipt | None:
             return None
         # Waiting for the disk after each shard would cost a tenth of the speed. So after a power
         # failure a receipt may be there without its shard's content, and the content is looked at.
-        whole = _fingerprint(path) == (receipt.bytes, receipt.sha256)
+        whole = files.fingerprint(path) == (receipt.bytes, receipt.sha256)
         if whole and (
             shard.split != "train" or read_sums(job.folder, shard).count == receipt.count
         ):
@@ -117,22 +115,31 @@ def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
     """
     memory.keep_freed_memory()  # each image needs some megabytes, and the next one the same
     path = os.path.join(job.folder, shard.file_name)
-    aside = _aside(path)
-    try:
-        with storage.needs_room(path):
-            return _write_shard(job, shard, (path, aside), progress or (lambda done: None))
-    finally:
-        _remove_aside(aside)
+    with storage.needs_room(path):
+        with files.staged(path) as aside:
+            count, statistics, repairs, rejects = _write_records(
+                job, shard, aside, progress or (lambda done: None)
+            )
+            size, sha256 = files.fingerprint(aside)
+        if statistics is not None:
+            sums = statistics.sums()
+            # Half the disk of int64: a shard has far fewer than 2**32 / 255 images.
+            image = sums.image.astype(np.uint32)
+            write_arrays(path + SUMS_SUFFIX, count=sums.count, image=image, products=sums.products)
+        receipt = Receipt(
+            shard.file_name, _digest(job, shard), count, size, sha256, repairs, rejects
+        )
+        write_text(path + RECEIPT_SUFFIX, json.dumps(dataclasses.asdict(receipt)))
+    return receipt
 
 
-def _write_shard(job, shard, paths, progress):
-    path, aside = paths
+def _write_records(job, shard, path, progress):
     labels = {synset: label for label, synset in enumerate(job.synsets)}
     size, channels = job.conversion.image_size, job.conversion.channels
     statistics = Accumulator((size, size, channels)) if shard.split == "train" else None
     count, repairs, rejects = 0, [], []
     unreported = 0
-    with tf.io.TFRecordWriter(aside) as writer:
+    with tf.io.TFRecordWriter(path) as writer:
         for picture in plan.read_lines(job.folder, shard):
             unreported += 1
             if unreported == REPORT_EVERY:
@@ -156,23 +163,14 @@ def _write_shard(job, shard, paths, progress):
             if statistics is not None:
                 statistics.add(converted.pixels)
     progress(unreported)
-    size, sha256 = _fingerprint(aside)
-    tf.io.gfile.rename(aside, path, overwrite=True)
-    if statistics is not None:
-        sums = statistics.sums()
-        # Half the disk of int64: a shard has far fewer than 2**32 / 255 images.
-        image = sums.image.astype(np.uint32)
-        write_arrays(path + SUMS_SUFFIX, count=sums.count, image=image, products=sums.products)
-    receipt = Receipt(shard.file_name, _digest(job, shard), count, size, sha256, repairs, rejects)
-    write_text(path + RECEIPT_SUFFIX, json.dumps(dataclasses.asdict(receipt)))
-    return receipt
+    return count, statistics, repairs, rejects
 
 
 def read_image(source: str, image: plan.SourceImage) -> bytes:
     """The bytes of an image file, or of its part of an archive."""
     path = os.path.join(source, image.path)
     try:
-        with storage.open_binary(path) as file:
+        with files.open_binary(path) as file:
             return _part(file, image)
     except (FileNotFoundError, tf.errors.NotFoundError):
         raise FileNotFoundError(
@@ -201,7 +199,7 @@ def where(image: plan.SourceImage) -> str:
     """How an image is called in messages and in the manifest."""
     if image.offset < 0:
         return image.path
-    if os.path.isabs(image.path) or storage.is_remote(image.path):  # a copy in the work directory
+    if os.path.isabs(image.path) or files.is_remote(image.path):  # a copy in the work directory
         return image.file_name
     return f"{image.path}:{image.file_name}"
 
@@ -239,36 +237,12 @@ def write_arrays(path: str, **arrays) -> None:
 
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a small file aside and renames it."""
-    aside = _aside(path)
-    try:
-        with storage.needs_room(path):
-            with storage.create_binary(aside) as file:
-                file.write(content)
-            tf.io.gfile.rename(aside, path, overwrite=True)
-    finally:
-        _remove_aside(aside)
-
-
-def _aside(path):
-    """A name of this call's own: on a cluster two workers may be at the same shard."""
-    return f"{path}.{uuid.uuid4().hex}{ASIDE_SUFFIX}"
-
-
-def _remove_aside(path):
-    """What a writing that failed left behind."""
-    with contextlib.suppress(OSError, tf.errors.OpError):
-        if tf.io.gfile.exists(path):
-            tf.io.gfile.remove(path)
-
-
-def _fingerprint(path):
-    """(size, sha256) of a file."""
-    digest, size = hashlib.sha256(), 0
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()
+    with (
+        storage.needs_room(path),
+        files.staged(path) as aside,
+        files.create_binary(aside) as file,
+    ):
+        file.write(content)
 
 
 def _digest(job, shard):

@@ -57,7 +57,6 @@ COMMANDS = {
 # Doors may use these besides the rooms; so may the rooms: the version, files, memory.
 SHARED = {
     "alexnet_tf",
-    "alexnet_tf.atomic",
     "alexnet_tf.cli",
     "alexnet_tf.files",
     "alexnet_tf.inputs",

@@ -137,7 +137,10 @@ def test_every_flag_of_a_recipe_takes_what_the_recipe_shows(capsys):
         given = cli.absl_flags.FlagValues()
         train._define(given)
         given(["program", *flags, "--weights=run"])
-        assert train._override(recipe, given) == dataclasses.replace(recipe, weights="run")
+        fields = {field.name: given[field.name].value for field in dataclasses.fields(recipe)}
+        fields = {name: value for name, value in fields.items() if value is not None}
+        found = recipes.override(recipe, fields)
+        assert found == dataclasses.replace(recipe, weights="run")
 
 
 def test_the_suggestions():

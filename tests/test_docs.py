@@ -87,7 +87,9 @@ def _is_python(block: str) -> bool:
         tree = ast.parse(block)
     except SyntaxError:
         return False
-    return any(isinstance(node, (ast.Import, ast.ImportFrom, ast.Assign)) for node in tree.body)
+    kinds = (ast.Import, ast.ImportFrom, ast.Assign)
+    calls = [node for node in tree.body if isinstance(getattr(node, "value", None), ast.Call)]
+    return bool(calls) or any(isinstance(node, kinds) for node in tree.body)
 
 
 def _name(path: pathlib.Path) -> str:
@@ -387,8 +389,11 @@ def test_the_commands_of(document, user, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if _snippets(path)], ids=_name)
-def test_the_python_of(document, user, tmp_path, monkeypatch):
-    """All snippets of a document, in one session and one directory that has what they read."""
+def test_the_python_of(document, user, tmp_path, monkeypatch, capsys):
+    """All snippets of a document, in one session and one directory that has what they read.
+
+    What a snippet's comment says it prints, up to a semicolon, is printed.
+    """
     monkeypatch.chdir(tmp_path)
     for path in user.iterdir():
         (tmp_path / path.name).symlink_to(path)
@@ -396,6 +401,10 @@ def test_the_python_of(document, user, tmp_path, monkeypatch):
     for snippet in _snippets(document):
         for theirs, here in SNIPPET_PLACES.items():
             snippet = snippet.replace(theirs, here)
+        capsys.readouterr()
         exec(compile(snippet, _name(document), "exec"), session)
+        printed = capsys.readouterr().out
+        for said in re.findall(r"^print\(.*\)  # ([^;\n]+)", snippet, re.MULTILINE):
+            assert said in printed, snippet
     session.clear()
     shutil.rmtree(tmp_path)  # networks and checkpoints

@@ -6,7 +6,7 @@ neural networks using natural pre-images", IJCV 2016. The image is moved by a fe
 step (jitter), which removes patterns that excite the unit at one position only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ def maximize(
     jitter: int = 4,
     smoothness: float = 0.15,
     seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """Makes an image for each of some units of a layer.
 
@@ -42,6 +43,7 @@ def maximize(
       smoothness: weight of the penalty on differences of neighbouring pixels, 0 to 0.25: the share
         of its difference from its four neighbours' that a pixel loses to each of them in a step.
       seed: of first images and jitter. The same seed gives the same images.
+      progress: is told after each step how many are done.
 
     Returns:
       float32 (len(units), h, w, channels), 0..255.
@@ -81,6 +83,7 @@ def maximize(
     images = _GREY + tf.random.stateless_normal(shape, [seed, -1], stddev=_NOISE)
     for number in range(steps):
         images = step(images, tf.constant(number, tf.int32))
+        progress(number + 1)
     return images.numpy()
 
 

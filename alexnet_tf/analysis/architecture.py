@@ -1,6 +1,7 @@
 """Networks drawn from their layers: layers, and connections between the two halves."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 
@@ -78,17 +79,35 @@ def blocks(model: keras.Model) -> list[Block]:
 
 
 def published_blocks(name: str) -> list[Block]:
-    """The layers of a published network, which is built without giving values to its weights."""
+    """The layers of a published network."""
+    return blocks(_published(name))
+
+
+def _published(name: str) -> keras.Model:
+    """The network without values in its weights, which would take a second and 250 MB."""
     with keras.StatelessScope(initialize_variables=False):
-        return blocks(build_model(name))
+        return build_model(name)
 
 
-def draw_architecture(names: list[str], output: str) -> dict:
+def plot_model(model: keras.Model, to_file: str = "model.png") -> dict:
+    """Draws one network, as `keras.utils.plot_model` does, but without Graphviz.
+
+    Args:
+      model: a chain-shaped network.
+      to_file: path of the PNG, SVG or PDF.
+
+    Returns:
+      As `draw_architecture`.
+    """
+    return draw_architecture([model], to_file)
+
+
+def draw_architecture(networks: Sequence[str | keras.Model], output: str) -> dict:
     """Draws networks below one another, on one scale.
 
     Args:
-      names: of `alexnet_tf.list_models()`, one or more.
-      output: path of the PNG or SVG.
+      networks: names of `alexnet_tf.list_models()` or built networks, one or more.
+      output: path of the PNG, SVG or PDF.
 
     Returns:
       name -> {"parameters", "layers": the fields of each `Block`}, JSON-ready.
@@ -98,29 +117,30 @@ def draw_architecture(names: list[str], output: str) -> dict:
     """
     from matplotlib.figure import Figure
 
-    variants = [catalog.find_variant(name) for name in names]
-    drawn = [published_blocks(name) for name in names]
-    totals = [sum(layer.parameters for layer in layers) for layers in drawn]
-    widest = max(len(layers) for layers in drawn)
-    heights = [4.3 if layers[1].columns > 1 else 2.2 for layers in drawn]
+    models = [_published(one) if isinstance(one, str) else one for one in networks]
+    names, drawn = [model.name for model in models], [blocks(model) for model in models]
+    totals = [model.count_params() for model in models]
+    widest = max(len(chain) for chain in drawn)
+    heights = [4.3 if chain[1].columns > 1 else 2.2 for chain in drawn]
     figure = Figure(figsize=(1.42 * widest + 0.4, sum(heights)), dpi=120, layout="constrained")
     grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for n, (axes, height) in enumerate(zip(grid, heights, strict=True)):
-        variant = variants[n]
+    for axes, height, name, total, chain in zip(grid, heights, names, totals, drawn, strict=True):
         axes.set_xlim(-0.3, _STEP * widest)
         axes.set_ylim(-height / 1.42 * _STEP / 2, height / 1.42 * _STEP / 2)
         axes.set_axis_off()
-        title = f"{variant.name}: {variant.summary}; {totals[n]:,} parameters"
-        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-        _draw_network(axes, drawn[n])
+        axes.set_title(_title(name, total), loc="left", fontsize=11, fontweight="bold")
+        _draw_network(axes, chain)
     plots.save_figure(figure, output)
     return {
-        variant.name: {
-            "parameters": total,
-            "layers": [dataclasses.asdict(layer) for layer in layers],
-        }
-        for variant, layers, total in zip(variants, drawn, totals, strict=True)
+        name: {"parameters": total, "layers": [dataclasses.asdict(layer) for layer in chain]}
+        for name, total, chain in zip(names, totals, drawn, strict=True)
     }
+
+
+def _title(name: str, parameters: int) -> str:
+    known = name in catalog.list_models()
+    about = f": {catalog.find_variant(name).summary}" if known else ""
+    return f"{name}{about}; {parameters:,} parameters"
 
 
 def _is_block(row: summary.Row) -> bool:
@@ -136,8 +156,12 @@ def _words(layer: keras.layers.Layer, columns: int) -> tuple[str, ...]:
         return ("spatial norm",)
     if isinstance(layer, keras.layers.MaxPooling2D):
         return (f"max-pool {layer.pool_size[0]}/{layer.strides[0]}",)
-    if isinstance(layer, lenet.Subsampling | keras.layers.AveragePooling2D):
+    if isinstance(layer, lenet.Subsampling):
         return ("subsample 2/2",)
+    if isinstance(layer, keras.layers.AveragePooling2D):
+        return (f"mean-pool {layer.pool_size[0]}/{layer.strides[0]}",)
+    if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+        return ("mean of\neach map",)
     if isinstance(layer, layers.Dropout | keras.layers.Dropout):
         return (f"dropout {layer.rate:g}",) if layer.rate else ()
     return ()

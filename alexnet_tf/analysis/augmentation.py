@@ -95,7 +95,7 @@ def draw_augmentation(
       image: uint8 (size, size, channels), as the data set stores it.
       dataset: whose statistics the colour noise follows.
       crop_size: side of the crop in pixels.
-      output: path of the PNG or SVG.
+      output: path of the PNG, SVG or PDF.
       seed: the run's.
 
     Returns:

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.analysis import plots
 from alexnet_tf.data import evaluation_data, records
 from alexnet_tf.models import saved_run
@@ -20,7 +20,7 @@ def layer_features(
     """A layer's output for the centre crop of each image of a split.
 
     Args:
-      network: from `trained.open_model`.
+      network: from `saved_run.open_model`.
       layer: a layer's name, such as "relu7": the last hidden layer after its ReLU.
       dataset: a prepared data set.
       split: its split.
@@ -97,7 +97,9 @@ def draw_neighbours(
     output: str,
     neighbours: int = 6,
 ) -> dict:
-    """Draws a row per class: its first image, then the images nearest to it (Figure 4, right).
+    """Draws a row per class: its first image, then the images nearest to it, with their distances.
+
+    As the right half of the paper's Figure 4.
 
     Returns:
       {"layer", "images", "same_class": share of neighbours with the query's class, "rows"}.
@@ -117,7 +119,7 @@ def draw_neighbours(
     wanted = {int(n) for n in (*queries, *found.ravel())}
     images = _images(dataset, split, wanted)
     figure = Figure(
-        figsize=(1.5 * (neighbours + 1), 1.62 * len(queries)), dpi=110, layout="constrained"
+        figsize=(1.5 * (neighbours + 1), 1.76 * len(queries) + 0.3), dpi=110, layout="constrained"
     )
     grid = figure.subplots(len(queries), neighbours + 1, squeeze=False)
     for row, query in enumerate(queries):
@@ -135,8 +137,15 @@ def draw_neighbours(
                 fontweight="bold" if column == 0 else None,
                 color="black" if right else "#B03A2E",
             )
+            if column > 0:
+                axes.set_xlabel(f"{distances[row, column - 1]:#.3g}", fontsize=7, labelpad=2)
             axes.spines[:].set_visible(column == 0)
             axes.spines[:].set_linewidth(2)
+    figure.supxlabel(
+        f"An image (bold), then the images nearest to it in {layer}. Below each its Euclidean "
+        "distance; red: another class.",
+        fontsize=8,
+    )
     plots.save_figure(figure, output)
     return {
         "layer": layer,
@@ -179,12 +188,12 @@ def save_features(features: np.ndarray, labels: np.ndarray, output: str) -> None
       ValueError: another ending.
     """
     if require_ending(output) == ".tfrecord":
-        with atomic.replacing(output) as aside:
+        with files.replacing(output) as aside:
             _write_records(aside, features, labels)
         return
     root = os.path.splitext(output)[0]
     for path, array in ((output, features), (f"{root}-labels.npy", labels)):
-        with atomic.replacing(path) as aside:
+        with files.replacing(path) as aside:
             np.save(aside, array)
 
 
@@ -206,8 +215,8 @@ def _write_records(path: str, features: np.ndarray, labels: np.ndarray) -> None:
 
 def _images(dataset, split, wanted: set[int]) -> dict[int, np.ndarray]:
     found = {}
-    files = tf.data.TFRecordDataset(list(dataset.shards[split]))
-    for number, serialized in enumerate(files):
+    shards = tf.data.TFRecordDataset(list(dataset.shards[split]))
+    for number, serialized in enumerate(shards):
         if number in wanted:
             encoded, _ = records.parse_example(serialized, dataset.keys)
             found[number] = evaluation_data.stored_image(encoded, dataset.format).numpy()

@@ -26,7 +26,7 @@ def colour_selectivity(kernels: np.ndarray) -> np.ndarray:
 
 
 def draw_filters(kernels: np.ndarray, output: str, groups: int | None = None) -> dict:
-    """Writes the mosaic as a PNG or SVG.
+    """Writes the mosaic as a PNG, SVG or PDF.
 
     Args:
       kernels: from `plots.first_kernels`.

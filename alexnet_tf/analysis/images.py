@@ -1,4 +1,4 @@
-"""Reads one image to inspect: a record of a prepared data set, or a file."""
+"""Reads the images to inspect: records of a data set as a network sees it, or a file."""
 
 import os
 
@@ -6,6 +6,13 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import evaluation_data, preprocessing, records, untrusted
+from alexnet_tf.models.saved_run import TrainedModel
+
+
+def dataset_for(network: TrainedModel, data_dir: str) -> records.PreparedDataset:
+    """A data set with its images as the network sees them."""
+    dataset = records.open_dataset(data_dir)
+    return dataset.viewed(network.image_size, network.channels, network.apply_exif)
 
 
 def of_split(

@@ -1,6 +1,7 @@
 """One page about a run: curves, first kernels, predictions on some images."""
 
 import os
+import textwrap
 
 import numpy as np
 import tensorflow as tf
@@ -9,15 +10,18 @@ from alexnet_tf.analysis import plots
 from alexnet_tf.data import evaluation_data, records
 from alexnet_tf.models import saved_run
 
+_LINE = 140  # characters of a line above the page
 
-def draw_run(workdir: str, data_dir: str, output: str, images: int = 8) -> None:
-    """Writes the page as a PNG or SVG.
+
+def draw_run(workdir: str, data_dir: str, output: str, images: int = 8, note: str = "") -> None:
+    """Writes the page as a PNG, SVG or PDF.
 
     Args:
       workdir: a run that train() finished.
       data_dir: a prepared data set with the run's classes and a validation split.
       output: path of the image.
       images: predictions to show, one of each class as far as the classes go, at most eight.
+      note: what a reader should know, below the error.
 
     Raises:
       FileNotFoundError: no run or no data there.
@@ -47,7 +51,22 @@ def draw_run(workdir: str, data_dir: str, output: str, images: int = 8) -> None:
             )
         )
     kernels, groups = plots.first_kernels(network.model), plots.kernel_groups(network.model)
-    plots.save_page(output, metrics, kernels, shown, groups)
+    caption = textwrap.fill(_error_in_words(metrics, dataset), _LINE)
+    if note:
+        caption += "\n" + textwrap.fill(note, _LINE)
+    plots.save_page(output, metrics, kernels, shown, groups, caption)
+
+
+def _error_in_words(metrics: dict[str, np.ndarray], dataset: records.PreparedDataset) -> str:
+    """The last validation error, beside that of guessing."""
+    error, epochs = metrics["validation_top1_error"][-1], int(metrics["epoch"][-1])
+    if np.isnan(error):
+        return f"{epochs} epochs, not validated."
+    return (
+        f"After {epochs} epochs the network is wrong for {error:.1%} of "
+        f"{dataset.counts['validation']:,} validation images; guessing among {dataset.classes} "
+        f"classes is wrong for {1 - 1 / dataset.classes:.1%}."
+    )
 
 
 def _one_of_each_class(dataset: records.PreparedDataset, count: int):

@@ -1,7 +1,7 @@
 """Plots: a run's curves, the first layer's kernels, predictions with their images.
 
 Each `draw_*` function draws into matplotlib axes that it is given; `save_page` writes all three as
-one PNG. matplotlib is imported only where a figure is made.
+one image. matplotlib is imported only where a figure is made.
 """
 
 import csv
@@ -11,14 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 # Legible on white in print and to colour-blind eyes (Okabe and Ito's palette).
-_TRAIN, _VALIDATION = "#0072B2", "#D55E00"
+_TRAIN, _VALID = "#0072B2", "#D55E00"
+_RUNS = (_TRAIN, _VALID, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Bars of the right class and of the others; both light enough for black text.
 _RIGHT, _OTHER = "#F28E5C", "#A9C6DE"
 _FILTERS_PER_ROW = 16
 _ERRORS = ("top1_error", "validation_top1_error")
+# What curves are drawn of, by their columns in metrics.csv.
+_COLUMNS = {"loss": "loss", "top1_error": "top-1 error", "top5_error": "top-5 error"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,67 +160,97 @@ def kernel_mosaic(kernels: np.ndarray, gap: int = 1, groups: int | None = None) 
     return np.concatenate(mosaics[:-1]).astype(np.float32)
 
 
-def draw_curve(axes, metrics: dict[str, np.ndarray]) -> None:
-    """Top-1 error over epochs, of training and validation, with the last values written out."""
-    epochs = metrics["epoch"]
-    for column, label, colour in (
-        ("top1_error", "training", _TRAIN),
-        ("validation_top1_error", "validation", _VALIDATION),
-    ):
-        values = metrics[column]
-        there = ~np.isnan(values)
-        if not there.any():
-            continue
+def run_names(paths: Sequence[str]) -> list[str]:
+    """Names of runs for a legend: the end of each path, as short as tells them apart."""
+    parts = []
+    for path in paths:
+        path = os.path.abspath(path)
+        parts.append((os.path.dirname(path) if os.path.isfile(path) else path).split(os.sep))
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(set(map(tuple, parts))):
+            break
+    if len(set(names)) < len(names):
+        raise ValueError(f"A run is named twice in {', '.join(paths)}.")
+    return names
+
+
+def draw_curve(axes, metrics: dict[str, np.ndarray], column: str = "top1_error") -> None:
+    """A column over epochs, of training and validation, with the last values written out.
+
+    Args:
+      axes: matplotlib's.
+      metrics: from `read_metrics`.
+      column: "loss", "top1_error" or "top5_error".
+    """
+    for prefix, label, colour in (("", "training", _TRAIN), ("validation_", "validation", _VALID)):
+        _draw_line(axes, metrics, prefix + column, label, color=colour)
+    _finish_curve(axes, column)
+
+
+def _draw_line(axes, metrics: dict[str, np.ndarray], column: str, label: str, **style) -> bool:
+    """Whether the column has a value. Without `label` the line is not in the legend."""
+    values = metrics.get(column, np.array([]))
+    there = ~np.isnan(values)
+    if not there.any():
+        return False
+    if label:
         last = values[there][-1]
-        axes.plot(
-            epochs[there],
-            values[there],
-            color=colour,
-            marker="o",
-            markersize=3,
-            clip_on=False,
-            label=f"{label}, {last:.1%} at the end",
-        )
-    _finish_curve(axes)
+        label += f", {last:.3g} at the end" if "loss" in column else f", {last:.1%} at the end"
+    epochs = metrics["epoch"][there]
+    style = {"marker": "o", "markersize": 3, "clip_on": False, **style}
+    axes.plot(epochs, values[there], label=label or None, **style)
+    return True
 
 
-def _finish_curve(axes) -> None:
-    axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+def _finish_curve(axes, column: str) -> None:
+    if column == "loss":
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("top-1 error")
+    axes.set_ylabel(_COLUMNS[column])
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def save_curves(output: str, runs: dict[str, dict[str, np.ndarray]]) -> None:
-    """Validation error (training error where there is none) of several runs, one line each.
+    """Loss, top-1 and top-5 error over epochs, of one run or several.
+
+    Of one run training and validation have a colour each. Of several each run has a colour:
+    validation is solid, training dashed.
 
     Args:
-      output: path of the PNG or SVG.
+      output: path of the PNG, SVG or PDF.
       runs: name -> metrics, from `read_metrics`.
+
+    Raises:
+      ValueError: a run without any error.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), dpi=130, layout="constrained")
-    axes = figure.subplots()
-    if len(runs) == 1:
-        draw_curve(axes, next(iter(runs.values())))
-        axes.set_title(next(iter(runs)), loc="left")
-    else:
-        for name, metrics in runs.items():
-            values, kind = metrics["validation_top1_error"], "validation"
-            if np.isnan(values).all():
-                values, kind = metrics["top1_error"], "training"
-            there = ~np.isnan(values)
-            if not there.any():
-                raise ValueError(f"The metrics of {name} hold no error: expected top1_error.")
-            label = f"{name} ({kind}, {values[there][-1]:.1%} at the end)"
-            axes.plot(metrics["epoch"][there], values[there], marker="o", markersize=3, label=label)
-        _finish_curve(axes)
+    for name, metrics in runs.items():
+        if all(np.isnan(metrics[column]).all() for column in _ERRORS):
+            raise ValueError(f"The metrics of {name} hold no error: expected top1_error.")
+    figure = Figure(figsize=(14, 4.5), dpi=110, layout="constrained")
+    for axes, column in zip(figure.subplots(1, 3), _COLUMNS, strict=True):
+        if len(runs) == 1:
+            draw_curve(axes, next(iter(runs.values())), column)
+            continue
+        for number, (name, metrics) in enumerate(runs.items()):
+            colour, name = _RUNS[number % len(_RUNS)], shortened(name, 32)
+            valid = _draw_line(axes, metrics, f"validation_{column}", name, color=colour)
+            label = "" if valid else f"{name} (training)"
+            faint = {"linestyle": "--", "marker": None, "linewidth": 1}
+            _draw_line(axes, metrics, column, label, color=colour, **faint)
+        _finish_curve(axes, column)
+    names = list(runs)
+    title = names[0] if len(names) == 1 else "solid: validation, dashed: training"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     save_figure(figure, output)
 
 
@@ -252,15 +285,17 @@ def save_page(
     kernels: np.ndarray,
     shown: Sequence[Shown],
     groups: int | None = None,
+    caption: str = "",
 ) -> None:
-    """Writes curve, kernels and up to eight predictions as one PNG.
+    """Writes curve, kernels and up to eight predictions as one image.
 
     Args:
-      output: path of the PNG; it is written aside and renamed.
+      output: path of the PNG, SVG or PDF; it is written aside and renamed.
       metrics: from `read_metrics`.
       kernels: from `first_kernels`.
       shown: predictions, as many as are there, at most eight.
       groups: of the kernels, see `split_groups`.
+      caption: lines above everything else.
     """
     from matplotlib.figure import Figure
 
@@ -268,6 +303,8 @@ def save_page(
     columns = max(4, -(-len(shown) // 2))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(11, 4.4 + 3.6 * rows), dpi=120, layout="constrained")
+    if caption:
+        figure.suptitle(caption, x=0.01, ha="left", fontsize=10)
     heights = [4.4, max(3.6 * rows, 0.1)]
     top, bottom = figure.subfigures(2, 1, height_ratios=heights)  # type: ignore[misc]
     curve_axes, kernel_axes = top.subplots(1, 2, width_ratios=[1, 1.25])
@@ -305,27 +342,29 @@ def _draw_predictions(figure, shown: Sequence[Shown], rows: int, columns: int) -
 
 
 def save_figure(figure, output: str) -> None:
-    """Writes a PNG, or SVG by its name, that is never half there."""
+    """Writes a PNG, SVG or PDF, by its name, that is never half there."""
     ending = image_ending(output)
     # Inches of white around each plot, so that nothing touches the edge.
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     # Names of files and classes are texts, and a $ in them begins no formula.
     for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
         text.set_parse_math(False)
-    with atomic.replacing(output) as aside:
-        figure.savefig(aside, format=ending)
+    # No date inside: the same figure is the same file.
+    date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    with files.replacing(output) as aside:
+        figure.savefig(aside, format=ending, metadata=date)
 
 
 def image_ending(output: str) -> str:
-    """ "png" or "svg", as the name says.
+    """ "png", "svg" or "pdf", as the name says.
 
     Raises:
       ValueError: another ending.
     """
     ending = os.path.splitext(output)[1].lstrip(".").lower()
-    if ending not in ("png", "svg"):
+    if ending not in ("png", "svg", "pdf"):
         raise ValueError(
-            f"{output} is no name of an image: expected one that ends in .png or .svg."
+            f"{output} is no name of an image: expected one that ends in .png, .svg or .pdf."
         )
     return ending
 

@@ -14,7 +14,7 @@ def draw_predictions(predictions, output: str) -> int:
 
     Args:
       predictions: objects with `source` (a path), `classes` and `scores`; the title is the path.
-      output: path of the PNG or SVG.
+      output: path of the PNG, SVG or PDF.
 
     Returns:
       How many were drawn.

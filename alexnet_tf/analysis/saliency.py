@@ -11,7 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.analysis import images, plots
+from alexnet_tf.data import preprocessing
+from alexnet_tf.data.records import PreparedDataset
 from alexnet_tf.models import logits_model
+from alexnet_tf.models.saved_run import TrainedModel
 
 _BATCH = 32
 
@@ -89,19 +92,58 @@ def measure(
     )
 
 
+def draw_image_saliency(
+    network: TrainedModel,
+    output: str,
+    image: str | None = None,
+    dataset: PreparedDataset | None = None,
+    split: str = "validation",
+    number: int = 0,
+) -> dict:
+    """Draws the saliency of one image for its most probable class.
+
+    Args:
+      network: the trained network.
+      output: path of the PNG or SVG.
+      image: a JPEG or PNG file; None takes record `number` of the dataset's split.
+      dataset: from `images.dataset_for`; needed without `image`.
+
+    Returns:
+      What `draw_saliency` returns, with "image" and "truth", the record's class name or None.
+    """
+    names, truth = network.class_names, None
+    if image is not None:
+        stored = images.of_file(image, network.image_size, network.channels, network.apply_exif)
+    elif dataset is None:
+        raise ValueError("image is missing: name a JPEG or PNG file, or a data set.")
+    else:
+        stored, truth = images.of_split(dataset, split, number)
+        # The data set's names fit only as many outputs.
+        if names is None and dataset.classes == network.classes:
+            names = dataset.synsets
+    size = max(network.image_size, network.crop_size)
+    view = preprocessing.evaluation_crop(tf.constant(stored), network.crop_size, size).numpy()
+    measured = measure(network.model, view)
+    name = names[measured.label] if names else f"class {measured.label}"
+    return {"image": image, "truth": truth, **draw_saliency(measured, view, name, output)}
+
+
 def draw_saliency(measured: Saliency, image: np.ndarray, name: str, output: str) -> dict:
-    """Draws image, occlusion map and gradient map side by side.
+    """Draws the image, the occlusion map over it, and the gradient map, side by side.
 
     Args:
       measured: from `measure`.
       image: what was measured, (h, w, channels), 0..255.
       name: the class's name.
-      output: path of the PNG or SVG.
+      output: path of the PNG, SVG or PDF.
 
     Returns:
       The numbers, JSON-ready: class, probability, square, the occlusion map, the centre of the
       square that costs most and the pixel of the largest gradient (row, column).
     """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     height, width = measured.gradient.shape
@@ -109,25 +151,22 @@ def draw_saliency(measured: Saliency, image: np.ndarray, name: str, output: str)
     first, second, third = figure.subplots(1, 3)
     images.show(first, image)
     first.set_title(f"{plots.shortened(name)}, probability {measured.probability:.1%}")
-    grey = np.asarray(image, np.float64).mean(axis=-1)
-    second.imshow(grey, cmap="gray", vmin=0, vmax=255)
+    images.show(second, image)
     # Each measured place coloured around its centre; the outermost squares touch the edges.
     half = measured.square / 2
     extent = (half - 0.5, width - half - 0.5, height - half - 0.5, half - 0.5)
-    lost = measured.probability - measured.occluded
-    drawn = second.imshow(
-        np.maximum(lost, 0),
-        cmap="inferno",
-        alpha=0.6,
-        vmin=0,
-        vmax=max(float(lost.max()), 0.01),  # a smaller loss is none to look at
-        extent=extent,
-        interpolation="nearest",
-    )
+    lost = np.maximum(measured.probability - measured.occluded, 0)
+    largest = max(float(lost.max()), 0.01)  # a smaller loss is none to look at
+    # The more is lost the less of the image is seen through: where nothing is lost, all of it.
+    colours = ScalarMappable(Normalize(0, largest), colormaps["autumn_r"])
+    overlay = colours.to_rgba(lost)
+    overlay[..., 3] = 0.75 * lost / largest
+    second.imshow(overlay, extent=extent, interpolation="bilinear")
     second.set_xlim(-0.5, width - 0.5)
     second.set_ylim(height - 0.5, -0.5)
-    second.set_title(f"occlusion (square of {measured.square} pixels)")
-    bar = figure.colorbar(drawn, ax=second, shrink=0.8)
+    title = f"occlusion (square of {measured.square} pixels)"
+    second.set_title(title if lost.max() > 0.01 else f"{title}: 1 % lost at most")
+    bar = figure.colorbar(colours, ax=second, shrink=0.8)
     bar.set_label("probability lost when the place is hidden")
     # A few pixels far above the others would leave the rest black.
     largest = max(float(np.percentile(measured.gradient, 99.5)), 1e-30)

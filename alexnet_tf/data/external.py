@@ -12,13 +12,13 @@ import hashlib
 import io
 import json
 import os
-import pathlib
 import re
 
 import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, statistics
+from alexnet_tf.files import cache_directory, write_bytes
 
 TFDS_PREFIX = "tfds:"
 # So many training images, taken evenly from all shards, are enough for a mean that is right to a
@@ -270,19 +270,16 @@ class FileCache:
         stats = [(file, tf.io.gfile.stat(file)) for file in files]
         stamp = [[file, stat.length, stat.mtime_nsec] for file, stat in stats]
         digest = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:32]
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        self.path = pathlib.Path(cache, "alexnet_tf", "foreign", f"{digest}-{what}")
+        self.path = os.path.join(cache_directory("foreign"), f"{digest}-{what}")
 
     def read(self) -> bytes | None:
         try:
-            return self.path.read_bytes()
+            with open(self.path, "rb") as file:
+                return file.read()
         except OSError:
             return None
 
     def write(self, content: bytes) -> None:
         # A cache that cannot be written only costs time.
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            aside.write_bytes(content)
-            aside.replace(self.path)
+            write_bytes(self.path, content)

@@ -40,9 +40,9 @@ class Schedule:
       first_step: step at which to go on: batches that are already done.
       replicas: over how many replicas a global batch is split, in order.
       workers: over how many input pipelines; `worker` is this one's number.
-      shuffle_buffer: encoded images that are held to shuffle them (at 256 pixels about 36 KB each
-        as JPEG, 197 KB raw; on a local disk only their numbers); the records themselves were
-        shuffled when they were written.
+      shuffle_buffer: encoded images held to shuffle them (at 256 pixels about 36 KB each as JPEG,
+        197 KB raw; on a local disk only their numbers); the records were already shuffled when
+        they were written.
     """
 
     batch_size: int
@@ -55,11 +55,21 @@ class Schedule:
     shuffle_buffer: int = 4096
 
     def __post_init__(self):
-        if self.batch_size < 1 or self.batch_size % self.replicas:
-            raise ValueError(
-                f"The batch size {self.batch_size} cannot be split over {self.replicas} replicas: "
-                f"use a multiple of {self.replicas}."
-            )
+        replica_batch_size(self.batch_size, self.replicas)
+
+
+def replica_batch_size(batch_size: int, replicas: int) -> int:
+    """Images of a global batch that each replica gets.
+
+    Raises:
+      ValueError: the batch cannot be split evenly.
+    """
+    if batch_size < 1 or batch_size % replicas:
+        raise ValueError(
+            f"The batch size {batch_size} cannot be split over {replicas} replicas: use a multiple "
+            f"of {replicas} for --batch_size."
+        )
+    return batch_size // replicas
 
 
 def steps_per_epoch(dataset: records.PreparedDataset, batch_size: int) -> int:
@@ -119,7 +129,7 @@ def training_stages(
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    size = schedule.batch_size // schedule.replicas
+    size = replica_batch_size(schedule.batch_size, schedule.replicas)
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
     decoded = decoded_batches(rows, dataset, size, located)
 

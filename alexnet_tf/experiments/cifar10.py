@@ -6,7 +6,9 @@ nine that begin at 0, 4 and 8 pixels in either direction, without mirrors.
 """
 
 import dataclasses
+import os
 
+from alexnet_tf.analysis import plots
 from alexnet_tf.data import records
 from alexnet_tf.experiments import data, networks, published
 from alexnet_tf.experiments.results import ClaimRow, Context, Result, percent, spread_of
@@ -16,6 +18,7 @@ from alexnet_tf.training.recipes import CIFARNET, CIFARNET_NO_NORM
 SIZE = 32
 VIEWS = (1, 9, 10)
 _NETWORKS = ((CIFARNET_NO_NORM, published.CIFAR_NO_NORM), (CIFARNET, published.CIFAR_NORM))
+_KEPT = ("count", "top1_error", "top1_error_interval_95")  # of an evaluation
 _EXCHANGED = (
     "the two differ in more than the normalisation: without it local3 has 32 maps instead of 64"
 )
@@ -24,7 +27,7 @@ _EXCHANGED = (
 def run(context: Context) -> Result:
     """Trains both networks for each seed; errors with one view and with several."""
     own = dataclasses.replace(context, data_dir=at_32_pixels(context))
-    rows, numbers = [], {}
+    rows, numbers, curves = [], {}, {}
     for published_recipe, claim in _NETWORKS:
         recipe = dataclasses.replace(published_recipe, **context.scale.cifar10_recipe)
         workdirs = [
@@ -34,13 +37,24 @@ def run(context: Context) -> Result:
         errors = {
             views: [networks.errors(own, [path], views) for path in workdirs] for views in VIEWS
         }
+        metrics = [reports.read_metrics(path) for path in workdirs]
+        curves |= {
+            f"{recipe.model}, seed {seed}": plots.read_metrics(path)
+            for seed, path in zip(context.seeds, workdirs, strict=True)
+        }
         numbers[recipe.model] = {
             "recipe": reports.as_json(dataclasses.asdict(recipe)),
-            "errors": {f"{views}_views": errors[views] for views in VIEWS},
-            "epochs": [reports.read_metrics(path) for path in workdirs],
+            "errors": {
+                f"{views}_views": [{name: one[name] for name in _KEPT} for one in errors[views]]
+                for views in VIEWS
+            },
+            "epochs": metrics,
+            "training_seconds": [sum(float(row["seconds"]) for row in rows) for rows in metrics],
         }
         rows.append(_row(context, claim, recipe, errors))
-    return Result(tuple(rows), numbers)
+    image = os.path.join("images", "cifar10.png")
+    plots.save_curves(context.path(image), curves)
+    return Result(tuple(rows), numbers, (("CIFAR-10: test error, one view", image),))
 
 
 def at_32_pixels(context: Context) -> str:

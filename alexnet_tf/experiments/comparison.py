@@ -32,7 +32,7 @@ def difference(
         differences.append((other[0] - one[0], other[1] - one[1]))
     mean = [sum(column) / len(differences) for column in zip(*differences, strict=True)]
     top1 = [first for first, _ in differences]
-    spread = "top-1: " + spread_of(top1) + _verdict(top1)
+    spread = "top-1: " + spread_of(top1) + verdict(top1)
     return ClaimRow(claim, points(*mean), context.data, context.seeds, spread), differences
 
 
@@ -45,7 +45,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _verdict(differences: Sequence[float]) -> str:
+def verdict(differences: Sequence[float]) -> str:
+    """The interval of the mean in words, and whether nothing may be behind it."""
     if len(differences) < 2:
         return ""
     low, high = interval(differences)

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import evaluation_data, preprocessing, records
 
 _DONE = "derived.json"
@@ -66,7 +66,7 @@ def derive(
         **components,
     )
     # Last, so that an interrupted copy starts again.
-    atomic.write_json(os.path.join(directory, _DONE), {"source": dataset.path, "counts": counts})
+    files.write_json(os.path.join(directory, _DONE), {"source": dataset.path, "counts": counts})
     return directory
 
 

@@ -2,8 +2,9 @@
 
 The learning rate of each kind of unit is chosen independently: of RATES the one that gets to 25 %
 in the fewest epochs, with a neighbour on both sides that takes longer, tried with a seed that is
-not measured afterwards. A rate is given up as soon as it has taken longer than the best before it,
-or when the error is still that of guessing after three epochs.
+not measured afterwards. A rate is given up when it has taken longer than the best before it, when
+after three epochs it is not as far as that one was in half the time, or when the error is still
+that of guessing.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from alexnet_tf.experiments.four_layers import TARGET, UNITS, Condition
 from alexnet_tf.experiments.results import ClaimRow, Context, Result, describe_data
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-_START = RATES.index(3e-3)
+_START = {"relu": RATES.index(3e-3), "tanh": RATES.index(1e-2)}
 _COLOURS = {"relu": "#0072B2", "tanh": "#D55E00"}
 
 
@@ -84,33 +85,37 @@ def prepared(context: Context) -> tuple[records.PreparedDataset, str]:
 
 def choose(context: Context, dataset, condition: Condition) -> Choice:
     """The condition's rate; a smoke run tries none."""
+    start = _START[condition.unit]
     if not context.scale.measures:
-        return Choice(RATES[_START], {}, bracketed=False)
+        return Choice(RATES[start], {}, bracketed=False)
+    reached: list[dict] = []
 
-    def epochs_at(rate: float, limit: float) -> float:
+    def epochs_at(rate: float) -> float:
+        best = min(reached, key=four_layers.epochs_to_target, default=None)
         seed = four_layers.CHOICE_SEED
-        curve = four_layers.curve(context, dataset, condition, rate, seed, limit)
-        return four_layers.epochs_to_target(curve)
+        curve = four_layers.curve(context, dataset, condition, rate, seed, best)
+        epochs = four_layers.epochs_to_target(curve)
+        if math.isfinite(epochs):
+            reached.append(curve)
+        return epochs
 
-    return bracket(RATES, _START, epochs_at)
+    return bracket(RATES, start, epochs_at)
 
 
-def bracket(
-    rates: Sequence[float], start: int, epochs_at: Callable[[float, float], float]
-) -> Choice:
+def bracket(rates: Sequence[float], start: int, epochs_at: Callable[[float], float]) -> Choice:
     """Climbs from a rate to its neighbours while these take fewer epochs.
 
     Args:
       rates: in ascending order.
       start: position of the first to try.
-      epochs_at: from (rate, epochs after which to give up) to epochs, infinity for more.
+      epochs_at: from a rate to epochs, infinity for more than before.
     """
-    tried, best = {start: epochs_at(rates[start], math.inf)}, start
+    tried, best = {start: epochs_at(rates[start])}, start
     # With a rate that leads nowhere at all, the next one to try is a lower one.
     for direction in (1, -1) if math.isfinite(tried[start]) else (-1, 1):
         position = best + direction
         while 0 <= position < len(rates) and position not in tried:
-            tried[position] = epochs_at(rates[position], tried[best])
+            tried[position] = epochs_at(rates[position])
             if tried[position] < tried[best]:
                 best = position
             elif math.isfinite(tried[best]):

@@ -18,13 +18,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import evaluation_data
 from alexnet_tf.experiments.results import Context
 from alexnet_tf.models import catalog, spec
 from alexnet_tf.models.cifarnet import CIFAR10_MEAN
 from alexnet_tf.models.lenet import TanhSpec
-from alexnet_tf.training import loop, recipes
+from alexnet_tf.training import errors, loop, recipes
 
 TARGET = 0.25
 SIZE = 32
@@ -99,11 +99,19 @@ def variant(unit: str, channels: int) -> spec.Variant:
 
 
 def curve(
-    context: Context, dataset, condition: Condition, rate: float, seed: int, limit: float = math.inf
+    context: Context,
+    dataset,
+    condition: Condition,
+    rate: float,
+    seed: int,
+    rival: dict | None = None,
 ) -> dict:
-    """The training error as it falls, until it is 25 %, or `limit` epochs or patience are over.
+    """The training error as it falls, until it is 25 % or there is no hope of it.
 
-    Done once in a workdir. Killed in the middle, it goes on from its last checkpoint.
+    It ends at the scale's last epoch; when the error is still that of guessing after three epochs;
+    and when it is slower than `rival`, the curve of another rate: when that one was at 25 % by
+    then, or, after three epochs, was as far in half the time. A curve is made once in a workdir.
+    Killed in the middle, it goes on from its last checkpoint.
 
     Returns:
       {"epoch": [...], "training_error": [...]}; it ends early where training diverged.
@@ -116,10 +124,10 @@ def curve(
         own = recipe(context, condition, network.name, rate)
         steps = dataset.counts["train"] // own.batch_size
         looks = context.path("steps", f"{name}.looks.json")
-        watch = _TrainingError(*_sample(dataset), steps, limit, looks)
+        watch = _TrainingError(*_sample(dataset), steps, rival, looks)
         workdir = context.path("networks", name)
         run = loop.Run(recipe=own, data_dir=dataset.path, workdir=workdir, seed=seed)
-        with contextlib.suppress(_Done, loop.Diverged):
+        with contextlib.suppress(_Done, errors.Diverged):
             loop.train(run, callbacks=[watch])
         found = watch.curve()
         shutil.rmtree(workdir, ignore_errors=True)
@@ -169,11 +177,16 @@ class _TrainingError(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, steps_per_epoch: int, limit: float, kept: str
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        steps_per_epoch: int,
+        rival: dict | None,
+        kept: str,
     ):
         super().__init__()
         self.images, self.labels = images, labels
-        self.steps_per_epoch, self.limit, self.kept = steps_per_epoch, limit, kept
+        self.steps_per_epoch, self.rival, self.kept = steps_per_epoch, rival, kept
         self.every = max(1, steps_per_epoch // _PER_EPOCH)
         self.error_at: dict[int, float] = {}
         if os.path.exists(kept):
@@ -192,11 +205,19 @@ class _TrainingError(keras.callbacks.Callback):
         # A run that went on from a checkpoint comes by some steps for the second time.
         self.error_at = {one: value for one, value in self.error_at.items() if one < step}
         self.error_at[step] = error
-        atomic.write_json(self.kept, self.error_at)
-        epoch = step / self.steps_per_epoch
-        guesses = epoch >= _PATIENCE and min(self.error_at.values()) > _GUESSING
-        if error <= TARGET or epoch >= self.limit or guesses:
+        files.write_json(self.kept, self.error_at)
+        if error <= TARGET or self._is_hopeless(step / self.steps_per_epoch):
             raise _Done
+
+    def _is_hopeless(self, epoch: float) -> bool:
+        best = min(self.error_at.values())
+        slow = False
+        if self.rival is not None:
+            if epoch >= epochs_to_target(self.rival):
+                return True
+            half_way = np.interp(epoch / 2, self.rival["epoch"], self.rival["training_error"])
+            slow = best > half_way
+        return epoch >= _PATIENCE and (slow or best > _GUESSING)
 
     def curve(self) -> dict:
         steps = sorted(self.error_at)

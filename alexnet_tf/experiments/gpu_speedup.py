@@ -10,9 +10,11 @@ from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.experiments import networks, published
 from alexnet_tf.experiments.results import ILSVRC_2012_TRAIN, ClaimRow, Context, Result, not_run
 from alexnet_tf.models import catalog, compilation
-from alexnet_tf.training import distributed_input, loop
+from alexnet_tf.training import distributed_input
+from alexnet_tf.training.errors import Diverged
+from alexnet_tf.training.initialization import input_size, make_network
 from alexnet_tf.training.schedules import make_optimizer
-from alexnet_tf.training.step import ReplicaSteps, input_size, make_network
+from alexnet_tf.training.step import ReplicaSteps
 
 _WARM_UP, _STEPS = 3, 10
 EPOCHS = 90
@@ -69,7 +71,7 @@ def _images_per_second(context: Context, device: str) -> dict:
         started = time.perf_counter()
         loss = steps.run(batches, one, nothing)["loss"].numpy()[0]  # waits for the device
         if not np.isfinite(loss):
-            raise loop.Diverged("The loss of the timed steps is not a number.")
+            raise Diverged("The loss of the timed steps is not a number.")
         if number >= _WARM_UP:
             rates.append(recipe.batch_size / (time.perf_counter() - started))
     return {

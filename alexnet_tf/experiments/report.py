@@ -5,7 +5,7 @@ import html
 import os
 from collections.abc import Mapping
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.experiments.results import ClaimRow, Context, Result
 
 NOT_RUN = "not run"
@@ -43,8 +43,8 @@ def write_report(
     """
     paths = context.path("report.md"), context.path("report.html")
     left_out = [f"{name}: {NOT_RUN}: {why}" for name, why in (skipped or {}).items()]
-    atomic.write_text(paths[0], _markdown(results, commands, context, machine, left_out))
-    atomic.write_text(paths[1], _html(results, commands, context, machine, left_out))
+    files.write_text(paths[0], _markdown(results, commands, context, machine, left_out))
+    files.write_text(paths[1], _html(results, commands, context, machine, left_out))
     return paths
 
 

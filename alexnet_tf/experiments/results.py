@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.experiments import published
 from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
@@ -117,7 +117,7 @@ class Context:
         """What `compute` returned when it was first called under this name in this workdir."""
         path = self.path("steps", f"{name}.json")
         if not os.path.exists(path):
-            atomic.write_json(path, compute())
+            files.write_json(path, compute())
         with open(path, encoding="utf-8") as file:
             return json.load(file)
 

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import external, records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.registry import EXPERIMENTS
@@ -107,7 +107,7 @@ def _one(name: str, context: Context) -> Result:
         "command": _command(name, context),
         "finding": result.to_json(),
     }
-    atomic.write_json(path, content)
+    files.write_json(path, content)
     return result
 
 
@@ -129,7 +129,7 @@ def _report(context: Context, skipped: Mapping[str, str]) -> None:
         "skipped": skipped,
         **contents,
     }
-    atomic.write_json(context.path("results.json"), results)
+    files.write_json(context.path("results.json"), results)
     results = {name: Result.from_json(one["finding"]) for name, one in contents.items()}
     commands = {name: one["command"] for name, one in contents.items()}
     report.write_report(results, commands, context, machine, skipped)
@@ -149,7 +149,7 @@ def _require_same_setting(workdir: str, data_dir: str, scale: str) -> None:
         data_dir = os.path.abspath(data_dir)
     wanted = {"data_dir": data_dir, "scale": scale}
     if not os.path.exists(path):
-        atomic.write_json(path, wanted)
+        files.write_json(path, wanted)
         return
     with open(path, encoding="utf-8") as file:
         known = json.load(file)

@@ -1,9 +1,11 @@
 """The one builder: a `Variant` and the keywords of `keras.applications` in, a functional model
 out."""
 
+import contextlib
 import difflib
 import inspect
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -31,6 +33,17 @@ def preprocessing_layer(
         variant.channel_order,
         name="preprocessing",
     )
+
+
+@contextlib.contextmanager
+def dtype_policy(policy) -> Iterator[None]:
+    """Inside, Keras builds layers of this dtype policy; afterwards, of the one before."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build(

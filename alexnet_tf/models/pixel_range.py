@@ -50,7 +50,7 @@ def _looking(method):
     @functools.wraps(method)
     def looking(*args, **keywords):
         if not _warned:
-            images = keywords["x"] if "x" in keywords else args[0] if args else None
+            images: Any = keywords["x"] if "x" in keywords else args[0] if args else None
             if hasattr(images, "element_spec"):  # a tf.data.Dataset
                 watched = _watched_dataset(images)
                 if "x" in keywords:

@@ -144,20 +144,17 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
     """
     import numpy as np
 
+    from alexnet_tf.data.pipeline import replica_batch_size
     from alexnet_tf.models import compilation
     from alexnet_tf.models.catalog import find_variant
-    from alexnet_tf.training import step as training_step
+    from alexnet_tf.training.initialization import input_size, make_network
     from alexnet_tf.training.optimizers import SharedLossScale
     from alexnet_tf.training.recipes import PAPER
     from alexnet_tf.training.schedules import make_optimizer
+    from alexnet_tf.training.step import ReplicaSteps
 
     model, precision, batch_size, classes = what
-    replicas = strategy.num_replicas_in_sync
-    if batch_size < 1 or batch_size % replicas:
-        raise ValueError(
-            f"The batch size {batch_size} cannot be split over {replicas} replicas: use a multiple "
-            f"of {replicas}."
-        )
+    replica_batch_size(batch_size, strategy.num_replicas_in_sync)
     # A rate so low that hundreds of steps on one batch change nothing that matters to the clock.
     recipe = dataclasses.replace(
         PAPER,
@@ -167,15 +164,15 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
         learning_rate=1e-7,
         crop_size=augmentation.crop_size,
     )
-    size, channels = training_step.input_size(recipe), find_variant(model).channels
+    size, channels = input_size(recipe), find_variant(model).channels
     mean = np.full((size, size, channels), 120.0, np.float32)
     with strategy.scope():
-        network = training_step.make_network(recipe, classes, channels, mean, seed=0)
+        network = make_network(recipe, classes, channels, mean, seed=0)
         optimizer = make_optimizer(recipe, steps_per_epoch=1)
         if precision == "mixed_float16":
             optimizer = SharedLossScale(optimizer)
         optimizer.build(network.trainable_variables)
-    run = training_step.ReplicaSteps(
+    run = ReplicaSteps(
         strategy,
         network,
         optimizer,

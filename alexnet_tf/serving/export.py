@@ -13,7 +13,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.models import saved_run
 from alexnet_tf.serving import messages, signatures
 
@@ -54,10 +54,10 @@ def export_saved_model(
     _require_finite_answer(network)
     try:
         # No number, so no version for a server that polls the directory meanwhile.
-        with atomic.aside(output) as aside:
+        with files.aside(output) as aside:
             _write(network, class_names, aside, os.path.basename(os.path.normpath(output)))
             require_servable(aside)
-            _flush(aside)
+            files.sync_tree(aside)
             return _publish(aside, output, version)
     except tf.errors.OpError as error:
         # TensorFlow's own way to say that a file cannot be written.
@@ -136,27 +136,12 @@ def warmup_requests(network: saved_run.TrainedModel, name: str):
     encoded = tf.io.encode_jpeg(image).numpy()
     for batch in (1, _WARMUP_BATCH):
         pixels = np.broadcast_to(image, (batch, *image.shape))
-        files = [encoded] * batch
-        yield messages.predict_request(name, signatures.SERVING_DEFAULT, {"image_bytes": files})
+        inputs = {"image_bytes": [encoded] * batch}
+        yield messages.predict_request(name, signatures.SERVING_DEFAULT, inputs)
         yield messages.predict_request(name, signatures.IMAGE_TENSOR, {"images": pixels})
-        yield messages.predict_request(name, signatures.FEATURES, {"image_bytes": files})
+        yield messages.predict_request(name, signatures.FEATURES, inputs)
         window = pixels[:, : network.crop_size, : network.crop_size].astype(np.float32)
         yield messages.predict_request(name, signatures.CROPS, {"crops": window})
-
-
-def _flush(path: str) -> None:
-    """Asks the disk to hold every file and directory under `path`."""
-    for directory, _, files in os.walk(path):
-        for name in [*(os.path.join(directory, file) for file in files), directory]:
-            _sync(name)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _publish(aside: str, output: str, version: int | None) -> str:
@@ -165,7 +150,7 @@ def _publish(aside: str, output: str, version: int | None) -> str:
         target = os.path.join(output, str(number))
         try:
             os.rename(aside, target)
-            _sync(output)
+            files.sync(output)
             return target
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):

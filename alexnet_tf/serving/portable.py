@@ -12,16 +12,17 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import evaluation_data, preprocessing, records
 from alexnet_tf.models import saved_run
-from alexnet_tf.serving import integers
+from alexnet_tf.serving import integers, onnx_conversion
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
 _PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field")
 # Images that a file is compared on; for integers as many others teach the ranges.
 COMPARED = 128
 MIN_AGREEMENT = 0.95
+_BATCH = 16  # a larger one takes more memory than AlexNet's weights
 LABELS_FILE = "labels.txt"
 
 
@@ -99,17 +100,13 @@ def export_onnx(
     try:
         import onnx
         import onnxruntime
-        import tf2onnx  # noqa: F401 (Keras' exporter needs it and would say so less plainly)
+        import tf2onnx  # noqa: F401 (its absence is told here, with that of the others)
     except ImportError as error:
         raise ValueError(
             f"ONNX needs the package {error.name}: pip install 'alexnet-tf[onnx]'."
         ) from error
-    with atomic.replacing(output) as path:
-        network.model(crops[:1], training=False)  # Keras exports only what was called
-        network.model.export(path, format="onnx", verbose=False)
-        model = onnx.load(path)
-        _rename(model.graph, model.graph.input[0].name, "crops")
-        _rename(model.graph, model.graph.output[0].name, "probabilities")
+    with files.replacing(output) as path:
+        model = onnx_conversion.convert(network.model)
         for key, value in (
             ("class_names", json.dumps(list(class_names))),
             ("image_size", str(network.image_size)),
@@ -161,7 +158,7 @@ def export_litert(
             )
         learnt_from, crops = crops[::2], crops[1::2]
     content = _litert(network, quantization, learnt_from)
-    with atomic.replacing(output) as path:
+    with files.replacing(output) as path:
         with open(path, "wb") as file:
             file.write(content)
         with zipfile.ZipFile(path, "a") as archive:  # begins a new one behind what is there
@@ -214,8 +211,8 @@ def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _compare(network, run: Callable[[np.ndarray], np.ndarray], crops: np.ndarray) -> Parity:
-    wanted = network.model.predict(crops, batch_size=16, verbose=0)
-    found = run(crops)
+    wanted = network.model.predict(crops, batch_size=_BATCH, verbose=0)
+    found = np.concatenate([run(crops[n : n + _BATCH]) for n in range(0, len(crops), _BATCH)])
     if found.shape != wanted.shape or not np.isfinite(found).all():
         raise ValueError(
             f"The exported file gives {found.shape} (finite: {np.isfinite(found).all()}), expected "
@@ -236,18 +233,6 @@ def _require_agreement(parity: Parity, output: str, least: float) -> None:
             "Choose another --quantization, images like those of the training with --data_dir, or "
             "a lower --min_agreement."
         )
-
-
-def _rename(graph, old: str, new: str) -> None:
-    """Renames a value of an ONNX graph wherever it stands."""
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
-    for value in (*graph.input, *graph.output):
-        if value.name == old:
-            value.name = new
 
 
 def _require_ending(output: str, ending: str) -> None:

@@ -1,4 +1,4 @@
-"""What `alexnet_tf.train` adds to training, as Keras callbacks, for `model.fit` in a notebook too.
+"""What `alexnet_tf.train` adds to training, as Keras callbacks for `model.fit`.
 
     steps = steps_per_epoch(dataset, batch_size=128)
     optimizer, loss = make_optimizer(recipe, steps), "sparse_categorical_crossentropy"
@@ -31,13 +31,13 @@ from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import current_rate, plateau_rate
 
-_DRAWN = 8  # images
+_IMAGES = 8  # drawn
 # The beginnings of validation's logs, here and in Keras.
 _VALIDATION = ("validation_", "val_")
 # Where an epoch is, and not how it went.
 _NO_CURVES = ("epoch", "step", "seconds")
 
-# What Keras calls it, and whether ours is what is missing to 1.
+# Keras' accuracy -> our error column, 1 - accuracy.
 _ERRORS = {
     "accuracy": "top1_error",
     "sparse_categorical_accuracy": "top1_error",
@@ -51,19 +51,18 @@ def _steps_done(optimizer) -> int:
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Event files for TensorBoard: those of validation in a directory `validation` inside.
+    """Writes TensorBoard event files; those of validation go to a directory `validation` inside.
 
-    Scalars of an epoch are the numbers that its logs hold, the learning rate, and per layer the
-    ratio of the epoch's last update to the weights (with `PaperSGD`, whose velocity is the update);
-    a healthy one is near 1e-3. Means over 20 steps are `steps/...`. Images are the kernels of the
-    first convolution, and once some training images as the network gets them. The table of layers
-    is a text, and there is the network's graph.
+    Scalars: the epoch's logs, the learning rate, and with `PaperSGD` per layer the ratio of the
+    epoch's last update to the weights; a healthy one is near 1e-3. `steps/...` are means over 20
+    steps. Images: the first layer's kernels, and once some training images as the network gets
+    them. Also a text, the table of layers, and the network's graph.
 
     Args:
-      directory: where the event files go.
-      optimizer: None for the one that the model was compiled with.
-      images: float (n, h, w, channels) of 0..255 to draw, or a function of n that gives them when
-        training begins.
+      directory: of the event files.
+      optimizer: None for the model's.
+      images: float (n, h, w, channels), 0..255, or a function of n that returns them when training
+        begins.
     """
 
     def __init__(self, directory: str | os.PathLike, optimizer=None, images=None):
@@ -77,11 +76,11 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.writer = tf.summary.create_file_writer(self.directory)
-        images = self.images(_DRAWN) if callable(self.images) else self.images
+        images = self.images(_IMAGES) if callable(self.images) else self.images
         with self.writer.as_default(step=0):
             tensorboard.write_network(self.model)
             if images is not None:
-                tensorboard.write_images("input", tf.cast(images[:_DRAWN], tf.float32) / 255.0)
+                tensorboard.write_images("input", tf.cast(images[:_IMAGES], tf.float32) / 255.0)
 
     def write_steps(self, last: int, values: np.ndarray, images_per_second: float) -> None:
         """Takes finished steps; see `tensorboard.StepMeans.add`."""
@@ -92,7 +91,8 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         optimizer = inner_optimizer(self.optimizer or self.model.optimizer)
         step = _steps_done(optimizer)
-        training, validation = {"learning_rate": current_rate(optimizer)}, {}
+        training: dict[str, float] = {"learning_rate": current_rate(optimizer)}
+        validation: dict[str, float] = {}
         for name, value in (logs or {}).items():
             prefix = next((one for one in _VALIDATION if name.startswith(one)), "")
             if isinstance(value, (int, float)) and name not in _NO_CURVES:
@@ -126,21 +126,18 @@ class TensorBoardLog(keras.callbacks.Callback):
 
 
 class ExactResume(keras.callbacks.Callback):
-    """Checkpoints from which `model.fit` goes on to the same bits as if it had never stopped.
+    """Checkpoints from which `model.fit` resumes to the same bits as an uninterrupted run.
 
-    Weights, velocities, the optimiser's step and the dropout layers' come back; with
-    `Schedule(first_step=...)` so does the place in the data. A checkpoint is atomic, and a damaged
-    one falls back to the one before.
+    Restores weights, velocities, the optimiser's step and the dropout layers'; use
+    `Schedule(first_step=...)` for the position in the data. Checkpoints are atomic; a damaged one
+    falls back to the one before.
 
-    Stopped inside an epoch (with `every_steps`), finish that epoch first with
-    `steps_per_epoch=steps - done % steps`, then go on with whole epochs.
-
-    The step is the number of batches seen. The optimiser's own count would be less where loss
-    scaling skipped an update.
+    A run stopped inside an epoch (with `every_steps`) first finishes that epoch with
+    `steps_per_epoch=steps - done % steps`, then continues with whole epochs.
 
     Args:
       directory: of the checkpoints.
-      every_steps: save inside an epoch too, every so many steps; 0 saves at its end only.
+      every_steps: save every N steps too; 0 saves at the end of epochs only.
     """
 
     def __init__(self, directory: str | os.PathLike, every_steps: int = 0):
@@ -152,14 +149,14 @@ class ExactResume(keras.callbacks.Callback):
         self._checkpoints: Any = None  # from restore on
 
     def restore(self, model: keras.Model) -> int:
-        """Brings a compiled model to where its run stopped; returns the steps done, 0 if none.
+        """Restores a compiled model; returns the number of batches that it was trained on.
 
         Raises:
           ValueError: the checkpoints do not fit the model, or all of them are damaged.
         """
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        # The model itself would bring Keras' metrics along, which exist only once fit has begun.
+        # Not the model itself: its metrics exist only once fit has begun.
         state = tf.train.Checkpoint(
             weights=[weight.value for weight in model.weights],
             optimizer=[variable.value for variable in model.optimizer.variables],
@@ -172,7 +169,7 @@ class ExactResume(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self._checkpoints is None:
             raise ValueError(
-                "ExactResume does not know where the run stands: call its restore(model) before "
+                "ExactResume does not know the run's step: call its restore(model) before "
                 "model.fit, and give the pipeline the step that it returns."
             )
 
@@ -182,7 +179,8 @@ class ExactResume(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         before = self.progress.step
         self.progress.step = self._epochs_first_step + batch + 1
-        # Keras may run several steps per call, and call once for all of them.
+        # Keras may call this once for several steps. The optimiser's count would leave out
+        # steps that loss scaling skipped.
         if self.every_steps and before // self.every_steps < self.progress.step // self.every_steps:
             self._checkpoints.save(self.progress)
 
@@ -197,7 +195,7 @@ class MetricsLog(keras.callbacks.Callback):
     Keras' accuracies become errors: `accuracy` top-1, `sparse_top_k_categorical_accuracy` top-5.
 
     Args:
-      workdir: where metrics.csv goes; rows of epochs that it has already are kept.
+      workdir: of metrics.csv; rows of earlier epochs are kept.
     """
 
     def __init__(self, workdir: str | os.PathLike):
@@ -231,12 +229,12 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 class PlateauRate(keras.callbacks.Callback):
-    """The paper's schedule: a tenth of the rate whenever the validation error stops improving.
+    """The paper's schedule: divides the rate by 10 when the validation error stops improving.
 
     Args:
-      recipe: its learning_rate and patience.
-      monitor: a log that gets smaller, such as "val_loss".
-      errors: those of the epochs before, in a run that goes on.
+      recipe: its learning_rate and patience count.
+      monitor: a log to minimise, such as "val_loss".
+      errors: of earlier epochs, in a resumed run.
     """
 
     def __init__(self, recipe: Recipe, monitor: str = "val_loss", errors=()):
@@ -251,14 +249,14 @@ class PlateauRate(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.monitor not in (logs or {}):
             raise ValueError(
-                f"PlateauRate looks at {self.monitor!r}, but the epoch's logs have {sorted(logs)}: "
+                f"PlateauRate monitors {self.monitor!r}, but the epoch's logs have {sorted(logs)}: "
                 "give model.fit validation_data, or PlateauRate another monitor."
             )
         self.errors.append(float(logs[self.monitor]))
 
 
 def inner_optimizer(optimizer):
-    """The optimiser itself, without the loss scaling around it."""
+    """The optimiser without loss scaling."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
@@ -276,7 +274,7 @@ def update_ratios(optimizer: PaperSGD, variables) -> dict[str, float]:
         factor = optimizer.layer_learning_rates.get(variable.path.split("/")[-2], 1.0)
         if not isinstance(factor, float):
             factor = float(factor(optimizer.iterations - 1))
-        # A zero rate leaves the velocity as it was, and the weights too.
+        # At a rate of zero the velocity is no update.
         moved = float(tf.norm(velocity.value)) if factor else 0.0
         size = float(tf.norm(tf.cast(variable.value, tf.float32)))
         found[variable.path] = moved / size if size else math.inf
@@ -284,7 +282,7 @@ def update_ratios(optimizer: PaperSGD, variables) -> dict[str, float]:
 
 
 def first_kernels(model: keras.Model) -> np.ndarray | None:
-    """(h, w, 1 or 3, n) kernels that look at pixels, or None where there are none such."""
+    """The first layer's kernels (h, w, 1 or 3, n), or None if it has no such kernels."""
     for layer in model.layers:
         for weight in layer.weights[:1]:
             shape = weight.shape
@@ -293,14 +291,14 @@ def first_kernels(model: keras.Model) -> np.ndarray | None:
 
 
 def kernel_grid(kernels: np.ndarray, zoom: int = 4) -> np.ndarray:
-    """Kernels side by side, as an image of 0..1 in which 0.5 is a weight of 0.
+    """Kernels side by side, as an image of 0..1; 0.5 is a weight of 0.
 
     Args:
       kernels: (h, w, channels, n).
       zoom: pixels per weight.
 
     Returns:
-      float32 (height, width, channels): as nearly square as n allows, a dark line between kernels.
+      float32 (height, width, channels), nearly square, with dark lines between kernels.
     """
     height, width, channels, count = kernels.shape
     columns = math.ceil(math.sqrt(count))

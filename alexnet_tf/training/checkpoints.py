@@ -2,10 +2,10 @@
 
     checkpoints/step-000000400/state.index, state.data-00000-of-00001, progress.json
 
-A checkpoint is written in a directory of another name, flushed to disk and renamed, so a directory
-`step-*` is always whole; should the disk damage it later, its checksums tell and the one before it
-is taken. progress.json holds the checksums of the other files and a digest of its own content.
-Weights, velocities, step and the dropout layers' counters come back bit for bit.
+A checkpoint is written under another name, flushed to disk and renamed, so a directory `step-*` is
+always complete. Checksums detect later damage; then the one before is restored. progress.json holds
+the checksums of the other files and a digest of itself. Weights, velocities, step and the dropout
+layers' counters are restored bit for bit.
 """
 
 import dataclasses
@@ -19,21 +19,22 @@ import sys
 
 import tensorflow as tf
 
-from alexnet_tf.training.errors import what_to_do
+from alexnet_tf import files
+from alexnet_tf.training.errors import Diverged, what_to_do
 
 _PROGRESS = "progress.json"
 
 
 @dataclasses.dataclass
 class Progress:
-    """Where a run stands; what a checkpoint holds besides tensors.
+    """A run's progress: a checkpoint's content besides tensors.
 
     Attributes:
-      step: global batches that are done.
+      step: global batches done.
       history: one row of metrics per finished epoch.
       sums: running sums of the current epoch's metrics.
       model: variant name: a checkpoint of another network is refused by name.
-      recipe: the resolved recipe that the run was started with.
+      recipe: the resolved recipe.
       data: fingerprint of the data set; "" in checkpoints of older versions.
       arithmetic: what the last bits depend on, see `resuming.arithmetic`; empty in older ones.
     """
@@ -46,16 +47,20 @@ class Progress:
     data: str = ""
     arithmetic: dict = dataclasses.field(default_factory=dict)
 
+    def best_step(self) -> int | None:
+        """The step of the epoch with the lowest validation error, the first of equals."""
+        rows = [row for row in self.history if row["validation_top1_error"] is not None]
+        return min(rows, key=lambda row: row["validation_top1_error"])["step"] if rows else None
+
 
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-      directory: where they lie; made when the first is written.
-      state: the model, optimiser and whatever else has tensors to come back.
+      directory: created with the first checkpoint.
+      state: everything with tensors to restore.
       keep: how many of the newest are kept, besides the best.
-      chief: whether this process writes. Replicas mirror each other, so of several workers one
-        writes for all.
+      chief: whether this process writes; one worker writes for all.
     """
 
     def __init__(
@@ -69,11 +74,11 @@ class Checkpoints:
         self.state = state
         self.keep = keep
         self.chief = chief
-        self._files: dict[int, dict[str, str]] = {}  # of those known to be whole: name -> sha256
+        self._files: dict[int, dict[str, str]] = {}  # step -> name -> sha256, verified
         self._damaged: set[int] = set()
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending. Copies under other names do not count."""
+        """The steps that have a checkpoint, ascending. Other names do not count."""
         found = self.directory.iterdir() if self.directory.is_dir() else ()
         names = (re.fullmatch(r"step-(\d+)", path.name) for path in found)
         return sorted(int(name[1]) for name in names if name)
@@ -89,10 +94,9 @@ class Checkpoints:
             return None
 
     def save(self, progress: Progress, best: bool = False) -> None:
-        """Writes a checkpoint atomically, then removes those that are no longer needed.
+        """Writes a checkpoint atomically, then removes old ones.
 
-        Where the step has a whole checkpoint already, only its progress is written anew; a damaged
-        one is replaced.
+        If the step has an undamaged checkpoint, only its progress is rewritten.
 
         Raises:
           OSError: it could not be written; the earlier checkpoints are untouched.
@@ -115,19 +119,26 @@ class Checkpoints:
         self._prune()
 
     def last_good(self) -> str:
-        """Which checkpoint a run that failed goes on from, in words."""
+        """Says from which checkpoint a failed run will continue."""
         whole = [step for step in self.steps() if step not in self._damaged]
         if not whole:
             return "No checkpoint had been saved yet"
         return f"The last good checkpoint is that of step {whole[-1]} in {self.directory}"
 
+    def diverged(self, found: str) -> Diverged:
+        """The error of a run that diverged: what was found, and how to continue."""
+        return Diverged(
+            f"{found}: the run diverged. {self.last_good()}; use a lower --learning_rate, in "
+            "another --workdir."
+        )
+
     def mark_best(self, step: int) -> None:
         """Keeps the checkpoint of `step`, if there is one, until another is the best."""
         if self.path(step).exists() and step not in self._damaged:
-            _write_text(self.directory / "best", str(step))
+            files.write_text(self.directory / "best", str(step))
 
     def _is_whole(self, step: int) -> bool:
-        """Whether the step has a checkpoint to which its checksums fit."""
+        """Whether the step has a checkpoint with the right checksums."""
         if not self.path(step).exists():
             return False
         if step not in self._files:
@@ -138,33 +149,28 @@ class Checkpoints:
         return True
 
     def _write(self, final: pathlib.Path, progress: Progress) -> None:
-        aside = self.directory / f".writing-{progress.step:09d}"
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            aside.mkdir(parents=True)
+        with files.aside(self.directory) as folder:
+            aside = pathlib.Path(folder)
             try:
                 self.state.write(str(aside / "state"))
             except tf.errors.OpError as error:
                 raise OSError(f"TensorFlow could not write it ({error.message})") from error
-            files = {path.name: _sha256(path) for path in sorted(aside.iterdir())}
-            self._files[progress.step] = files
+            self._files[progress.step] = {
+                path.name: files.fingerprint(path).sha256 for path in sorted(aside.iterdir())
+            }
             self._write_progress(aside, progress)
-            for path in aside.iterdir():
-                _flush(path)
-            _flush(aside)
+            files.sync_tree(aside)
             if final.exists():  # damaged
                 shutil.rmtree(final)
             aside.rename(final)
-            _flush(self.directory)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            files.sync(self.directory)
 
     def _write_progress(self, directory: pathlib.Path, progress: Progress) -> None:
         content = {"files": self._files[progress.step], **dataclasses.asdict(progress)}
-        # As JSON gives it back: of this the reader makes the digest.
+        # The reader computes the digest of what JSON gives back.
         content = json.loads(json.dumps(content))
         text = json.dumps({**content, "digest": _digest(content)}, indent=1)
-        _write_text(directory / _PROGRESS, text)
+        files.write_text(directory / _PROGRESS, text)
 
     def _prune(self) -> None:
         steps = self.steps()
@@ -172,16 +178,16 @@ class Checkpoints:
         for step in steps:
             if step < whole[-1] and step not in (*whole[-self.keep :], self.best()):
                 shutil.rmtree(self.path(step))
-        for leftover in self.directory.glob(".writing-*"):
+        for leftover in self.directory.glob(".writing-" + 9 * "[0-9]"):  # of older versions
             shutil.rmtree(leftover, ignore_errors=True)
 
     def restore(self, model: str) -> Progress | None:
-        """Brings the newest whole checkpoint back; None when there is none.
+        """Restores the newest undamaged checkpoint; None when there is none.
 
-        A damaged one is reported on standard error, and the one before it is taken.
+        Damaged ones are reported on standard error.
 
         Args:
-          model: the variant that is being trained.
+          model: the variant being trained.
 
         Raises:
           ValueError: the checkpoints are of another model, or all of them are damaged.
@@ -216,56 +222,32 @@ class Checkpoints:
         if steps:
             raise ValueError(
                 f"All {len(steps)} checkpoints in {self.directory} are damaged: restore them from "
-                "a copy, or choose another --workdir to start anew."
+                "a copy, or choose another --workdir to start a new run."
             )
         return None
 
     def _read(self, step: int) -> Progress:
-        """The progress of a whole checkpoint; one of `_DAMAGE` for another."""
+        """A checkpoint's progress, verified; raises one of `_DAMAGE`."""
         path = self.path(step)
         content = json.loads((path / _PROGRESS).read_text())
         digest = content.pop("digest", None)
         # Older versions wrote none.
         if digest is not None and digest != _digest(content):
             raise ValueError(f"the digest of {_PROGRESS} is wrong")
-        files = content.pop("files")
-        for name, expected in files.items():
-            if _sha256(path / name) != expected:
+        checksums = content.pop("files")
+        for name, expected in checksums.items():
+            if files.fingerprint(path / name).sha256 != expected:
                 raise ValueError(f"the checksum of {name} is wrong")
         progress = Progress(**content)
         if progress.step != step:
             raise ValueError(f"{_PROGRESS} says that it is of step {progress.step}")
-        self._files[step] = files
+        self._files[step] = checksums
         return progress
 
 
-# What reading a file with changed bytes may raise.
+# What reading a damaged file may raise.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def _digest(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a small file aside, flushes it and renames it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text)
-        _flush(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _flush(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

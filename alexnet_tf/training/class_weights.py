@@ -1,4 +1,4 @@
-"""What an image of each class counts in the loss, and the table of how many there are."""
+"""Class weights for the loss, and a table of images per class."""
 
 import json
 import sys
@@ -11,16 +11,16 @@ from alexnet_tf.training.recipes import Recipe
 
 BALANCED = "balanced"
 _MOST_ROWS = 20
-_MOST_COUNTED = 100_000  # training images whose labels are counted where nobody asked for it
+_MOST_COUNTED = 100_000  # training images whose labels are counted without need
 
 
-def of_run(recipe: Recipe, dataset: PreparedDataset, say: bool) -> np.ndarray | None:
-    """The weights of `recipe.class_weight`, see `class_weights`; `say` prints the `table`."""
+def of_run(recipe: Recipe, dataset: PreparedDataset, verbose: bool) -> np.ndarray | None:
+    """The weights of `recipe.class_weight`, see `class_weights`; `verbose` prints the `table`."""
     counts = None
     if recipe.class_weight == BALANCED or dataset.counts["train"] <= _MOST_COUNTED:
         counts = identity.class_counts(dataset)
     weights = class_weights(recipe.class_weight, dataset, counts)
-    if say and counts is not None:
+    if verbose and counts is not None:
         print(table(dataset, counts, weights), file=sys.stderr)
     return weights
 
@@ -32,21 +32,22 @@ def class_weights(
 
     Args:
       choice: None for no weights; "balanced": images / (classes with images * images of the class),
-        so that every class counts as much as every other and the mean over all images is 1; or a
-        JSON file with {class name: weight}, in which a class that is left out has the weight 1.
-      dataset: its class names are the file's.
-      counts: training images of each class, int (classes,); needed by "balanced" only.
+        so that all classes count alike and the mean over all images is 1; or a JSON file of
+        {class name: weight}, 1 for classes that are not in it.
+      dataset: gives the class names.
+      counts: training images of each class, int (classes,); for "balanced" only.
 
     Returns:
       float32 (classes,), or None.
 
     Raises:
-      FileNotFoundError: no such file. ValueError: it is no such JSON, or names no class.
+      FileNotFoundError: no such file.
+      ValueError: the file is not such JSON, or names an unknown class.
     """
     if choice is None:
         return None
     if choice == BALANCED:
-        assert counts is not None  # the caller's part
+        assert counts is not None
         return (counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))).astype(np.float32)
     weights = np.ones(dataset.classes, np.float32)
     for name, weight in _read(choice).items():
@@ -78,7 +79,7 @@ def _read(path: str) -> dict:
         ) from None
     except ValueError as error:
         raise ValueError(
-            f"{path} is no JSON ({error}): expected a weight for each class name, such as "
+            f"{path} is not JSON ({error}): expected a weight for each class name, such as "
             '{"cat": 1, "dog": 2.5}.'
         ) from None
     if not isinstance(content, dict):
@@ -89,7 +90,7 @@ def _read(path: str) -> dict:
 
 
 def table(dataset: PreparedDataset, counts: np.ndarray, weights: np.ndarray | None) -> str:
-    """Training images and weight of each class in words; of many classes, the extremes only."""
+    """Training images and weight of each class; of many classes, only the extremes."""
     order = np.argsort(-counts, kind="stable")
     shown = list(order)
     if len(order) > _MOST_ROWS:
@@ -106,5 +107,5 @@ def table(dataset: PreparedDataset, counts: np.ndarray, weights: np.ndarray | No
     if empty:
         lines.append(f"warning: {empty} class(es) have no training images and cannot be learned.")
     if dataset.classes == 1:
-        lines.append("warning: there is only one class, so there is nothing to tell apart.")
+        lines.append("warning: there is only one class, so there is nothing to learn.")
     return "\n".join(lines)

@@ -1,68 +1,81 @@
-"""What the processes of `--strategy=multi_worker` have to know of each other and agree on."""
+"""The processes that train together, and what they must agree on."""
 
 import contextlib
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-
-def workers(strategy: tf.distribute.Strategy) -> int:
-    """Processes that train together: 1 except under "multi_worker"."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or resolver.task_type is None:
-        return 1
-    cluster = resolver.cluster_spec().as_dict()
-    return len(cluster.get("chief", ())) + len(cluster.get("worker", ()))
+from alexnet_tf.models import compilation
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the run's files: exactly one of a cluster's does."""
-    resolver = strategy.cluster_resolver
-    if workers(strategy) == 1:
-        return True
-    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return (resolver.task_type, resolver.task_id) == (first, 0)
+class Cluster:
+    """The processes of a strategy: one, except under "multi_worker".
 
+    Every process must call the same methods in the same order.
 
-def from_chief(strategy: tf.distribute.Strategy, numbers: Sequence[float]) -> list[float]:
-    """The chief's numbers, in every process: what a run decides by must not differ by a bit."""
-    if workers(strategy) == 1:
-        return list(numbers)
-    own = tf.constant(list(numbers) if is_chief(strategy) else [0.0] * len(numbers), tf.float64)
-    return list(_sum_over_workers(strategy, own).numpy().tolist())
+    Attributes:
+      size: how many processes.
+      is_chief: whether this one writes the run's files; exactly one does.
+      local_strategy: for work that each process does alone.
+    """
 
+    def __init__(self, strategy: tf.distribute.Strategy):
+        resolver = strategy.cluster_resolver
+        alone = resolver is None or resolver.task_type is None
+        jobs = {} if alone else resolver.cluster_spec().as_dict()
+        self.size = 1 if alone else len(jobs.get("chief", ())) + len(jobs.get("worker", ()))
+        first = ("chief" if "chief" in jobs else "worker", 0)
+        self.is_chief = alone or (resolver.task_type, resolver.task_id) == first
+        self.local_strategy = strategy if self.size == 1 else compilation.default_strategy()
+        self._strategy = strategy
 
-def any_of(strategy: tf.distribute.Strategy, wish: bool) -> bool:
-    """Whether any process of the cluster wishes it; every process must ask."""
-    if workers(strategy) == 1:
-        return wish
-    return bool(_sum_over_workers(strategy, tf.constant(float(wish), tf.float64)) > 0)
+    def from_chief(self, numbers: Sequence[float]) -> list[float]:
+        """The chief's numbers, in every process: decisions must not differ by a bit."""
+        return self._sum(list(numbers) if self.is_chief else [0.0] * len(numbers))
 
+    def any_of(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return self._sum([float(flag)])[0] > 0
 
-def require_same_step(strategy: tf.distribute.Strategy, step: int) -> None:
-    """Raises ValueError unless all processes of a cluster go on from the same step."""
-    chief = int(from_chief(strategy, [step])[0])
-    differs = tf.constant(float(step != chief), tf.float64)
-    if workers(strategy) > 1 and _sum_over_workers(strategy, differs) > 0:
-        raise ValueError(
-            f"The workers found different checkpoints: this one is at step {step}, the chief at "
-            f"{chief}. Give all workers a --workdir on a disk that they share."
-        )
+    def stops(self, own: bool, summed: bool) -> bool:
+        """Whether to stop after this step.
 
+        Args:
+          own: this process's flag; enough for a process that trains alone.
+          summed: whether the last step's sums hold any process's flag. Several processes go by
+            that, so that all stop at the same step.
+        """
+        return own if self.size == 1 else summed
 
-def _sum_over_workers(strategy, own: tf.Tensor) -> tf.Tensor:
-    local = strategy.num_replicas_in_sync // workers(strategy)
+    def require_same_step(self, step: int) -> None:
+        """Raises ValueError unless all processes continue from the same step."""
+        chief = int(self.from_chief([step])[0])
+        if self.any_of(step != chief):
+            raise ValueError(
+                f"The workers found different checkpoints: this one is at step {step}, the chief "
+                f"at {chief}. Give all workers a --workdir on a disk that they share."
+            )
 
-    def of_replica():
-        # A worker may have several replicas: only its first one speaks for it.
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return tf.where(replica % local == 0, own, tf.zeros_like(own))
+    def explained(self) -> contextlib.AbstractContextManager:
+        """Inside, the loss of another process is one `WorkerLost`."""
+        return lost_workers() if self.size > 1 else contextlib.nullcontext()
 
-    @tf.function
-    def total():
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(of_replica), axis=None)
+    def _sum(self, numbers: list[float]) -> list[float]:
+        if self.size == 1:
+            return numbers
+        strategy, own = self._strategy, tf.constant(numbers, tf.float64)
+        local = strategy.num_replicas_in_sync // self.size
 
-    return total()
+        def of_replica():
+            # Of a worker's replicas only the first one counts.
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return tf.where(replica % local == 0, own, tf.zeros_like(own))
+
+        @tf.function
+        def total():
+            return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(of_replica), axis=None)
+
+        return list(total().numpy().tolist())
 
 
 class WorkerLost(OSError):
@@ -71,7 +84,7 @@ class WorkerLost(OSError):
 
 @contextlib.contextmanager
 def lost_workers():
-    """Turns TensorFlow's many errors about a process that is gone into one `WorkerLost`."""
+    """Turns TensorFlow's many errors about a lost process into one `WorkerLost`."""
     try:
         yield
     except (
@@ -85,6 +98,6 @@ def lost_workers():
     ) as error:
         raise WorkerLost(
             "A worker of the cluster is gone (its own output says why), so this one cannot go on: "
-            "start the same command on every worker again, and the run goes on from its last "
+            "start the same command on every worker again, and the run continues from its last "
             "checkpoint."
         ) from error

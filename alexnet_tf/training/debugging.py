@@ -1,4 +1,4 @@
-"""For a run that is wrong or slow: checked numerics, and TensorFlow's profiler."""
+"""Checked numerics, and TensorFlow's profiler."""
 
 import contextlib
 import os
@@ -10,9 +10,9 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def numerics_checked() -> Iterator[None]:
-    """Inside, the first operation that gives NaN or infinity stops the program, and is named.
+    """Inside, the first operation that gives NaN or infinity raises an error that names it.
 
-    Functions that were traced before are not checked, and what XLA compiles cannot be.
+    Functions traced before and code compiled by XLA are not checked.
     """
     tf.debugging.enable_check_numerics()
     try:
@@ -22,12 +22,12 @@ def numerics_checked() -> Iterator[None]:
 
 
 class Profile(keras.callbacks.Callback):
-    """Profiles `steps` steps, once, after the first ones, which trace and compile.
+    """Profiles some steps, after the first ones, which trace and compile.
 
     Args:
-      directory: a TensorBoard log directory; the profile lands below its plugins/profile.
-      steps: how many steps.
-      skip: steps before the first that counts.
+      directory: a TensorBoard log directory; the profile goes to its plugins/profile.
+      steps: how many steps to profile.
+      skip: steps before the first of them.
     """
 
     def __init__(self, directory: str | os.PathLike, steps: int, skip: int = 5):

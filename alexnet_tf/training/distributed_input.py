@@ -1,4 +1,4 @@
-"""A run's batches, dealt to the strategy's devices ahead of time."""
+"""A run's batches, prefetched onto the strategy's devices."""
 
 import contextlib
 import dataclasses
@@ -11,14 +11,14 @@ from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.pipeline import Schedule, steps_per_epoch, training_inputs
 from alexnet_tf.data.records import PreparedDataset
 
-_WAITING = 2  # batches on each device, before the step asks for them
+_PREFETCHED = 2  # batches on each device
 
 
 class Feed:
     """The run's distributed batches from schedule.first_step on.
 
     Args:
-      strategy: whose devices get them.
+      strategy: its devices get the batches.
       dataset, augmentation, schedule: see `alexnet_tf.data.pipeline`.
       data_service: grpc://HOST:PORT of a tf.data service, or "" to read and decode here.
 
@@ -43,7 +43,7 @@ class Feed:
             self._batches = self._distributed(training_inputs, schedule)
 
     def of_epoch(self, epoch: int) -> Iterator:
-        """An iterator of (images, labels, draws), per replica, whose next batch is the epoch's."""
+        """An iterator of (images, labels, draws) per replica, at the epoch's next batch."""
         if not self._service:
             return self._batches
         first_step = max(self._schedule.first_step, epoch * self._steps)
@@ -56,7 +56,7 @@ class Feed:
 
     @contextlib.contextmanager
     def explained(self, epoch: int) -> Iterator[None]:
-        """Says what it means when an epoch's batches end too soon."""
+        """Turns the error of batches that end too soon into a message."""
         try:
             yield
         except tf.errors.FailedPreconditionError as error:
@@ -65,7 +65,7 @@ class Feed:
             if self._service:
                 raise OSError(
                     f"The data service gave fewer batches than epoch {epoch + 1} has: it lost a "
-                    "worker. Start the same command again: the run goes on from its last "
+                    "worker. Start the same command again: the run continues from its last "
                     "checkpoint."
                 ) from error
             path = self._dataset.path
@@ -80,8 +80,7 @@ class Feed:
                 schedule, workers=context.num_input_pipelines, worker=context.input_pipeline_id
             )
             batches = make(self._dataset, self._augmentation, own)
-            # No batch is asked for after the last. Of a dataset that may end, several workers would
-            # agree before each step whether all of them have a batch.
+            # Finite datasets make several workers agree before each step that all have a batch.
             endless = tf.data.experimental.INFINITE_CARDINALITY
             return batches.apply(tf.data.experimental.assert_cardinality(endless))
 
@@ -89,11 +88,11 @@ class Feed:
 
 
 def dealt(strategy: tf.distribute.Strategy, batches_of) -> Iterator:
-    """An iterator of batches that wait on the strategy's devices.
+    """An iterator of batches, prefetched onto the strategy's devices.
 
     Args:
-      strategy: whose devices get them.
-      batches_of: from a `tf.distribute.InputContext` to a dataset, an element for each replica.
+      strategy: its devices get the batches.
+      batches_of: from a `tf.distribute.InputContext` to a dataset of one element per replica.
     """
-    options = tf.distribute.InputOptions(experimental_per_replica_buffer_size=_WAITING)
+    options = tf.distribute.InputOptions(experimental_per_replica_buffer_size=_PREFETCHED)
     return iter(strategy.distribute_datasets_from_function(batches_of, options))

@@ -1,4 +1,4 @@
-"""The strategy behind `--strategy`."""
+"""The strategies behind `--strategy`, and the training steps of each."""
 
 import json
 import os
@@ -7,40 +7,16 @@ import sys
 
 import tensorflow as tf
 
+from alexnet_tf.data.pipeline import replica_batch_size
 from alexnet_tf.models import compilation
+from alexnet_tf.models.catalog import find_variant
+from alexnet_tf.models.towers import stages
 from alexnet_tf.training import cluster
+from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.training.step import ReplicaSteps, Steps
+from alexnet_tf.training.towers import Towers, TwoTowers
 
 STRATEGIES = ("none", "mirrored", "multi_worker", "towers")
-
-
-class TwoTowers(tf.distribute.OneDeviceStrategy):
-    """One network in two halves, on two devices; whatever is not cut runs on the first.
-
-    See `alexnet_tf.training.towers`.
-    """
-
-    def __init__(self, devices: tuple[str, str]):
-        super().__init__(devices[0])
-        self.devices = devices
-        # What deals batches to two devices ahead of time.
-        self._input = tf.distribute.MirroredStrategy(
-            list(devices), cross_device_ops=tf.distribute.ReductionToOneDevice()
-        )
-
-    def distribute_datasets_from_function(self, dataset_fn, options=None):
-        """Each batch goes to both devices, straight from the host: in 2012 too it fed both."""
-
-        def twice(context):
-            batches = dataset_fn(tf.distribute.InputContext())
-            return batches.flat_map(lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(2))
-
-        return self._input.distribute_datasets_from_function(twice, options)
-
-    def on_device(self, batch, number: int):
-        """A batch of `distribute_datasets_from_function`: the copy on device 0 or 1."""
-        return tf.nest.map_structure(
-            lambda copies: self._input.experimental_local_results(copies)[number], batch
-        )
 
 
 def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strategy:
@@ -48,11 +24,11 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
 
     Args:
       name: "none": one device. "mirrored": a replica on each GPU of this machine; without a GPU the
-        CPU is split into logical devices. "multi_worker": one process per worker, told of each
-        other by the environment variable TF_CONFIG. "towers": half of the network on each of two
+        CPU is split into logical devices. "multi_worker": one process per worker, as the
+        environment variable TF_CONFIG lists them. "towers": half of the network on each of two
         GPUs or logical CPUs.
       devices: replicas of "mirrored". None takes all GPUs, or 2 logical CPUs. More than one splits
-        a single GPU, also of "towers".
+        a single GPU, also for "towers".
 
     Raises:
       ValueError: no such strategy, more devices than there are, or no TF_CONFIG.
@@ -70,13 +46,12 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         cpus = _logical_devices("CPU", 2 if devices is None else devices)
-        # The default packs all gradients into one buffer and back, twice 240 MB for AlexNet, which
-        # pays over a wire but not within one memory.
+        # The default packs all gradients (240 MB) into one buffer: no gain within one memory.
         return tf.distribute.MirroredStrategy(
             cpus, cross_device_ops=tf.distribute.ReductionToOneDevice()
         )
     if len(gpus) == 1 and devices is not None and devices > 1:
-        # NVIDIA's collectives want a card for each replica.
+        # NCCL wants a card for each replica.
         return tf.distribute.MirroredStrategy(
             _logical_devices("GPU", devices),
             cross_device_ops=tf.distribute.ReductionToOneDevice(),
@@ -85,9 +60,45 @@ def make_strategy(name: str, devices: int | None = None) -> tf.distribute.Strate
         raise ValueError(
             f"--devices={devices}, but this machine has {len(gpus)} GPU(s): ask for no more."
         )
-    # By number, not by name: a logical split of one GPU (two replicas on one card) counts too.
+    # Logical devices: one GPU may have been split.
     logical = tf.config.list_logical_devices("GPU")
     return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(devices or len(logical))])
+
+
+def require_trainable(strategy: tf.distribute.Strategy, recipe: Recipe, jit_compile: str) -> None:
+    """Raises ValueError for a recipe or `jit_compile` flag that the strategy cannot train with."""
+    replica_batch_size(recipe.batch_size, strategy.num_replicas_in_sync)
+    if isinstance(strategy, TwoTowers):
+        stages(find_variant(recipe.model))
+        if jit_compile == "true":
+            raise ValueError(
+                "jit_compile=true needs another strategy than towers: XLA compiles for one device, "
+                "and the halves of the network are on two."
+            )
+
+
+def compiles(strategy: tf.distribute.Strategy, jit_compile: str, images: int) -> bool:
+    """Whether XLA compiles the steps of a run over `images` training images; never of towers."""
+    wanted = compilation.is_worthwhile(jit_compile, strategy, images)
+    return wanted and not isinstance(strategy, TwoTowers)
+
+
+def make_steps(
+    strategy, recipe: Recipe, model, optimizer, augment, *, jit_compile=False, class_weights=None
+) -> Steps:
+    """The strategy's training steps; see `ReplicaSteps` for the arguments."""
+    if isinstance(strategy, TwoTowers):
+        variant = find_variant(recipe.model)
+        return Towers(strategy, variant, model, optimizer, augment, class_weights=class_weights)
+    return ReplicaSteps(
+        strategy,
+        model,
+        optimizer,
+        recipe.batch_size,
+        augment,
+        jit_compile=jit_compile,
+        class_weights=class_weights,
+    )
 
 
 def _two_devices(devices: int | None) -> tuple[str, str]:
@@ -106,7 +117,7 @@ def _two_devices(devices: int | None) -> tuple[str, str]:
 
 
 def _logical_devices(kind: str, count: int) -> list[str]:
-    """The first processor or GPU in `count` parts; a GPU's share what memory is free."""
+    """Splits the first CPU or GPU into `count` devices; those of a GPU share its free memory."""
     if count < 1:
         raise ValueError(f"--devices={count}: expected 1 or more.")
     physical = tf.config.list_physical_devices(kind)[0]
@@ -123,15 +134,15 @@ def _logical_devices(kind: str, count: int) -> list[str]:
             ) from error
         if kind == "GPU":
             print(
-                f"note: one GPU is split into {count} logical ones with {each:,} MB each, to try "
-                "several; it is no faster than one.",
+                f"note: one GPU is split into {count} logical ones of {each:,} MB, to try several; "
+                "they are no faster than one.",
                 file=sys.stderr,
             )
     return [f"{kind}:{i}" for i in range(count)]
 
 
 def _free_megabytes() -> int:
-    """Of the first GPU that this process sees, less a tenth for CUDA's own needs."""
+    """Free memory of the first visible GPU, less a tenth for CUDA itself."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
     query = ["--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={visible}"]
     try:
@@ -139,7 +150,7 @@ def _free_megabytes() -> int:
         return int(run.stdout.split()[0]) * 9 // 10
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
         raise ValueError(
-            f"To split a GPU, its free memory must be known, but nvidia-smi does not tell it "
+            f"To split a GPU, its free memory must be known, but nvidia-smi does not say "
             f"({error}): leave --devices out."
         ) from error
 

@@ -1,4 +1,4 @@
-"""Stop signals, and TensorFlow's and the disk's errors as one sentence that says what to do."""
+"""Stop signals, and TensorFlow and disk errors as one actionable message."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ class StopRequest:
     requested: bool = False
 
     def honoured_by(self, function: Callable) -> Callable:
-        """The function, which raises Interrupted instead once the run is asked to stop."""
+        """The function, raising Interrupted instead once a stop was requested."""
 
         def unless_requested(*arguments):
             if self.requested:
@@ -31,7 +31,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests():
-    """SIGTERM and SIGINT ask the loop to save and leave; a second SIGINT leaves at once."""
+    """Inside, SIGTERM and SIGINT request a stop; a second SIGINT raises KeyboardInterrupt."""
     stop = StopRequest()
 
     def request(number, frame):
@@ -41,7 +41,7 @@ def stop_requests():
 
     try:
         old = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: a notebook or a server decides about signals
+    except ValueError:  # not the main thread
         old = {}
     try:
         yield stop
@@ -51,28 +51,28 @@ def stop_requests():
 
 
 class Diverged(ValueError):
-    """The loss, a weight or (with numerics checked) any intermediate result is not finite."""
+    """The loss, a weight or (with checked numerics) an intermediate result is not finite."""
 
 
 def what_to_do(error: OSError) -> str:
-    """The advice that fits an error of writing to a workdir; the second half of a sentence."""
-    # By the words: TensorFlow's errors hold the system's message, but not its number.
+    """Advice for an error of writing to a workdir; the second half of a sentence."""
+    # By message: TensorFlow's errors have no errno.
     full = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
     if any(words in str(error) for words in full):
         return "free some space and run the same command again"
-    return "name a --workdir that can be written, or mend this one, and run the same command again"
+    return "name a writable --workdir, or repair this one, and run the same command again"
 
 
 @contextlib.contextmanager
 def explained(data_dir: str):
-    """Turns TensorFlow's errors about images, numbers and memory into sentences."""
+    """Turns TensorFlow's errors about images, numbers and memory into messages."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
         if "No space left" in str(error.message):
             raise OSError(
-                "The disk is full: free some space and run the same command again; the "
-                "checkpoints that are there are whole."
+                "The disk is full: free some space and run the same command again; the existing "
+                "checkpoints are complete."
             ) from error
         raise ValueError(
             "The device's memory is full: use a smaller --batch_size, or more replicas."
@@ -85,7 +85,7 @@ def explained(data_dir: str):
                 f"{found[0].lstrip('! ')}: use a lower --learning_rate, in another --workdir; "
                 "ALEXNET_TF_TRACEBACK=1 shows where the operation was made."
             ) from error
-        # Behind TensorFlow's words, what our own reader of records said.
+        # TensorFlow's message ends with our reader's.
         said = lines[0].rpartition("ValueError: ")[2].rstrip(".")
         raise ValueError(
             f"TensorFlow cannot go on with the images of {data_dir} ({said}): "
@@ -95,11 +95,11 @@ def explained(data_dir: str):
 
 @contextlib.contextmanager
 def results_written(workdir: str):
-    """Says what to do when one of the run's own files cannot be written."""
+    """Says what to do when one of the run's files cannot be written."""
     try:
         yield
     except OSError as error:
         raise OSError(
-            f"The results could not be written to {workdir}: {error}. Checkpoints that are there "
-            f"are whole: {what_to_do(error)}."
+            f"The results could not be written to {workdir}: {error}. The existing checkpoints "
+            f"are complete: {what_to_do(error)}."
         ) from error

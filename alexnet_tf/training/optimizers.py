@@ -3,10 +3,10 @@
     v <- momentum * v - weight_decay * rate * w - rate * gradient
     w <- w + v                                                     (paper, section 5)
 
-The decay is inside the velocity and hits every rate change together with the gradient. Keras'
-`SGD(weight_decay=)` is another rule: it shrinks weights outside the velocity, biases included.
-The original program (cuda-convnet, src/weights.cu) and Caffe (solvers/sgd_solver.cpp) compute the
-same recurrence; they also give biases twice the rate and no decay, which the paper leaves out.
+The decay is inside the velocity. Keras' `SGD(weight_decay=)` is another rule: it shrinks weights
+outside the velocity, biases included. The original program (cuda-convnet, src/weights.cu) and Caffe
+(solvers/sgd_solver.cpp) compute the same recurrence; they also give biases twice the rate and no
+decay, which the paper does not mention.
 """
 
 import keras
@@ -25,8 +25,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         the paper's text, 2 in the original program and in Caffe.
       bias_weight_decay: whether biases decay too. The original program: no.
       layer_learning_rates: layer name -> factor on the rate of that layer's variables, a float or a
-        schedule. 0 leaves weights and velocity as they are, as a zero rate does in the original
-        program.
+        schedule. 0 freezes weights and velocity, as in the original program.
       layer_weight_decay: layer name -> decay of that layer's kernels, instead of `weight_decay`.
 
     A bias is a variable named "bias". The gradient must be that of the mean loss over the global
@@ -48,7 +47,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         name="paper_sgd",
         **kwargs,
     ):
-        # The base class's own weight_decay is the decoupled rule: it stays off.
+        # The base class's weight_decay is decoupled: it stays off.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum is {momentum}: expected a number from 0 to 1.")
@@ -65,12 +64,12 @@ class PaperSGD(keras.optimizers.Optimizer):
         }
 
     def build(self, variables):
-        """Makes one velocity per variable, all zero, and notes each variable's layer and kind."""
+        """Creates one zero velocity per variable."""
         if self.built:
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
-        # update_step sees the backend's variable, which knows neither its layer nor its kind.
+        # update_step gets the backend's variable, without its path.
         paths = [variable.path.split("/") for variable in variables]
         self._layers = [path[-2] if len(path) > 1 else "" for path in paths]
         self._is_bias = [path[-1] == "bias" for path in paths]
@@ -108,7 +107,7 @@ class PaperSGD(keras.optimizers.Optimizer):
         if decay:
             gradient = gradient + decay * ops.convert_to_tensor(variable)
         if scheduled:
-            # A schedule may reach zero, and a zero rate freezes the velocity too.
+            # A rate of zero freezes the velocity too.
             moves = ops.cast(rate > 0, variable.dtype)
             old = ops.convert_to_tensor(velocity)
             new = moves * (self.momentum * old - rate * gradient) + (1 - moves) * old
@@ -138,11 +137,10 @@ class PaperSGD(keras.optimizers.Optimizer):
 class SharedLossScale(keras.optimizers.LossScaleOptimizer):
     """Loss scaling for float16 in which all replicas skip the same steps.
 
-    Keras looks at the first replica's gradients only, before they are summed: an overflow in
-    another one would reach the weights, or, between processes, leave one waiting for the other.
+    Keras checks only the first replica's gradients, before they are summed: an overflow in another
+    replica would reach the weights, or, between processes, block the other one.
 
-    A skipped step counts in `iterations` (Keras leaves it out), so that schedules follow the place
-    in the data and not the number of updates: the rates of a recipe are those of its epochs.
+    Unlike in Keras, a skipped step counts in `iterations`: rates follow the recipe's epochs.
     """
 
     def _stateful_handle_non_finite_grads(self):
@@ -163,10 +161,9 @@ class SharedLossScale(keras.optimizers.LossScaleOptimizer):
 
 
 def _fused_step(variable, velocity, gradient, rate, momentum_and_decay):
-    """The same recurrence in two passes that allocate nothing.
+    """The same recurrence in two passes without temporaries: m (v - decay rate / m w) - rate g.
 
-    AlexNet has 240 MB of weights, and a temporary of that size costs more than the arithmetic. So
-    the decay goes into the old velocity first: m (v - decay rate / m w) - rate g.
+    AlexNet has 240 MB of weights: a temporary of that size costs more than the arithmetic.
     """
     import tensorflow as tf
 

@@ -1,8 +1,7 @@
 """Every number of a published training run, as data.
 
-A recipe names the network, the length, the rates and the augmentation. `--recipe=NAME` picks one,
-and a flag of the same name overrides any field. Rates per epoch are ((epoch, rate), ...): from that
-epoch on, counted from 0.
+`--recipe=NAME` picks a recipe, and flags override its fields. Rates per epoch are
+((epoch, rate), ...): from that epoch on, counted from 0. Imports no TensorFlow.
 """
 
 import dataclasses
@@ -38,18 +37,18 @@ class Recipe:
       bias_weight_decay: whether biases decay too.
       conv1_rate_steps: the first layer's own rates, where they differ; a rate of 0 freezes it. With
         weights, body_learning_rate times these.
-      weights: a trained network (a run's workdir or .keras file) to start from; None to start anew.
-        A last layer that does not fit the data set's classes is replaced by a new one.
+      weights: a trained network (a run's workdir or .keras file) to start from, or None. A last
+        layer that does not fit the data set's classes is replaced by a new one.
       body_learning_rate: with weights, factor on the rate of all layers but the last; 0 freezes
         them.
       initializer: "published", the network's own; or "he", which begins to learn sooner.
       dropout: probability of dropping a unit of fc6 and fc7.
-      image_size: side to which images are brought before the crop where the data set does not
-        store them at one size, in pixels.
+      image_size: side to which images are resized before the crop, in pixels, where the data set
+        does not store them at one size.
       crop_size: height and width of the random crop, in pixels; None for the variant's own, or with
-        weights for what that network takes.
-      border: pixels of black around an image from which the crop may take too, to move images
-        that are not larger than the crop.
+        weights for that network's.
+      border: pixels of black padding before the random crop, to shift images that are no larger
+        than the crop.
       mirror: mirror half of the images.
       crop_group: consecutive images that share a crop and mirror draw.
       colour_noise: "none"; "paper", scaled as the paper's text says; or "source", as its program
@@ -58,8 +57,8 @@ class Recipe:
       mean: what is subtracted: the "image" of per-pixel means of the data set, its one number per
         channel ("rgb"), or the variant's "published" numbers. With weights, that network's own.
       precision: Keras policy: "float32", "mixed_bfloat16", "mixed_float16".
-      class_weight: what an image counts in the loss: None, all alike; "balanced", so that every
-        class counts as much as every other; or a JSON file {class name: weight}.
+      class_weight: None; "balanced", so that all classes count alike in the loss; or a JSON file
+        of {class name: weight}.
     """
 
     model: str = "alexnet"
@@ -116,7 +115,7 @@ class Recipe:
         self._require_schedule()
 
     def _require_numbers(self) -> None:
-        # Written so that NaN, which is neither more nor less than anything, is refused too.
+        # `not a < b`, so that NaN is refused too.
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}: expected more than 0.")
         if not 0 <= self.dropout < 1:
@@ -146,7 +145,7 @@ class Recipe:
                     "0 or more in ascending order."
                 )
             for epoch, rate in getattr(self, field):
-                # Other rates are multiples of this one, which 0 has not.
+                # Other rates are divided by this one.
                 lowest = "more than 0" if field == "rate_steps" else "0 or more"
                 if not (0 <= rate < math.inf and (rate or field != "rate_steps")):
                     raise ValueError(
@@ -161,15 +160,15 @@ class Recipe:
         if self.warmup_epochs and self.schedule == "plateau":
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, which the plateau schedule does not have: "
-                "use the schedule constant, steps or cosine, or 0 epochs."
+                "use schedule constant, steps or cosine, or 0 epochs."
             )
 
     def require_complete(self) -> None:
-        """Raises ValueError for a recipe that lacks what only its user can give."""
+        """Raises ValueError for a recipe that lacks what only the user can name."""
         if self.body_learning_rate != 1 and not self.weights:
             raise ValueError(
-                f"weights is missing: a body rate of {self.body_learning_rate} makes sense only on "
-                "a trained network; name its workdir or .keras file."
+                f"weights is missing: body_learning_rate {self.body_learning_rate} needs a trained "
+                "network; name its workdir or .keras file."
             )
 
 
@@ -183,8 +182,8 @@ PAPER = Recipe(
 
 SOURCE_145 = Recipe(
     # Run notes at the end of layers/layer-params-145.cfg (ILSVRC-2012), computerhistory/
-    # AlexNet-Source-Code: the epochs at which the rates were changed by hand. Biases start at twice
-    # the rate (0.02) and stay there: epsB is still 0.02 in the file's last state.
+    # AlexNet-Source-Code: the epochs at which rates were changed by hand. Biases start at twice the
+    # rate (0.02) and stay there: epsB is 0.02 in the file's last state too.
     model="alexnet_145",
     epochs=91,
     rate_steps=((25, 1e-3), (51, 1e-4), (79, 1e-5)),
@@ -231,10 +230,10 @@ ONE_WEIRD_TRICK = Recipe(
 )
 
 QUICKSTART = Recipe(
-    # Ours, for about 1,500 photographs and minutes on two CPU cores. The paper's initialisation
-    # needs hundreds of steps before anything moves; He's moves from the first. So short a run is
-    # limited by its steps: a small batch gives more of them for the same work. Dropout, which
-    # doubles the iterations to converge (section 4.2), is off: the run is too short to overfit.
+    # Ours, for about 1,500 photographs and minutes on two CPU cores. He's initialisation learns
+    # from the first step, the paper's after hundreds. A small batch gives more steps for the same
+    # work. No dropout: it doubles the iterations to converge (section 4.2); the run is too short
+    # to overfit.
     epochs=4,
     batch_size=16,
     learning_rate=0.002,
@@ -247,14 +246,14 @@ QUICKSTART = Recipe(
 )
 
 LENET5 = Recipe(
-    # LeCun et al. 1998, section III: 20 passes over MNIST; neither noise nor mirrors (a mirrored
-    # digit is none), no weight decay. There the updates are online, at 0.0005 falling to 0.00001 in
-    # four steps and divided by an estimate of each weight's curvature. Without that division these
-    # steps stop learning far too early, so batch, momentum, rate and its cosine are ours. So is the
-    # move of an image by up to a pixel each way: the least of the distortions with which the paper
-    # reaches 0.8 instead of 0.95 % test error. The network is the common reading with a softmax: 12
-    # such passes over 50,000 digits left it 0.8 % wrong on the training set's other 10,000, and the
-    # 1998 output units 1.3 % (--model=lenet5 --learning_rate=0.004).
+    # LeCun et al. 1998, section III: 20 passes over MNIST, without noise, mirrors or weight decay.
+    # There the updates are online, at 0.0005 falling to 0.00001 in four steps and divided by an
+    # estimate of each weight's curvature. Without that division these rates fall too early, so
+    # batch, momentum, rate and its cosine are ours. So is the shift by up to a pixel, the least of
+    # the distortions with which the paper reaches 0.8 instead of 0.95 % test error. The network is
+    # the common reading with a softmax: 12 such passes over 50,000 digits left 0.8 % errors on the
+    # training set's other 10,000, and the 1998 output units 1.3 % (--model=lenet5
+    # --learning_rate=0.004).
     model="lenet5_softmax",
     epochs=20,
     batch_size=64,
@@ -273,8 +272,8 @@ CIFARNET = Recipe(
     # akrizhevsky/cuda-convnet2, layers/layers-cifar10-11pct.cfg and layer-params: batch 128,
     # momentum 0.9, epsW 0.001, epsB 0.002, decay 0.004 in the local layers, 0.01 in fc10 and none
     # in the convolutions; crops of 24 out of 32 and mirrors per image, the mean image subtracted.
-    # About 500 epochs, then 10 at a tenth and 10 at a hundredth. (There, the first 350 leave out a
-    # fifth of the images to watch, and batches come unshuffled; not here.)
+    # About 500 epochs, then 10 at a tenth and 10 at a hundredth. (There, the first 350 hold out a
+    # fifth of the images, and batches are not shuffled.)
     model="cifarnet",
     epochs=520,
     learning_rate=0.001,
@@ -299,8 +298,7 @@ FINETUNE = Recipe(
     # BVLC/caffe models/finetune_flickr_style: rate 0.001, ten times that for the new last layer
     # (lr_mult 10), biases twice, batch 50, a tenth of the rate every 20,000 iterations of 100,000.
     # Its data set has 80,000 images, so that is every 12.5 of 62.5 epochs. Here the last layer's
-    # rate is the base and the body's a tenth of it. --body_learning_rate=0 trains the last layer
-    # only.
+    # rate is the base and the body's a tenth of it.
     epochs=63,
     batch_size=50,
     rate_steps=((12.5, 1e-3), (25, 1e-4), (37.5, 1e-5), (50, 1e-6)),
@@ -332,3 +330,41 @@ def get_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"There is no recipe {name!r}: use one of {', '.join(RECIPES)}.")
     return RECIPES[name]
+
+
+def override(recipe: Recipe, fields: dict) -> Recipe:
+    """The recipe with other fields; rates per epoch and by layer may be text.
+
+    Args:
+      recipe: to change.
+      fields: field -> value, or text such as "25:0.001,51:1e-4" or "fc6:0.004,fc8:0.01".
+
+    Raises:
+      ValueError: a value out of range, text that is not understood, or a recipe that is incomplete.
+    """
+    fields = {name: _parsed(name, value) for name, value in fields.items()}
+    changed = dataclasses.replace(recipe, **fields)
+    changed.require_complete()
+    return changed
+
+
+def _parsed(name: str, value):
+    if not isinstance(value, str) or name not in _PAIRS:
+        return value
+    key, form, example = _PAIRS[name]
+    try:
+        pairs = [part.split(":") for part in value.split(",") if part]
+        return tuple((key(first), float(number)) for first, number in pairs)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}={value!r} is not understood: expected {form},{form},... such as {example}."
+        ) from error
+
+
+_RATES = (float, "EPOCH:RATE", "25:0.001,51:1e-4")
+_PAIRS = {
+    "rate_steps": _RATES,
+    "bias_rate_steps": _RATES,
+    "conv1_rate_steps": _RATES,
+    "layer_weight_decay": (str, "LAYER:DECAY", "fc6:0.004,fc8:0.01"),
+}

@@ -1,4 +1,4 @@
-"""What a run leaves in its workdir besides checkpoints. Each file is whole or not there."""
+"""The files of a run's workdir besides checkpoints, each written atomically."""
 
 import csv
 import dataclasses
@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 import alexnet_tf
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.data import identity
 from alexnet_tf.models import knowledge
-from alexnet_tf.training.step import input_size
+from alexnet_tf.training.initialization import Setup
 
 METRICS = (
     "epoch",
@@ -35,7 +35,7 @@ METRICS = (
 
 
 def as_json(value):
-    """`value` as it comes back from a JSON file."""
+    """`value` as a JSON file gives it back: tuples become lists."""
     return json.loads(json.dumps(value))
 
 
@@ -45,11 +45,11 @@ def write_metrics(workdir: str, history: list[dict]) -> None:
     writer = csv.DictWriter(text, METRICS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    atomic.write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
+    files.write_text(pathlib.Path(workdir) / "metrics.csv", text.getvalue())
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
-    """The rows of a run's metrics.csv as texts; none when there is no such file."""
+    """The rows of a run's metrics.csv as strings; empty when there is no such file."""
     path = pathlib.Path(workdir) / "metrics.csv"
     if not path.exists():
         return []
@@ -57,30 +57,31 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def write_model(run, dataset, model: keras.Model) -> None:
-    """model.keras: the whole network, preprocessing and what it knows included."""
-    knowledge.write(model, _known(run, dataset))
-    with atomic.replacing(pathlib.Path(run.workdir) / "model.keras") as aside:
-        model.save(aside)
+def write_model(setup: Setup) -> None:
+    """model.keras: the whole network, with its preprocessing and what it knows."""
+    knowledge.write(setup.model, _known(setup))
+    with files.replacing(pathlib.Path(setup.run.workdir) / "model.keras") as aside:
+        setup.model.save(aside)
 
 
-def write_config(run, dataset, strategy, class_weights=None) -> None:
+def write_config(setup: Setup) -> None:
     """config.json: everything needed to repeat the run."""
+    run, dataset = setup.run, setup.dataset
     weights = None
-    if class_weights is not None:
-        weights = dict(zip(dataset.synsets, map(float, class_weights), strict=True))
+    if setup.class_weights is not None:
+        weights = dict(zip(dataset.synsets, map(float, setup.class_weights), strict=True))
     content = {
         "recipe": dataclasses.asdict(run.recipe),
         "seed": run.seed,
         "data_dir": os.path.abspath(dataset.path) if os.path.exists(dataset.path) else dataset.path,
         "class_names": list(dataset.synsets),
         "image_size": dataset.format.image_size,
-        "knowledge": _known(run, dataset),
+        "knowledge": _known(setup),
         "counts": dataset.counts,
         "class_weights": weights,
-        "strategy": type(strategy).__name__,
-        "replicas": strategy.num_replicas_in_sync,
-        "jit_compile": run.jit_compile == "true",
+        "strategy": type(setup.strategy).__name__,
+        "replicas": setup.strategy.num_replicas_in_sync,
+        "jit_compile": setup.jit_compile,
         "flags": run.flags,
         "versions": {
             "alexnet_tf": alexnet_tf.__version__,
@@ -91,29 +92,38 @@ def write_config(run, dataset, strategy, class_weights=None) -> None:
         },
         "git_commit": _git_commit(),
     }
-    atomic.write_json(pathlib.Path(run.workdir) / "config.json", content)
+    files.write_json(pathlib.Path(run.workdir) / "config.json", content)
 
 
-def _known(run, dataset) -> dict:
-    """What the network knows besides its weights: see `models.knowledge`."""
+def write_results(setup: Setup, history: list[dict], results: dict) -> None:
+    """All files of a finished run; the workdir may have been removed meanwhile."""
+    write_metrics(setup.run.workdir, history)
+    write_model(setup)
+    write_config(setup)
+    files.write_json(pathlib.Path(setup.run.workdir) / "results.json", results)
+
+
+def _known(setup: Setup) -> dict:
+    """What the network knows besides its weights, see `models.knowledge`."""
+    recipe, dataset = setup.run.recipe, setup.dataset
     return as_json(
         {
             "class_names": dataset.synsets,
             "image_size": dataset.format.image_size,
-            "crop_size": input_size(run.recipe),
-            # Others' images are trained on as they are.
+            "crop_size": recipe.crop_size,
+            # Other people's records are trained on as they are.
             "apply_exif": bool(dataset.turned),
             "lineage": {
-                "recipe": dataclasses.asdict(run.recipe),
+                "recipe": dataclasses.asdict(recipe),
                 "data": identity.fingerprint(dataset),
-                "weights": run.recipe.weights,
+                "weights": recipe.weights,
             },
         }
     )
 
 
 def _git_commit() -> str | None:
-    """The commit of the package's checkout, or None when it was installed from a wheel."""
+    """The commit of the package's checkout; None for an installed wheel."""
     root = pathlib.Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,24 +1,52 @@
-"""Whether a run may go on from a checkpoint: the same settings and data, and what may differ."""
+"""Starts a run or resumes it from its newest checkpoint, given the same settings and data."""
 
+import dataclasses
 import os
 import sys
 
 import tensorflow as tf
 
-from alexnet_tf.training.checkpoints import Progress
+from alexnet_tf.data import identity
+from alexnet_tf.training import initialization, reports
+from alexnet_tf.training.checkpoints import Checkpoints, Progress
+from alexnet_tf.training.cluster import Cluster
+from alexnet_tf.training.initialization import Setup
 
-# Their rates at a step do not depend on the number of epochs.
+# Rates that do not depend on the number of epochs.
 _OPEN_ENDED = ("constant", "steps", "plateau")
 
 
-def arithmetic(jit_compile: bool = False) -> dict:
-    """What the last bits of a run depend on besides its settings and its strategy.
+def start_or_resume(setup: Setup, checkpoints: Checkpoints, cluster: Cluster) -> Progress:
+    """Restores the newest checkpoint; without one, copies the source's weights.
 
-    Args:
-      jit_compile: whether XLA compiles the training step.
+    Raises:
+      ValueError: the checkpoint was made with other settings, on other data, or is not the one that
+        the other workers found.
     """
+    run = setup.run
+    weights = None if setup.class_weights is None else setup.class_weights.tolist()
+    recipe = {**dataclasses.asdict(run.recipe), "class_weight": weights}
+    settings = reports.as_json({**recipe, "seed": run.seed})
+    data = identity.fingerprint(setup.dataset)
+    now = arithmetic(setup.jit_compile)
+    progress = checkpoints.restore(run.recipe.model)
+    cluster.require_same_step(progress.step if progress else 0)
+    if progress is None:
+        if setup.source:
+            _say(initialization.take_weights(setup.model, setup.source, setup.dataset.synsets))
+        return Progress(model=run.recipe.model, recipe=settings, data=data, arithmetic=now)
+    go_on(progress, settings, data, now, run.workdir)
+    # A kill right after the best checkpoint was written left it unmarked.
+    best = progress.best_step()
+    if cluster.is_chief and best is not None:
+        checkpoints.mark_best(best)
+    return progress
+
+
+def arithmetic(jit_compile: bool = False) -> dict:
+    """What a run's last bits depend on, besides its settings and strategy."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
-    if not threads:  # TensorFlow takes the processors that this process may use
+    if not threads:  # TensorFlow's default: the processors of this process
         affinity = getattr(os, "sched_getaffinity", None)
         threads = len(affinity(0)) if affinity else os.cpu_count()
     return {
@@ -39,16 +67,14 @@ def _gpu() -> str | None:
 
 
 def go_on(progress: Progress, settings: dict, data: str, now: dict, workdir: str) -> None:
-    """Brings a checkpoint's progress to this run's settings, or refuses.
-
-    What does not stop the run but should be known is said on standard error.
+    """Updates a checkpoint's progress to this run's settings; prints notes on standard error.
 
     Args:
-      progress: of the checkpoint; its settings become the run's.
+      progress: of the checkpoint.
       settings: the run's, as JSON gives them back.
       data: the fingerprint of the run's data set.
       now: the run's `arithmetic`.
-      workdir: for the sentences.
+      workdir: for the messages.
 
     Raises:
       ValueError: the run was started with other settings, or on other data.
@@ -59,10 +85,10 @@ def go_on(progress: Progress, settings: dict, data: str, now: dict, workdir: str
             raise ValueError(
                 f"epochs was {progress.recipe['epochs']} and is {settings['epochs']}, but the "
                 f"{settings['schedule']} schedule of the run in {workdir} falls to zero at its "
-                "last epoch: a longer run is another one from its first step. Use another "
-                "--workdir, or --weights to start from this network."
+                "last epoch: a longer run differs from its first step on. Use another --workdir, "
+                "or --weights to start from this network."
             )
-        _say(f"The run in {workdir} goes on to epoch {settings['epochs']}.")
+        _say(f"The run in {workdir} continues to epoch {settings['epochs']}.")
     elif differing:
         changes = ", ".join(
             f"{name} was {progress.recipe.get(name)!r} and is {settings[name]!r}"
@@ -70,17 +96,18 @@ def go_on(progress: Progress, settings: dict, data: str, now: dict, workdir: str
         )
         raise ValueError(
             f"The run in {workdir} was started with other settings: {changes}. Use the same flags "
-            "to go on, or another --workdir to start anew."
+            "to continue it, or another --workdir to start a new one."
         )
     if not progress.data:
         _say(
-            f"note: the checkpoint in {workdir} was written by an older version, which did not "
-            "keep which data it was trained on; make sure that --data_dir is the same."
+            f"note: the checkpoint in {workdir} is of an older version, which did not record its "
+            "data; make sure that --data_dir is the same."
         )
     elif progress.data != data:
         raise ValueError(
             f"The run in {workdir} was started on other data (fingerprint {progress.data}, found "
-            f"{data}): use the same --data_dir to go on, or another --workdir to start anew."
+            f"{data}): use the same --data_dir to continue it, or another --workdir to start a new "
+            "one."
         )
     changes = ", ".join(
         f"{name} was {value} and is {now.get(name)}"
@@ -89,8 +116,8 @@ def go_on(progress: Progress, settings: dict, data: str, now: dict, workdir: str
     )
     if changes:
         _say(
-            f"warning: {changes}. The results will be right, but not bit for bit those of a run "
-            "that was never stopped."
+            f"warning: {changes}. The results will be right, but not bit for bit those of an "
+            "uninterrupted run."
         )
     progress.recipe, progress.data, progress.arithmetic = settings, data, now
 

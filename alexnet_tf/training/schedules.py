@@ -1,4 +1,4 @@
-"""A recipe's rates as Keras schedules: durations in epochs become steps here and nowhere else."""
+"""A recipe's rates as Keras schedules, and its optimiser. Only here do epochs become steps."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ class StepRates(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
 class RatioSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """One schedule divided by another: the factor that gives a layer a rate of its own."""
+    """One schedule divided by another: the factor of a layer with its own rate."""
 
     def __init__(self, rate, base):
         self.rate = _schedule(rate)
@@ -78,16 +78,14 @@ def _schedule(value):
 
 
 def step_rates(initial: float, rates: RatesByEpoch, steps_per_epoch: int) -> StepRates:
-    """Rates per epoch as rates per step; a part of an epoch is rounded to a step."""
+    """Rates per epoch as rates per step, rounded to whole steps."""
     boundaries = [round(epoch * steps_per_epoch) for epoch, _ in rates]
     return StepRates(initial, boundaries, [rate for _, rate in rates])
 
 
 def current_rate(optimizer) -> float:
-    """The rate of an optimiser's next step, from its schedule or its variable.
-
-    A variable that replicas share, as "plateau" sets it under a strategy, has no `float()`.
-    """
+    """The rate of an optimiser's next step, from its schedule or its variable."""
+    # A variable that replicas share has no float().
     return float(tf.convert_to_tensor(optimizer.learning_rate))
 
 
@@ -95,14 +93,14 @@ def last_rate(optimizer) -> float:
     """The rate of an optimiser's last update."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     rate = optimizer.get_config()["learning_rate"]
-    if not isinstance(rate, dict):  # no schedule: a number, maybe one that the loop changes
+    if not isinstance(rate, dict):  # a number, no schedule
         return current_rate(optimizer)
     schedule = keras.optimizers.schedules.deserialize(rate)
     return float(schedule(tf.convert_to_tensor(optimizer.iterations) - 1))
 
 
 def watched_errors(history: Sequence[dict]) -> list[float]:
-    """Of each finished epoch the error that "plateau" watches: validation's, else training's."""
+    """The error that "plateau" watches, per finished epoch: validation's, else training's."""
     both = [(row["validation_top1_error"], row["top1_error"]) for row in history]
     return [training if validation is None else validation for validation, training in both]
 
@@ -110,8 +108,8 @@ def watched_errors(history: Sequence[dict]) -> list[float]:
 def plateau_rate(recipe: Recipe, errors: Sequence[float]) -> float:
     """The rate after epochs with these errors: a tenth for each plateau, three at most.
 
-    A plateau is `patience` epochs in a row without an error below the best so far. The count starts
-    again after each reduction. A function of the history alone, so a resumed run cannot disagree.
+    A plateau is `patience` epochs in a row without an error below the best so far; each reduction
+    restarts the count. A function of the history alone, so a resumed run agrees.
     """
     reductions, waited, best = 0, 0, float("inf")
     for error in errors:
@@ -132,15 +130,14 @@ def make_optimizer(
 ) -> PaperSGD:
     """The optimiser of a recipe.
 
-    With the "plateau" schedule its rate is a variable, which the loop sets after each epoch.
+    With the "plateau" schedule its rate is a variable, which the loop sets before each epoch.
 
     Args:
-      recipe: the numbers.
+      recipe: the recipe.
       steps_per_epoch: global batches in an epoch.
       slow: layers that learn at `recipe.body_learning_rate` times the rate.
-      model: the network that it is for. Rates and decays of layers that are frozen there are left
-        out, and "conv1" in the recipe is its first layer, whatever its name. None takes the names
-        as they are.
+      model: the network. Its frozen layers' rates and decays are left out, and the recipe's "conv1"
+        is its first layer, whatever the name. None takes the recipe's names.
 
     Raises:
       ValueError: the recipe names a layer that the model does not have.
@@ -158,7 +155,7 @@ def make_optimizer(
         rate = step_rates(recipe.learning_rate, recipe.rate_steps, steps_per_epoch)
     else:
         rate = recipe.learning_rate
-    # Rates of their own are multiples of the rate before the warm-up, so that they rise with it.
+    # Factors of the rate before the warm-up, so that all rates rise with it.
     bias = recipe.bias_learning_rate
     if recipe.bias_rate_steps:
         start = recipe.learning_rate * recipe.bias_learning_rate
@@ -194,7 +191,7 @@ def _first_layer(model: keras.Model | None) -> str:
 
 
 def _learning(model: keras.Model, by_layer: dict) -> dict:
-    """What is said of layers that learn; frozen ones have neither rate nor decay."""
+    """The entries of trainable layers."""
     known = {layer.name for layer in model.layers if layer.weights}
     unknown = sorted(set(by_layer) - known)
     if unknown:

@@ -1,98 +1,28 @@
-"""The training step: images as stored in, sums of losses and errors out."""
+"""The training step: stored images in, sums of losses and errors out."""
 
-import contextlib
-from collections.abc import Iterator
-
-import keras
-import numpy as np
 import tensorflow as tf
 
-from alexnet_tf.data.preprocessing import central_crop
-from alexnet_tf.data.records import PreparedDataset
-from alexnet_tf.models import (
-    build_model,
-    crop_size,
-    layers,
-    logits_model,
-    preprocessing_layer,
-)
-from alexnet_tf.models.catalog import find_variant
-from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.models import layers, logits_model
 
-# What a step sums over the global batch.
+# A step's sums over the global batch.
 SUMS = ("loss", "wrong1", "wrong5", "stop")
 
 
-def input_size(recipe: Recipe) -> int:
-    """Height and width of what the network sees, in pixels."""
-    return recipe.crop_size or crop_size(recipe.model)
-
-
-def training_mean(recipe: Recipe, dataset: PreparedDataset) -> np.ndarray:
-    """What the network subtracts: float32 (channels,), or (crop, crop, channels) with mean="image".
-
-    The original program subtracts the central window of the mean image from every crop, wherever
-    the crop was taken (convdata_jpeg.py).
-    """
-    if recipe.mean == "published":
-        return np.asarray(find_variant(recipe.model).mean, np.float32)
-    statistics = dataset.statistics()
-    if recipe.mean == "rgb":
-        return np.asarray(statistics["rgb_mean"], np.float32)
-    mean_image = tf.constant(statistics["mean_image"], tf.float32)
-    return central_crop(mean_image, input_size(recipe)).numpy()
-
-
-def make_network(
-    recipe: Recipe, classes: int, channels: int, mean: np.ndarray, seed: int
-) -> keras.Model:
-    """The recipe's network, freshly initialised, with the data set's own mean inside.
-
-    Call it inside the strategy's scope. The same seed gives the same weights under any strategy.
-    """
-    keras.utils.set_random_seed(seed)
-    size = input_size(recipe)
-    with dtype_policy(recipe.precision):
-        return build_model(
-            recipe.model,
-            classes=classes,
-            input_shape=(size, size, channels),
-            include_preprocessing=preprocessing_layer(recipe.model, mean),
-            initializer=recipe.initializer,
-            dropout_seed=seed,
-            dropout=recipe.dropout,
-        )
-
-
-@contextlib.contextmanager
-def dtype_policy(policy) -> Iterator[None]:
-    """Inside, Keras makes layers of this policy; afterwards, of the one before."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 class Steps:
-    """Training steps: the interface that every strategy's have.
-
-    A subclass defines `_train`. What is in TensorFlow's own loop costs the host nothing per step.
-    """
+    """Training steps, the same interface under every strategy. A subclass defines `_train`."""
 
     def __init__(self):
         self.step = tf.function(self._named)
         self.run = tf.function(self._loop, reduce_retracing=True)
 
     def scatter(self) -> None:
-        """Call before the first step, and when weights or rates were changed from outside."""
+        """Call before the first step, and after weights or rates changed outside of steps."""
 
     def gather(self) -> None:
         """Call before the network is saved or evaluated."""
 
     def _train(self, batch, stop: tf.Tensor) -> tf.Tensor:
-        """Traced: trains on a batch of all replicas; float32 (4,), the sums that `step` names."""
+        """Traced: trains on a batch of all replicas; returns float32 (4,), ordered as SUMS."""
         raise NotImplementedError
 
     def _named(self, batch, stop):
@@ -100,20 +30,19 @@ class Steps:
 
         Args:
           batch: (images, labels, draws) of `pipeline.training_inputs`, per replica.
-          stop: float32 scalar, a number of this process.
+          stop: float32 scalar, this process's stop flag.
 
         Returns:
           float32 scalars over the global batch, before the update: "loss", the sum of losses;
-          "wrong1" and "wrong5", how many labels are not first and not among the first five; "stop",
-          the sum of the replicas' numbers.
+          "wrong1" and "wrong5", the number of top-1 and top-5 errors; "stop", the sum of the
+          replicas' flags.
         """
         return dict(zip(SUMS, tf.unstack(self._train(batch, stop)), strict=True))
 
     def _loop(self, batches, count, stop):
-        """Trains on the next `count` (int32 scalar) batches of an iterator.
+        """Trains on the next `count` (int32 scalar) batches; returns `step`'s sums, each (count,).
 
-        Returns:
-          What `step` returns, each of shape (count,).
+        The loop is TensorFlow's, so steps cost the host nothing.
         """
         sums = tf.TensorArray(tf.float32, count, element_shape=(len(SUMS),))
         for number in tf.range(count):
@@ -124,8 +53,8 @@ class Steps:
 class ReplicaSteps(Steps):
     """Steps in which each replica trains the whole network on its share of the batch.
 
-    Forward and backward pass are one function, which XLA compiles on a GPU. The sum over replicas
-    and the update are outside of it, because a compiled function runs on one device.
+    Forward and backward pass are one function, which XLA can compile. The sum over replicas and the
+    update are outside of it, because a compiled function runs on one device.
 
     Args:
       strategy: whose replicas train.
@@ -134,8 +63,8 @@ class ReplicaSteps(Steps):
       batch_size: images in a global batch.
       augment: from (images, draws) to float32 images, see `Augmentation.apply`.
       jit_compile: whether XLA compiles the forward and backward pass.
-      class_weights: float (classes,), factors on the losses of each class's images in what is
-        learned from; what is reported is unweighted. None for none.
+      class_weights: float (classes,), factors on each class's losses in the gradient; the reported
+        loss is unweighted. None for none.
     """
 
     def __init__(
@@ -193,20 +122,20 @@ def weighted(losses: tf.Tensor, labels: tf.Tensor, class_weights) -> tf.Tensor:
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """-log of the softmax of float32 logits (b, classes) at each label (b,), in nats: (b,).
 
-    NaN for a label that is no class. TensorFlow's sparse form picks a logit; where operations must
-    be deterministic the gradient of that is a scatter, which XLA runs image after image on a GPU.
+    NaN for a label out of range. One-hot, because under deterministic operations the gradient of
+    TensorFlow's sparse form is a scatter, which XLA runs one image at a time on a GPU.
     """
     classes = logits.shape[-1]
     losses = tf.nn.softmax_cross_entropy_with_logits(tf.one_hot(labels, classes), logits)
-    # The loss of a label that is no class is 0 here, and 0 / 0 is NaN.
+    # The loss of a label out of range is 0 here, and 0 / 0 is NaN.
     return losses / tf.cast((labels >= 0) & (labels < classes), losses.dtype)
 
 
 def wrong_counts(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """How many of (b,) labels are not first, not among the first five, by (b, classes) scores."""
+    """Top-1 and top-5 errors: how many of (b,) labels are not first, not among the first five."""
     labels = tf.cast(labels, tf.int32)
     truth = tf.gather(scores, labels, batch_dims=1)[:, None]
-    # Of equal scores the class with the lower number is first.
+    # Ties go to the lower class number.
     before = tf.range(scores.shape[-1])[None] < labels[:, None]
     ahead = (scores > truth) | ((scores == truth) & before)
     rank = tf.reduce_sum(tf.cast(ahead, tf.float32), axis=1)

@@ -1,12 +1,10 @@
-"""One network on two devices, in two halves that talk where the paper's do: `--strategy=towers`.
+"""`--strategy=towers`: the network's two halves on two devices, connected where the paper's are.
 
-`alexnet_tf.models.towers` cuts the network; here both halves run and learn, and are put together
-again.
+`alexnet_tf.models.towers` splits the network; here both halves are trained and joined again.
 
-The gradient is taken section by section instead of by one tape over everything: TensorFlow runs a
-layer where `tf.device` says, but the gradients of a tape that is asked outside of that scope have
-no device of their own and all land on the first. So each section has a tape, which is asked where
-the section lies, and this module adds and hands on what flows between them.
+TensorFlow places gradients by the device scope in which a tape is asked, not by the layers' own.
+So each section of the network has a tape, asked on the section's device, and this module adds and
+transfers the gradients between sections.
 """
 
 import dataclasses
@@ -15,16 +13,43 @@ import keras
 import tensorflow as tf
 
 from alexnet_tf.models import layers
+from alexnet_tf.models.builder import dtype_policy
 from alexnet_tf.models.spec import Variant
 from alexnet_tf.models.towers import build_section, stages
-from alexnet_tf.training.distribution import TwoTowers
 from alexnet_tf.training.optimizers import PaperSGD
-from alexnet_tf.training.step import Steps, cross_entropy, dtype_policy, weighted, wrong_counts
+from alexnet_tf.training.step import Steps, cross_entropy, weighted, wrong_counts
+
+
+class TwoTowers(tf.distribute.OneDeviceStrategy):
+    """Half of the network on each of two devices; whatever is not split runs on the first."""
+
+    def __init__(self, devices: tuple[str, str]):
+        super().__init__(devices[0])
+        self.devices = devices
+        # Copies batches to both devices ahead of time.
+        self._input = tf.distribute.MirroredStrategy(
+            list(devices), cross_device_ops=tf.distribute.ReductionToOneDevice()
+        )
+
+    def distribute_datasets_from_function(self, dataset_fn, options=None):
+        """Each batch goes from the host to both devices, as in 2012."""
+
+        def twice(context):
+            batches = dataset_fn(tf.distribute.InputContext())
+            return batches.flat_map(lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(2))
+
+        return self._input.distribute_datasets_from_function(twice, options)
+
+    def on_device(self, batch, number: int):
+        """A distributed batch's copy on device 0 or 1."""
+        return tf.nest.map_structure(
+            lambda copies: self._input.experimental_local_results(copies)[number], batch
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """A section that ran: what it read, what it gave, and the tape that saw it."""
+    """A section's forward pass, with the tape that recorded it."""
 
     device: str
     inputs: list[tf.Tensor]
@@ -36,12 +61,12 @@ class _Call:
 class Towers(Steps):
     """Trains a network in two halves.
 
-    `model` and `optimizer` are the network in one piece, as any other strategy trains it. What is
-    saved, evaluated and exported is that one: `gather` brings it up to date from the halves, and
-    `scatter` the halves from it. Between the two only the halves learn.
+    `model` and `optimizer` are the whole network's, as any other strategy trains it; that one is
+    saved, evaluated and exported. `scatter` copies its weights to the halves, `gather` copies them
+    back. Between the two only the halves learn.
 
     Args:
-      strategy: whose two devices the halves are on: the first half's and the second's.
+      strategy: its two devices get one half each.
       variant: what `model` was built from; see `alexnet_tf.models.towers.stages`.
       model: a whole network of that variant, with its top.
       optimizer: built for the model's weights.
@@ -49,7 +74,7 @@ class Towers(Steps):
       class_weights: see `ReplicaSteps`.
 
     Raises:
-      ValueError: the variant cannot be cut in two, or the optimiser is not `PaperSGD`.
+      ValueError: the variant cannot be split in two, or the optimiser is not `PaperSGD`.
     """
 
     def __init__(
@@ -82,7 +107,7 @@ class Towers(Steps):
         self.scatter()
 
     def logits(self, images) -> tf.Tensor:
-        """What the halves say at test about float (b, h, w, c): logits (b, classes)."""
+        """Inference on float images (b, h, w, c): logits (b, classes)."""
         copies = []
         for device in self.devices:
             with tf.device(device):
@@ -90,16 +115,16 @@ class Towers(Steps):
         return self._compiled_logits(*copies)
 
     def scatter(self) -> None:
-        """Gives the halves the whole network's weights, velocities, counters and rate."""
+        """Copies the whole network's weights, velocities, counters and rate to the halves."""
         if not isinstance(self.optimizer.get_config()["learning_rate"], dict):
-            for own in self.optimizers:  # no schedule: a number, which the loop may have changed
+            for own in self.optimizers:  # no schedule: the loop may have changed the rate
                 own.learning_rate = float(self.optimizer.learning_rate)
         for whole, parts in self._pairs:
             for half, part in enumerate(parts):
                 part.assign(_share(whole, part.shape, half))
 
     def gather(self) -> None:
-        """Puts weights, velocities and counters of the halves together in the whole network."""
+        """Copies weights, velocities and counters of the halves to the whole network."""
         for whole, parts in self._pairs:
             whole.assign(_join(parts, whole.shape))
 
@@ -122,7 +147,7 @@ class Towers(Steps):
         return [[stage[half] for stage in self.sections if half < len(stage)] for half in range(2)]
 
     def _pair_variables(self) -> list[tuple]:
-        """(a variable of the whole, its counterparts on the devices), for all that is trained."""
+        """(whole network's variable, its parts in the halves), for all that training changes."""
         parts: dict[str, list] = {}
         for half, own in zip(self._halves(), self.optimizers, strict=True):
             weights = [weight for section in half for weight in section.weights]
@@ -146,12 +171,12 @@ class Towers(Steps):
             for half, section in enumerate(stage):
                 with tf.device(self.devices[half]), tf.GradientTape() as tape:
                     if number:
-                        # The one place where something crosses on the way forward.
+                        # The only transfers of the forward pass.
                         inputs = [tf.identity(call.output) for call in calls[number - 1]]
                         tape.watch(inputs)
                         output = section(inputs, training=training)
                     else:
-                        inputs = []  # nobody needs the gradient of the image
+                        inputs = []  # the image needs no gradient
                         output = section(images[half], training=training)
                 variables = section.trainable_variables
                 calls[-1].append(_Call(self.devices[half], inputs, output, variables, tape))
@@ -174,7 +199,7 @@ class Towers(Steps):
             of_outputs = []
             for device, readers in zip(self.devices, zip(*of_inputs, strict=True), strict=False):
                 with tf.device(device):
-                    # What crosses on the way back: the other device's share of the sum.
+                    # The only transfers of the backward pass: the other device's gradients.
                     of_outputs.append(tf.add_n(readers))
         return of_weights
 
@@ -189,7 +214,7 @@ class Towers(Steps):
         with tf.device(self.devices[0]):
             with tf.GradientTape() as tape:
                 tape.watch(logits)
-                # Under a mixed policy too: the loss needs float32.
+                # The loss needs float32, also under a mixed policy.
                 scores = tf.cast(logits, tf.float32)
                 losses = cross_entropy(labels, scores)
                 loss = tf.reduce_mean(weighted(losses, labels, self.class_weights))
@@ -204,7 +229,7 @@ class Towers(Steps):
 
 
 def _optimizer_of(whole: PaperSGD, variables: list) -> PaperSGD:
-    """The same rule for a half's variables, with velocities and step beside them."""
+    """The same optimiser for the variables of a half, on its device."""
     config = whole.get_config()
     names = {variable.path.split("/")[-2] for variable in variables}
     for field in ("layer_learning_rates", "layer_weight_decay"):
@@ -216,11 +241,11 @@ def _optimizer_of(whole: PaperSGD, variables: list) -> PaperSGD:
 
 def _share(whole, shape, half: int):
     """A half's part of a variable of the whole network."""
-    if tuple(whole.shape) == tuple(shape):  # fc8, which is not cut, and the counters
+    if tuple(whole.shape) == tuple(shape):  # fc8, which is not split, and the counters
         return tf.convert_to_tensor(whole)
-    if len(shape) < len(whole.shape):  # a kernel of GroupedDense has an axis of columns
+    if len(shape) < len(whole.shape):  # GroupedDense's kernels have an axis of groups
         return tf.convert_to_tensor(whole)[half]
-    return tf.split(tf.convert_to_tensor(whole), 2, axis=-1)[half]  # its kernels or neurons
+    return tf.split(tf.convert_to_tensor(whole), 2, axis=-1)[half]
 
 
 def _join(parts, shape):

@@ -1,53 +1,39 @@
-"""The errors on the validation split at the end of an epoch, if there is such a split."""
+"""The errors on the validation split after each epoch."""
 
 import sys
 
-import keras
-import tensorflow as tf
-
 from alexnet_tf import evaluation
 from alexnet_tf.data import identity
-from alexnet_tf.data.records import PreparedDataset
-from alexnet_tf.models import compilation
-from alexnet_tf.training import cluster
+from alexnet_tf.training.cluster import Cluster
 from alexnet_tf.training.errors import Interrupted, StopRequest
-from alexnet_tf.training.recipes import Recipe
+from alexnet_tf.training.initialization import Setup
 
 _NAMES = ("validation_loss", "validation_top1_error", "validation_top5_error")
 
 
 class Validation:
-    """Looks at the whole validation split, with the centre crop.
+    """Evaluates the whole validation split with the centre crop.
 
-    Each worker does so on its own: nothing has to be split evenly, and no worker waits for another.
-    The chief's numbers count.
+    Each worker evaluates all of it, so none waits for another; the chief's numbers count.
 
     Attributes:
-      possible: whether there are images with labels to look at.
+      possible: whether there are labelled validation images.
 
     Args:
-      model: the network that is trained.
-      dataset, recipe: of the run.
-      strategy: the run's.
-      jit_compile: whether XLA compiles the forward pass.
+      setup: of the run.
+      cluster: its processes.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        dataset: PreparedDataset,
-        recipe: Recipe,
-        strategy: tf.distribute.Strategy,
-        jit_compile: bool = False,
-    ):
-        self.model, self.dataset, self.strategy = model, dataset, strategy
-        self.view = evaluation.EvaluationSettings(
+    def __init__(self, setup: Setup, cluster: Cluster):
+        self.model, self.dataset, self.cluster = setup.model, setup.dataset, cluster
+        recipe, dataset = setup.run.recipe, setup.dataset
+        self.settings = evaluation.EvaluationSettings(
             "validation", crops=1, batch_size=recipe.batch_size
         )
-        alone = cluster.workers(strategy) == 1
-        self.own_strategy = strategy if alone else compilation.default_strategy()
-        # Traced once, not once per epoch.
-        self.step = evaluation.forward_step(model, 1, self.own_strategy, jit_compile)
+        # One function for all epochs: traced once.
+        self.step = evaluation.forward_step(
+            setup.model, 1, cluster.local_strategy, setup.jit_compile
+        )
         self.possible = bool(dataset.counts.get("validation"))
         if self.possible and not identity.has_labels(dataset, "validation"):
             self.possible = False
@@ -60,10 +46,10 @@ class Validation:
             )
 
     def errors(self, stop: StopRequest) -> dict[str, float | None]:
-        """The columns of a row of metrics; None in each where there is nothing to look at.
+        """The validation columns of a row of metrics; None without validation images.
 
         Raises:
-          Interrupted: the run, or another worker's, was asked to stop before all was seen.
+          Interrupted: this or another worker was asked to stop.
         """
         if not self.possible:
             return dict.fromkeys(_NAMES)
@@ -73,8 +59,8 @@ class Validation:
                 *evaluation.split_probabilities(
                     self.model,
                     self.dataset,
-                    self.view,
-                    self.own_strategy,
+                    self.settings,
+                    self.cluster.local_strategy,
                     progress=False,
                     step=stop.honoured_by(self.step),
                 )
@@ -82,10 +68,10 @@ class Validation:
             numbers = (result.loss, result.top1_error, result.top5_error)
         except Interrupted:
             stopped = True
-        # All workers stop when one does, or the others would wait for its numbers.
-        if cluster.any_of(self.strategy, stopped):
+        # All workers stop together, or the others would wait for the stopped one's numbers.
+        if self.cluster.any_of(stopped):
             raise Interrupted
-        return dict(zip(_NAMES, cluster.from_chief(self.strategy, numbers), strict=True))
+        return dict(zip(_NAMES, self.cluster.from_chief(numbers), strict=True))
 
 
 def _say(text: str) -> None:

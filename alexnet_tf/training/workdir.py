@@ -1,4 +1,4 @@
-"""A run's directory belongs to one training at a time."""
+"""Locks a run's directory: one training at a time."""
 
 import contextlib
 import os
@@ -12,31 +12,27 @@ _LOCK = ".lock"
 
 
 def require_local(workdir: str) -> None:
-    """Raises ValueError for a place that is no directory of this machine, such as gs://bucket/run.
+    """Raises ValueError for a remote workdir, such as gs://bucket/run.
 
-    Checkpoints are renamed, flushed and locked, which object stores cannot do.
+    Object stores can neither rename, flush nor lock files, as checkpoints need.
     """
     if "://" in workdir:
         raise ValueError(
             f"workdir is {workdir!r}: expected a directory of this machine. Name a local one and "
-            "copy what the run leaves there, or mount the remote one."
+            "copy the run's files afterwards, or mount the remote one."
         )
 
 
 @contextlib.contextmanager
 def held(workdir: str) -> Iterator[None]:
-    """Makes the directory if need be, and keeps every other training out of it.
-
-    The system lets go of the lock when the process ends, however it ends.
+    """Creates the directory and locks it. The system releases the lock when the process ends.
 
     Raises:
-      ValueError: see `require_local`.
       BlockingIOError: another training holds it.
-      OSError: the directory cannot be made or written.
+      OSError: the directory cannot be created or written.
     """
     import fcntl
 
-    require_local(workdir)
     try:
         os.makedirs(workdir, exist_ok=True)
         file = open(os.path.join(workdir, _LOCK), "a+", encoding="utf-8")  # noqa: SIM115

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from data_prep import storage
+from alexnet_tf.files import open_binary
 from data_prep.layouts import staging
 from data_prep.listing import Listing
 from data_prep.plan import LeftOut, SourceImage
@@ -129,7 +129,7 @@ def _png(pixels):
 
 
 def _read_idx(path, magic):
-    with storage.open_binary(path) as file:
+    with open_binary(path) as file:
         content = file.read()
     if content[:2] == b"\x1f\x8b":
         try:
@@ -162,7 +162,7 @@ def _cifar_root(listing):
 
 def _read_cifar(path):
     """(uint8 (n, 32, 32, 3), labels)."""
-    with storage.open_binary(path) as file:
+    with open_binary(path) as file:
         content = file.read()
     if path.endswith(".bin"):
         if len(content) % _CIFAR_RECORD:

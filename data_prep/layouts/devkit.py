@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Callable
 
-from data_prep import storage
+from alexnet_tf.files import open_binary
 from data_prep.layouts import archives, meta_mat
 from data_prep.listing import Listing
 
@@ -175,5 +175,5 @@ def _from_archive(path, truth_name):
 
 
 def _read(path):
-    with storage.open_binary(path) as file:
+    with open_binary(path) as file:
         return file.read()

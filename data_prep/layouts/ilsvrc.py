@@ -8,7 +8,8 @@ import os
 import re
 from collections.abc import Iterator
 
-from data_prep import images, storage
+from alexnet_tf.files import open_binary
+from data_prep import images
 from data_prep.layouts import archives, devkit
 from data_prep.listing import Listing
 from data_prep.plan import IMAGE, OTHER, UNLABELLED, LeftOut, SourceImage
@@ -51,7 +52,7 @@ def tars(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
     for split, label in labels.items():
         place = listing.use(names[split], f"{_SPLITS[split]} images")
         modified = files[names[split]].modified
-        with storage.open_binary(place) as file:
+        with open_binary(place) as file:
             for item in _images(file, 0, _size(file), names[split]):
                 if isinstance(item, LeftOut):
                     yield item
@@ -68,7 +69,7 @@ def tars(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
 def _training(listing, tar):
     """What is in a tar that holds one tar per synset."""
     path = tar.path
-    with storage.open_binary(listing.use(path, "training images")) as file:
+    with open_binary(listing.use(path, "training images")) as file:
         for archive in archives.members(file, 0, _size(file), path):
             name = os.path.basename(archive.name)
             synset = name.removesuffix(".tar")

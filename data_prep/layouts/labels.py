@@ -16,7 +16,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 
-from data_prep import accounting, images, storage
+from alexnet_tf.files import open_binary
+from data_prep import accounting, images
 from data_prep.layouts import devkit
 from data_prep.listing import File, Listing
 from data_prep.plan import IMAGE, LeftOut, SourceImage
@@ -137,7 +138,7 @@ def _stem(folder):
 
 def _first_labels(listing, file, root, folder):
     """The labels of the first lines, if these name images of `folder`; else None."""
-    with storage.open_binary(listing.place(file.path)) as opened:
+    with open_binary(listing.place(file.path)) as opened:
         head = opened.read(_HEAD)
     try:
         text = _text(head[: head.rfind(b"\n") + 1] or head, file.path)
@@ -229,7 +230,7 @@ def _padded(rows):
 
 
 def _read(place):
-    with storage.open_binary(place) as file:
+    with open_binary(place) as file:
         return file.read()
 
 

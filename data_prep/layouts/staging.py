@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 
+from alexnet_tf import files
 from data_prep import storage
 from data_prep.plan import LeftOut, SourceImage
 
@@ -45,9 +46,12 @@ def unpack(
     source = int(hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:15], 16)
     if not _is_current(index, stamp):
         tf.io.gfile.makedirs(folder)
+        # The index is renamed last: it says that both are complete.
         with (
-            storage.create_binary(f"{data}.aside") as out,
-            storage.create_binary(f"{index}.aside") as lines,
+            files.staged(index, shared=False) as index_aside,
+            files.staged(data, shared=False) as data_aside,
+            files.create_binary(index_aside) as lines,
+            files.create_binary(data_aside) as out,
         ):
             lines.write(json.dumps(stamp).encode() + b"\n")
             offset = 0
@@ -62,9 +66,7 @@ def unpack(
                 listed = json.dumps(dataclasses.astuple(found), ensure_ascii=False)
                 lines.write(listed.encode("utf-8", "surrogateescape") + b"\n")
                 offset += len(content)
-        tf.io.gfile.rename(f"{data}.aside", data, overwrite=True)
-        tf.io.gfile.rename(f"{index}.aside", index, overwrite=True)  # last: it vouches for both
-    with storage.open_binary(index) as lines:
+    with files.open_binary(index) as lines:
         next(iter(lines))
         for line in lines:
             values = json.loads(line.decode("utf-8", "surrogateescape"))
@@ -74,5 +76,5 @@ def unpack(
 def _is_current(index, stamp):
     if not storage.exists(index):
         return False
-    with storage.open_binary(index) as lines:
+    with files.open_binary(index) as lines:
         return json.loads(next(iter(lines))) == stamp

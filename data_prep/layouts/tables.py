@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from alexnet_tf.files import open_binary
 from data_prep import storage
 from data_prep.layouts import folders, staging
 from data_prep.listing import TFDS_PREFIX, Listing
@@ -338,7 +339,7 @@ def _opened(place):
     import pyarrow.parquet
 
     try:
-        with storage.open_binary(place) as file:
+        with open_binary(place) as file:
             yield pyarrow.parquet.ParquetFile(file)
     except (pyarrow.ArrowException, OSError, UnicodeError) as error:
         [reason, *_] = str(error).splitlines() or [type(error).__name__]

@@ -86,12 +86,13 @@ def images(count: int = 40) -> Planted:
 def write_dataset(directory, planted: Planted) -> str:
     """A prepared data set of the images, in one shard of validation."""
     directory.mkdir(parents=True)
+    channels = planted.images.shape[-1]
     path = directory / "imagenet-validation.tfrecord-00000-of-00001"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number, (image, label) in enumerate(zip(planted.images, planted.labels, strict=True)):
             name = CLASSES[label]
             example = records.encode_example(image.tobytes(), int(label), f"{number}.png", name)
             writer.write(example)
-    features = records.tfds_features(records.RecordFormat(SIDE, 3, "raw"), list(CLASSES))
+    features = records.tfds_features(records.RecordFormat(SIDE, channels, "raw"), list(CLASSES))
     tfds.folder_dataset.write_metadata(data_dir=str(directory), features=features)
     return str(directory)

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from alexnet_tf import atlas as command
-from alexnet_tf import list_models
+from alexnet_tf import list_models, models
 from alexnet_tf.analysis import architecture
 from alexnet_tf.analysis.atlas import diagram, site, storage
 from alexnet_tf.analysis.atlas.settings import Settings
@@ -95,6 +95,23 @@ def test_every_page_and_file_is_there_and_nothing_else(atlas):
     assert "http://" not in text and "https://" not in text and "<script" not in text
 
 
+def test_a_grey_network_has_an_atlas_without_colours(tmp_path):
+    """LeNet-5, whose layers are of other kinds, and data whose names are not its own."""
+    models.build_model("lenet5").save(tmp_path / "lenet.keras")
+    grey = dataclasses.replace(planted.images(10), images=planted.images(10).images[..., :1])
+    data = planted.write_dataset(tmp_path / "data", grey)
+    settings = dataclasses.replace(SMALL, units=16, steps=1)
+    built = site.build(str(tmp_path / "lenet.keras"), data, str(tmp_path / "site"), settings)
+    assert (built.layers, built.units) == (5, 6 + 16 + 16 + 16 + 10)
+    numbers = json.loads((tmp_path / "site" / "atlas.json").read_text(encoding="utf-8"))
+    assert [layer["name"] for layer in numbers["layers"]] == ["c1", "c3", "c5", "f6", "output"]
+    assert all(unit["colour"] is None for unit in numbers["units"].values())
+    assert numbers["data"]["top1_accuracy"] is None
+    assert numbers["images"][0]["predictions"][0]["class"].startswith("class ")
+    # c3's table of connections: its map 0 reads the maps 0, 1 and 2 of s2.
+    assert {one["unit"] for one in numbers["units"]["c3-0"]["inputs"]} == {0, 1, 2}
+
+
 def test_names_are_escaped(atlas):
     text = (atlas / "index.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;noise&lt;/b&gt;" in text and "<b>noise" not in text
@@ -127,7 +144,7 @@ def test_an_interrupted_atlas_goes_on_and_becomes_the_same(atlas, sources, tmp_p
 def test_another_directorys_files_stay(atlas, sources, tmp_path):
     other = dataclasses.replace(SMALL, units=7)
     before = _files(atlas)
-    with pytest.raises(ValueError, match="holds an atlas with another settings: name another"):
+    with pytest.raises(ValueError, match="holds an atlas of other settings: name another"):
         site.build(*sources, str(atlas), other)
     assert _files(atlas) == before
     (tmp_path / "thesis.txt").write_text("mine")

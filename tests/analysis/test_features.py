@@ -236,12 +236,12 @@ def test_bad_input_ends_with_one_sentence(model_file, make_dataset, tmp_path, ca
     path, _, _ = make_dataset(1, 64)
     model, data, output = f"--workdir={model_file}", f"--data_dir={path}", f"--output={tmp_path}/o"
     for flags, wanted, sentence in [
-        ([], 2, "expected what to do"),
-        (["dream", model], 2, "expected what to do"),
+        ([], 2, "expected one of run"),
+        (["dream", model], 2, "expected one of run"),
         (["filters", output], 2, "--workdir is missing"),
         (["filters", model], 2, "--output is missing"),
         (["features", model, output], 2, "--data_dir is missing"),
-        (["filters", model, output], 1, "ends in .png or .svg"),
+        (["filters", model, output], 1, "ends in .png, .svg or .pdf"),
         (["features", model, data, f"{output}.npy", "--layer=fc9"], 1, ", conv1, quarters"),
         (
             ["features", model, data, f"{output}.npz", "--layer=colours"],

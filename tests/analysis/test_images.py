@@ -177,7 +177,7 @@ def test_bad_images_and_names_end_with_one_sentence(network, dataset, tmp_path, 
         ([*change, "--number=1"], 1, "expected 0 to 0"),
         ([*change, "--crop_size=65"], 1, "does not fit"),
         (["architecture", output, "--model=alexnet,vgg"], 1, "no model 'vgg'"),
-        (["architecture", f"--output={tmp_path}/o.pdf"], 1, "ends in .png or .svg"),
+        (["architecture", f"--output={tmp_path}/o.bmp"], 1, "ends in .png, .svg or .pdf"),
     ]:
         code = analyze_command.main(flags)
         err = capsys.readouterr().err.strip().splitlines()

@@ -75,6 +75,28 @@ def test_kernels_of_a_network_that_reads_bgr_are_shown_in_rgb():
         np.testing.assert_array_equal(shown, stored[:, :, ::-1] if reversed_channels else stored)
 
 
+def test_a_page_says_its_error_beside_that_of_guessing(workdir):
+    from alexnet_tf.analysis import overview
+    from alexnet_tf.data import records
+
+    dataset = records.PreparedDataset(
+        "d", records.RecordFormat(), tuple("abcd"), {}, {"validation": 1500}
+    )
+    metrics = {"epoch": np.array([1.0, 2.0]), "validation_top1_error": np.array([0.5, 0.125])}
+    assert overview._error_in_words(metrics, dataset) == (
+        "After 2 epochs the network is wrong for 12.5% of 1,500 validation images; guessing among "
+        "4 classes is wrong for 75.0%."
+    )
+    metrics["validation_top1_error"][-1] = np.nan
+    assert overview._error_in_words(metrics, dataset) == "2 epochs, not validated."
+    kernels = np.random.default_rng(0).normal(size=(11, 11, 3, 96))
+    for name, caption in (("plain", ""), ("told", "A line\nand another")):
+        page = str(workdir / f"{name}.png")
+        plots.save_page(page, plots.read_metrics(str(workdir)), kernels, [], caption=caption)
+    plain, told = (np.asarray(Image.open(workdir / f"{name}.png")) for name in ("plain", "told"))
+    assert plain.shape == told.shape and (plain != told).any()
+
+
 def test_a_page_shows_images_and_leaves_nothing_else_behind(workdir):
     rng = np.random.default_rng(0)
     red = np.zeros((64, 64, 3), np.uint8)
@@ -89,7 +111,7 @@ def test_a_page_shows_images_and_leaves_nothing_else_behind(workdir):
     # Five squares of the image's own red: a sixth of the page's width each, or about so.
     reds = (np.abs(pixels - [250, 0, 0]).max(-1) <= 2).sum()
     assert 5 * 100**2 < reds < 5 * 300**2
-    with pytest.raises(ValueError, match=r"ends in \.png or \.svg"):
+    with pytest.raises(ValueError, match=r"ends in \.png, \.svg or \.pdf"):
         plots.save_panel(str(workdir / "page.bmp"), shown)
     plots.save_panel(str(workdir / "panel.svg"), shown)
     assert (workdir / "panel.svg").read_text().startswith("<?xml")

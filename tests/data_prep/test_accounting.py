@@ -8,6 +8,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import files
 from alexnet_tf.data import records
 from data_prep import checks, convert, preparation, verify
 
@@ -154,7 +155,7 @@ def take_a_record_away(data):
         for record in kept:
             writer.write(record)
     manifest = json.loads((data / "manifest.json").read_text())
-    size, sha256 = checks._sha256(str(path))
+    size, sha256 = files.fingerprint(str(path))
     for shard in manifest["shards"]:
         if shard["file"] == path.name:
             shard.update(count=len(kept), bytes=size, sha256=sha256)

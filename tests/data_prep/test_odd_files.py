@@ -8,7 +8,7 @@ import pytest
 
 from alexnet_tf import files
 from alexnet_tf.data import records
-from data_prep import convert, preparation, storage, verify
+from data_prep import convert, preparation, verify
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_file_that_becomes_a_fifo_while_it_is_converted(source, tmp_path, monk
 @pytest.mark.parametrize("name", ["z.jpg", "socket.jpg", "dangling.jpg", "loop.jpg"])
 def test_only_regular_files_are_opened(tmp_path, in_folder, name):
     make_odd(tmp_path, name, in_folder)
-    for opens in (files.open_regular, storage.open_binary):
+    for opens in (files.open_regular, files.open_binary):
         with pytest.raises(OSError) as caught:
             opens(str(tmp_path / name))
         assert caught.value.filename == str(tmp_path / name)

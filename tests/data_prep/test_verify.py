@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import files
 from data_prep import checks, preparation, verify
 
 
@@ -91,7 +92,7 @@ def rewrite(data, change):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in examples:
             writer.write(example.SerializeToString())
-    size, sha256 = checks._sha256(str(path))
+    size, sha256 = files.fingerprint(str(path))
     manifest = json.loads((data / "manifest.json").read_text())
     for entry in manifest["shards"]:
         if entry["file"] == path.name:

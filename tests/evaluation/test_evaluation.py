@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -478,6 +479,12 @@ def test_bad_input_ends_with_one_sentence(make_dataset, tmp_path, capsys):
         assert (code, sentence in err[-1]) == (wanted_code, True), (flags, code, err)
         assert err[-1].startswith("error: ") and "Traceback" not in "".join(err), flags
     assert not list(tmp_path.glob("*evaluation-*"))
+
+
+def test_a_loss_of_zero_has_no_sign():
+    certain = evaluation.score(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
+    assert certain.loss == 0 and math.copysign(1, certain.loss) == 1
+    assert f"{certain.loss:.4f}" == "0.0000"
 
 
 @pytest.fixture

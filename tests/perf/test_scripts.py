@@ -126,7 +126,9 @@ def test_rows_of_input_are_compared_by_what_they_deliver(tables):
     assert ratios["| FFCV, uint8 crops, raw records"] == "2.00 |"
 
 
-@pytest.mark.parametrize("script", ["input_pipeline", "train_step", "serving", "emulated_cores"])
+@pytest.mark.parametrize(
+    "script", ["input_pipeline", "train_step", "small_networks", "serving", "emulated_cores"]
+)
 def test_scripts_explain_themselves_and_refuse_unknown_words(script):
     command = [sys.executable, str(BENCHMARKS / f"{script}.py")]
     asked = subprocess.run([*command, "--help"], capture_output=True, text=True)
@@ -176,6 +178,18 @@ def test_the_step_beside_stock_keras(tables, tmp_path):
     (part,) = result["precisions"]
     assert [row["form"] for row in part["rows"]] == names
     assert 0 < part["share_of_ceiling"] < 1 and "GFLOP/s" in table
+
+
+@pytest.mark.slow
+def test_small_networks_beside_stock_keras(tables, tmp_path):
+    """LeNet-5 alone: each peer checks that it has the published network's number of weights."""
+    flags = ["--rounds=1", "--images=640", "--model=lenet5_softmax"]
+    result, table = _measure(tables, tmp_path, "small_networks", *flags)
+    (part,) = result["models"]
+    forms = {row["form"] for row in part["rows"]}
+    assert {"alexnet_tf", "stock Keras, fit", "stock Keras, fit, steps_per_execution=32"} <= forms
+    assert "PyTorch" in forms | set(part["absent"])
+    assert "| alexnet_tf | " in table
 
 
 @pytest.mark.slow

@@ -275,7 +275,7 @@ def test_of_two_exports_of_one_version_one_is_refused(small_network, tmp_path, m
 KILLED = """
 import os, signal, sys
 import keras
-from alexnet_tf.models import trained
+from alexnet_tf.models import saved_run
 from alexnet_tf.serving import export, messages
 
 log, written = messages.prediction_log, []
@@ -289,7 +289,7 @@ def killed_at_the_third(request):
 messages.prediction_log = killed_at_the_third
 inputs = keras.Input((24, 24, 3))
 outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(inputs))
-network = trained.TrainedModel("small.keras", keras.Model(inputs, outputs), None, 24)
+network = saved_run.TrainedModel("small.keras", keras.Model(inputs, outputs), None, 24)
 export.export_saved_model(network, ["a", "b", "c"], sys.argv[1])
 """
 

@@ -74,15 +74,21 @@ def small_photo_records(small_photo_folders, tmp_path_factory):
     return convert(small_photo_folders, output, "--image_size=32", "--encoding=raw")
 
 
+@pytest.fixture(scope="session")
+def tiny():
+    """The module tiny.py."""
+    place = pathlib.Path(__file__).with_name("tiny.py")
+    spec = importlib.util.spec_from_file_location("tiny", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
-def tiny_network(monkeypatch):
+def tiny_network(tiny, monkeypatch):
     """Adds tiny.py's networks to the variants as "tiny" and "tiny_columns"."""
     from alexnet_tf.models import catalog
 
-    place = pathlib.Path(__file__).with_name("tiny.py")
-    spec = importlib.util.spec_from_file_location("tiny", place)
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
     for variant in (tiny.variant(), tiny.columns()):
         monkeypatch.setitem(catalog._VARIANTS, variant.name, variant)
 
@@ -92,10 +98,10 @@ class StopAt(keras.callbacks.Callback):
 
     def __init__(self, step):
         super().__init__()
-        self.step, self.told = step, []
+        self.step, self.seen = step, []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.told.append(batch)
+        self.seen.append(batch)
         if batch == self.step:
             signal.raise_signal(signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""What train adds, in `model.fit`: the same weights, the same place after a stop, logs."""
+"""The callbacks in `model.fit`: the weights of `train`, exact resume, logs."""
 
 import csv
 import dataclasses
@@ -15,10 +15,10 @@ from PIL import Image
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 from alexnet_tf.data.records import open_dataset
 from alexnet_tf.training import callbacks, distribution, epoch_lines, loop, tensorboard
+from alexnet_tf.training.initialization import make_network, training_mean
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import RECIPES, Recipe
 from alexnet_tf.training.schedules import make_optimizer
-from alexnet_tf.training.step import make_network, training_mean
 
 BATCH, SEED = 100, 3
 LENET = dataclasses.replace(
@@ -105,12 +105,12 @@ def test_fit_gives_what_the_command_line_gives(digit_records, tmp_path):
     images = next(
         iter(training_batches(dataset, Augmentation(28, mirror=False), Schedule(BATCH, 1, SEED)))
     )[0]
-    told = [
+    logs = [
         callbacks.MetricsLog(tmp_path / "fit"),
         callbacks.TensorBoardLog(tmp_path / "fit" / "tensorboard", images=images),
         watch,
     ]
-    model = _fit(LENET, digit_records, with_callbacks=told)
+    model = _fit(LENET, digit_records, with_callbacks=logs)
     run = loop.Run(LENET, digit_records, str(tmp_path / "run"), seed=SEED)
     loop.train(run)
     ours = keras.models.load_model(tmp_path / "run" / "model.keras")
@@ -217,7 +217,7 @@ def test_fit_goes_on_inside_an_epoch_with_dropout(photo_records, tmp_path):
     assert int(model.get_layer("drop6").step) == 4
 
 
-def test_the_place_in_the_data_is_counted_in_batches(tmp_path):
+def test_exact_resume_counts_batches_not_updates(tmp_path):
     """Keras' own loss scaling skips the first updates, and counts them nowhere."""
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name="small")
     scaled = keras.optimizers.LossScaleOptimizer(PaperSGD(0.01), initial_scale=2.0**127)
@@ -249,7 +249,7 @@ def test_the_plateau_lowers_the_rate_in_fit(strategy, tmp_path):
     with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
         rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 1e-4, 1e-4])
-    with pytest.raises(ValueError, match=r"looks at 'val_loss', but the epoch's logs have \['loss"):
+    with pytest.raises(ValueError, match=r"monitors 'val_loss', but the epoch's logs have \['loss"):
         model.fit(x, y, callbacks=[callbacks.PlateauRate(recipe)], verbose=0)
 
 

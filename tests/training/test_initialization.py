@@ -89,7 +89,7 @@ def test_a_head_that_fits_is_kept(source, small_photo_records):
 
 @pytest.mark.parametrize("old", [("paper", 0.0), ("paper", 0.5), ("inverted", 0.5), ("keras", 0.3)])
 @pytest.mark.parametrize("new", [("paper", 0.5), ("paper", 0.0), ("inverted", 0.2)])
-def test_the_function_is_the_sources_whatever_the_dropout(old, new, tiny_network):
+def test_inference_equals_the_sources_for_any_dropout(old, new, tiny_network):
     """The paper's dropout multiplies by 1 - rate at test; the kernel behind makes up for it."""
 
     def network(scaling, rate, seed):
@@ -134,7 +134,7 @@ def test_a_run_goes_on_without_its_source(source, small_photo_records, tmp_path)
     assert loop.train(run)["loss"] == first["loss"]
 
 
-def test_what_does_not_fit_is_refused_in_a_sentence(source, small_photo_records, tmp_path, capsys):
+def test_a_source_that_does_not_fit_is_refused(source, small_photo_records, tmp_path, capsys):
     dataset = open_dataset(small_photo_records)
     with pytest.raises(ValueError, match=r"network 'cifarnet'.*'conv1'.*use the --model"):
         initialization.take_weights(

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from alexnet_tf.training.optimizers import PaperSGD
-from alexnet_tf.training.recipes import RECIPES, Recipe
-from alexnet_tf.training.schedules import StepRates, make_optimizer, plateau_rate
+from alexnet_tf.training.recipes import RECIPES
+from alexnet_tf.training.schedules import make_optimizer
 
 
 def _network():
@@ -91,7 +91,7 @@ def test_source_145_freezes_conv1_and_keeps_the_biases_rate():
         np.testing.assert_allclose(a, e, rtol=5e-5, atol=5e-6)
 
 
-def test_a_zero_factor_leaves_a_layer_alone():
+def test_a_zero_factor_freezes_a_layer():
     model = _network()
     start = [np.asarray(v) for v in model.trainable_variables]
     optimizer = PaperSGD(0.01, layer_learning_rates={"conv1": 0.0})
@@ -100,7 +100,7 @@ def test_a_zero_factor_leaves_a_layer_alone():
     assert all((a != s).any() for a, s in zip(actual[2:], start[2:], strict=True))
 
 
-def test_it_comes_back_from_its_config():
+def test_the_config_restores_the_optimizer():
     optimizer = make_optimizer(RECIPES["source_145"], steps_per_epoch=2)
     again = PaperSGD.from_config(optimizer.get_config())
     model, copy = _network(), _network()
@@ -117,21 +117,7 @@ def test_an_unknown_layer_is_named():
         optimizer.build(_network().trainable_variables)
 
 
-def test_step_rates_change_at_the_boundary():
-    rates = StepRates(0.1, [2, 4], [0.01, 0.001])
-    got = [float(rates(np.int64(step))) for step in range(6)]
-    np.testing.assert_allclose(got, [0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
-
-
-def test_plateau_divides_by_ten_at_most_three_times():
-    recipe = Recipe(schedule="plateau", patience=2, learning_rate=0.01)
-    assert plateau_rate(recipe, []) == pytest.approx(0.01)
-    assert plateau_rate(recipe, [0.5, 0.4, 0.4]) == pytest.approx(0.01)
-    assert plateau_rate(recipe, [0.5, 0.4, 0.4, 0.4]) == pytest.approx(0.001)
-    assert plateau_rate(recipe, [0.5] * 30) == pytest.approx(1e-5)
-
-
-def test_layers_may_have_a_decay_of_their_own():
+def test_layer_weight_decay():
     model = _network()
     start = [np.asarray(v) for v in model.trainable_variables]
     gradients = _gradients(model, 50)

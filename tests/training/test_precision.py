@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.training import distribution
+from alexnet_tf.training.initialization import make_network
 from alexnet_tf.training.optimizers import PaperSGD, SharedLossScale
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.step import ReplicaSteps, make_network
+from alexnet_tf.training.step import ReplicaSteps
 
 BATCH = 16
 

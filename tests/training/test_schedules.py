@@ -7,11 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from alexnet_tf import train
 from alexnet_tf.models import build_model
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import RECIPES, Recipe
-from alexnet_tf.training.schedules import make_optimizer, plateau_rate, watched_errors
+from alexnet_tf.training.schedules import StepRates, make_optimizer, plateau_rate, watched_errors
 
 
 def _rates(optimizer, steps):
@@ -31,7 +30,7 @@ def test_the_rate_rises_from_zero_with_every_schedule(schedule):
     assert _rates(again, 12) == pytest.approx(rates)
 
 
-def test_biases_with_rates_of_their_own_warm_up_too(tiny_network):
+def test_bias_rates_warm_up_too(tiny_network):
     """At step 0 both rates are 0, whose ratio is no number."""
     recipe = dataclasses.replace(RECIPES["source_145"], model="tiny", warmup_epochs=2)
     model = build_model("tiny", classes=3)
@@ -77,7 +76,7 @@ def test_a_slow_body_is_slow_in_its_first_layer_too(tiny_network):
     )
 
 
-def test_what_is_frozen_has_neither_rate_nor_decay():
+def test_frozen_layers_have_neither_rate_nor_decay():
     network = build_model("cifarnet")
     for layer in network.layers[:-2]:
         layer.trainable = False
@@ -100,31 +99,15 @@ def test_without_validation_the_plateau_watches_the_training_error():
     assert watched_errors(rows) == [0.9, 0.8, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("flag", "said"),
-    [
-        ("--warmup_epochs=nan", "warmup_epochs is nan: expected a number of 0 or more"),
-        ("--warmup_epochs=-1", "warmup_epochs is -1.0"),
-        ("--warmup_epochs=1", "which the plateau schedule does not have"),
-        ("--weight_decay=nan", "weight_decay is nan"),
-        ("--weight_decay=-0.1", "weight_decay is -0.1"),
-        ("--layer_weight_decay=fc6:nan", "layer_weight_decay of fc6 is nan"),
-        ("--momentum=nan", "momentum is nan: expected 0 to 1"),
-        ("--momentum=2", "momentum is 2.0"),
-        ("--learning_rate=nan", "learning_rate is nan"),
-        ("--learning_rate=inf", "learning_rate is inf"),
-        ("--bias_learning_rate=-1", "bias_learning_rate is -1.0"),
-        ("--body_learning_rate=nan", "body_learning_rate is nan"),
-        ("--dropout=nan", "dropout is nan"),
-        ("--rate_steps=3:0.1,1:0.01", "rate_steps names the epochs 3.0, 1.0"),
-        ("--rate_steps=nan:0.1", "rate_steps names the epochs nan"),
-        ("--rate_steps=1:0", "rate_steps has the rate 0.0 from epoch 1.0 on: expected more than"),
-        ("--conv1_rate_steps=1:0.1", "conv1_rate_steps need schedule=steps, and the schedule is"),
-        ("--crop_size=0", "crop_size is 0: expected 1 or more"),
-        ("--colour_noise_epochs=-2", "colour_noise_epochs is -2"),
-        ("--seed=-1", "--seed=-1: expected a number from 0 to"),
-    ],
-)
-def test_numbers_that_cannot_be_meant_are_refused(flag, said, capsys):
-    assert train.main(["--recipe=paper", "--data_dir=nowhere", flag]) == 2
-    assert said in capsys.readouterr().err
+def test_step_rates_change_at_the_boundary():
+    rates = StepRates(0.1, [2, 4], [0.01, 0.001])
+    got = [float(rates(np.int64(step))) for step in range(6)]
+    np.testing.assert_allclose(got, [0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_plateau_divides_by_ten_at_most_three_times():
+    recipe = Recipe(schedule="plateau", patience=2, learning_rate=0.01)
+    assert plateau_rate(recipe, []) == pytest.approx(0.01)
+    assert plateau_rate(recipe, [0.5, 0.4, 0.4]) == pytest.approx(0.01)
+    assert plateau_rate(recipe, [0.5, 0.4, 0.4, 0.4]) == pytest.approx(0.001)
+    assert plateau_rate(recipe, [0.5] * 30) == pytest.approx(1e-5)

@@ -32,7 +32,7 @@ def _evaluated(data, workdir):
     return json.loads(output.read_text())
 
 
-def test_a_small_image_goes_into_the_middle_of_lenet_s_32_pixels():
+def test_lenet5_pads_smaller_images():
     """Against NumPy's own padding of the pixels, before anything else happens to them."""
     whole = alexnet_tf.LeNet5()
     small = alexnet_tf.LeNet5(input_shape=(28, 28, 1))

@@ -17,13 +17,14 @@ import tensorflow as tf
 
 from alexnet_tf.analysis import summary
 from alexnet_tf.models import builder, catalog
+from alexnet_tf.models.builder import dtype_policy
 from alexnet_tf.models.spec import Conv, Dense
 from alexnet_tf.models.towers import crossing_values, stages
 from alexnet_tf.perf.placement import placement
 from alexnet_tf.training import distributed_input, distribution, loop
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import Recipe
-from alexnet_tf.training.step import ReplicaSteps, dtype_policy
+from alexnet_tf.training.step import ReplicaSteps
 from alexnet_tf.training.towers import Towers
 
 KIND = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
@@ -93,7 +94,7 @@ NOTHING = tf.constant(0.0)
         pytest.param("alexnet_146", marks=pytest.mark.slow),
     ],
 )
-def test_two_halves_answer_and_learn_as_the_network_in_one_piece(name):
+def test_two_halves_infer_and_train_as_the_whole_network(name):
     variant = narrow(name)
     halved, halved_optimizer = whole(variant)
     strategy = distribution.make_strategy("towers", 2)
@@ -123,7 +124,7 @@ def test_two_halves_answer_and_learn_as_the_network_in_one_piece(name):
 
 
 @pytest.mark.skipif(KIND == "GPU", reason="counts the operations that a processor runs")
-def test_convolutions_and_gradients_are_split_and_only_what_the_paper_names_crosses():
+def test_work_is_split_and_only_the_papers_layers_transfer():
     variant = narrow("alexnet_145")
     model, optimizer = whole(variant)
     strategy = distribution.make_strategy("towers", 2)
@@ -179,7 +180,7 @@ def test_convolutions_and_gradients_are_split_and_only_what_the_paper_names_cros
     assert len(placed.transfers) == 2 * 7
 
 
-def test_what_crosses_at_the_published_size():
+def test_transfers_at_the_published_size():
     """By hand: 13x13x128 and 6x6x128 and 2048 each way, and 2048 to the device that has fc8."""
     model = builder.build(catalog.find_variant("alexnet_145"))
     values = 2 * (13 * 13 * 128 + 6 * 6 * 128 + 2048) + 2048
@@ -209,11 +210,6 @@ def test_what_crosses_at_the_published_size():
 def test_networks_without_two_columns_are_refused(name, reason):
     with pytest.raises(ValueError, match=reason):
         stages(catalog.find_variant(name))
-
-
-def test_two_towers_are_two():
-    with pytest.raises(ValueError, match=r"2 devices, not --devices=3"):
-        distribution.make_strategy("towers", 3)
 
 
 RECIPE = Recipe(
@@ -269,7 +265,7 @@ def test_a_run_goes_on_exactly_and_under_any_strategy(records, tmp_path, stop_at
 
 
 @pytest.mark.slow
-def test_under_a_mixed_policy_half_of_the_bytes_cross():
+def test_mixed_precision_halves_the_transfers():
     variant, strategy = narrow("alexnet_145"), distribution.make_strategy("towers", 2)
     with dtype_policy("mixed_bfloat16"):
         model, optimizer = whole(variant)
@@ -285,7 +281,7 @@ def test_under_a_mixed_policy_half_of_the_bytes_cross():
 
 
 @pytest.mark.slow
-def test_the_doors_take_a_network_that_two_towers_trained(photo_records, tmp_path, capsys):
+def test_commands_accept_a_network_trained_in_two_halves(photo_records, tmp_path, capsys):
     from alexnet_tf import analyze, evaluate, export, train
 
     workdir = str(tmp_path / "run")

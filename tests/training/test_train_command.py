@@ -6,14 +6,6 @@ import pytest
 
 from alexnet_tf import train
 from alexnet_tf.training import class_weights
-from alexnet_tf.training.loop import CheckpointEvery
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("500", (500, 0.0)), ("10m", (0, 600.0)), ("1m", (0, 60.0))]
-)
-def test_checkpoints_every_so_many_steps_or_minutes(text, expected):
-    assert train._checkpoint_every(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "0", "m", "0m", "-3", "2h", "1.5m"])
@@ -22,15 +14,7 @@ def test_other_intervals_are_refused(text, capsys):
     assert "expected steps (500) or minutes (10m)" in capsys.readouterr().err
 
 
-def test_when_a_checkpoint_is_due(monkeypatch):
-    monkeypatch.setattr("time.monotonic", lambda: 1000.0)
-    of_steps, of_time = CheckpointEvery(steps=5, seconds=0), CheckpointEvery(seconds=60.0)
-    assert [step for step in range(1, 16) if of_steps.is_due(step, saved=0.0)] == [5, 10, 15]
-    assert not of_time.is_due(5, saved=940.0)
-    assert of_time.is_due(5, saved=939.9)
-
-
-def test_a_data_service_that_nobody_runs_is_one_sentence(photo_records, tmp_path, capsys):
+def test_a_missing_data_service_is_refused(photo_records, tmp_path, capsys):
     common = [f"--data_dir={photo_records}", f"--workdir={tmp_path}", "--nodeterministic"]
     network = ["--recipe=quickstart", "--model=cifarnet", "--batch_size=8", "--crop_size=24"]
     for address, message in (
@@ -41,7 +25,7 @@ def test_a_data_service_that_nobody_runs_is_one_sentence(photo_records, tmp_path
         assert message in capsys.readouterr().err
 
 
-def test_a_crop_that_shows_next_to_nothing_is_refused(photo_records, tmp_path, capsys):
+def test_a_crop_much_smaller_than_the_image_is_refused(photo_records, tmp_path, capsys):
     flags = [f"--data_dir={photo_records}", f"--workdir={tmp_path}", "--nodeterministic"]
     for recipe, size, better in (("cifarnet", 24, 32), ("lenet5", 32, 32)):
         assert train.main([f"--recipe={recipe}", *flags]) == 1
@@ -54,9 +38,7 @@ def test_a_crop_that_shows_next_to_nothing_is_refused(photo_records, tmp_path, c
 @pytest.mark.parametrize(
     "counted", [True, False]
 )  # at the start, of few images; or when it is read
-def test_a_shard_that_is_cut_off_is_one_sentence(
-    counted, small_photo_records, tmp_path, capsys, monkeypatch
-):
+def test_a_truncated_shard_is_reported(counted, small_photo_records, tmp_path, capsys, monkeypatch):
     if not counted:
         monkeypatch.setattr(class_weights, "_MOST_COUNTED", 0)
     data = tmp_path / "data"

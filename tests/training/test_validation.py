@@ -1,15 +1,12 @@
 """Training with a validation split, without one, and with one that has no labels."""
 
 import dataclasses
-import math
 
-import numpy as np
 import pytest
 
-from alexnet_tf import evaluation
 from alexnet_tf.data import identity
 from alexnet_tf.data.records import PreparedDataset, open_dataset
-from alexnet_tf.training import loop
+from alexnet_tf.training import initialization, loop
 
 
 @pytest.fixture
@@ -21,7 +18,7 @@ def without_validation(small_photo_records, monkeypatch):
         kept = {name: {"train": getattr(found, name)["train"]} for name in ("shards", "counts")}
         return dataclasses.replace(found, **kept)
 
-    monkeypatch.setattr(loop, "open_dataset", training_only)
+    monkeypatch.setattr(initialization, "open_dataset", training_only)
     return small_photo_records
 
 
@@ -58,12 +55,14 @@ def test_a_split_without_labels_is_no_validation(
     def opened(path, first_label=None) -> PreparedDataset:
         return dataclasses.replace(dataset, shards=shards, counts=counts)
 
-    monkeypatch.setattr(loop, "open_dataset", opened)
+    monkeypatch.setattr(initialization, "open_dataset", opened)
     assert loop.train(tiny_run(epochs=1))["validation_loss"] is None
     assert "the validation split of" in capsys.readouterr().err
 
 
-def test_a_loss_of_zero_has_no_sign():
-    certain = evaluation.score(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
-    assert certain.loss == 0 and math.copysign(1, certain.loss) == 1
-    assert f"{certain.loss:.4f}" == "0.0000"
+def test_a_stop_at_the_end_of_an_epoch_without_validation(without_validation, tiny_run, stop_at):
+    """With one step per epoch, each step ends one."""
+    run = tiny_run(batch_size=144, epochs=3)
+    with pytest.raises(loop.Interrupted, match="Stopped at step 1 as asked, and saved it"):
+        loop.train(run, callbacks=[stop_at(1)])
+    assert loop.train(run)["steps"] == 3

@@ -46,9 +46,9 @@ def test_a_remote_workdir_is_refused(place, tiny_run, capsys, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("place", ["a file", "a file/run"])
-def test_a_workdir_that_cannot_be_is_no_full_disk(place, tiny_run, tmp_path):
+def test_an_impossible_workdir_is_not_called_a_full_disk(place, tiny_run, tmp_path):
     (tmp_path / "a file").write_text("in the way")
-    with pytest.raises(OSError, match=r"cannot be kept in .*name a --workdir that can be written"):
+    with pytest.raises(OSError, match=r"cannot be kept in .*name a writable --workdir"):
         loop.train(tiny_run(place))
 
 

@@ -6,7 +6,7 @@ from top to bottom for narrow screens. The style sheet shows one of the two.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from alexnet_tf.analysis.architecture import Block
 
@@ -144,7 +144,9 @@ def _size(block: Block) -> str:
     return maps if block.side is None else f"{maps} × {block.side}²"
 
 
-def _arrows(drawn: Sequence[Drawn], ends) -> tuple[Arrow, ...]:
+def _arrows(
+    drawn: Sequence[Drawn], ends: Callable[[Box, Box], tuple[float, float, float, float]]
+) -> tuple[Arrow, ...]:
     found = []
     for before, after in itertools.pairwise(drawn):
         for i, source in enumerate(before.boxes):

@@ -13,7 +13,7 @@ from alexnet_tf.analysis.atlas import diagram, storage
 from alexnet_tf.analysis.atlas.settings import Settings
 from alexnet_tf.models import catalog
 
-STYLE_FILE = "style.css"
+_STYLE_FILE = "style.css"
 # Drawn beside every network.
 _COMPARED = "lenet5"
 
@@ -50,7 +50,7 @@ def write_pages(
     """
     site = _Site(place, numbers)
     own = [_drawing(model.name, architecture.blocks(model), site.layer_links())]
-    place.write_page(STYLE_FILE, _source("style.css"))
+    place.write_page(_STYLE_FILE, environment().get_template(_STYLE_FILE).render())
     for layer in numbers["layers"]:
         site.write(f"layers/{layer['slug']}.html", "layer.html", layer=layer)
         around = layer["shown"]
@@ -187,11 +187,6 @@ def _drawing(
         "note": diagram.crossing_note(blocks),
         "links": links,
     }
-
-
-def _source(name: str) -> str:
-    loader = environment().loader
-    return loader.get_source(environment(), name)[0]
 
 
 def _percent(value: float, digits: int = 0) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-TOP_IMAGES = 9  # that excite a unit most, on its page
+TOP_IMAGES = 8  # that excite a unit most, on its page
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Makes an atlas: measures a network, writes the pages."""
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+from alexnet_tf import files
 from alexnet_tf.analysis.atlas import pages, storage, survey
 from alexnet_tf.analysis.atlas.settings import Settings
 from alexnet_tf.data import identity, records
@@ -45,7 +45,7 @@ def build(model_path: str, data_dir: str, output: str, settings: Settings) -> Bu
     dataset.require_split(settings.split)
     made_from: dict[str, Any] = {
         "format": _FORMAT,
-        "model": _sha256(network.path),
+        "model": files.fingerprint(network.path).sha256,
         "data": identity.fingerprint(dataset),
         "settings": dataclasses.asdict(settings),
     }
@@ -71,8 +71,3 @@ def _with_progress(what: str, items: Iterable, count: int) -> Iterable:
     from alexnet_tf.progress import tqdm
 
     return tqdm(items, total=count, desc=f"atlas: {what}")
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,12 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 
 NUMBERS_FILE = "atlas.json"
 INDEX_FILE = "index.html"
 _UNFINISHED = "unfinished"
 _MADE_FROM = "made_from.json"
+_OTHER = {
+    "format": "another version of this package",
+    "model": "another model",
+    "data": "other data",
+    "settings": "other settings",
+}
 _LARGE = 64  # pixels: from this side on an image of a photograph's kind is stored as JPEG
 
 
@@ -37,25 +43,25 @@ class Storage:
         known = os.path.join(self._unfinished, _MADE_FROM)
         found = None
         if self.finished:
-            found = _read(os.path.join(path, NUMBERS_FILE)).get("made_from")
+            found = _read(os.path.join(path, NUMBERS_FILE)).get("made_from", {})
         elif os.path.exists(known):
             found = _read(known)
         elif os.path.isdir(path) and os.listdir(path):
             raise ValueError(f"{path} holds other files: name a new or an empty directory.")
         if found is not None and found != made_from:
-            different = [key for key in made_from if (found or {}).get(key) != made_from[key]]
+            different = [_OTHER[key] for key in made_from if found.get(key) != made_from[key]]
             raise ValueError(
-                f"{path} holds an atlas with another {' and '.join(different) or 'version'}: name "
-                "another directory, or remove that one."
+                f"{path} holds an atlas of {' and '.join(different)}: name another directory, or "
+                "remove that one."
             )
         if not self.finished:
-            atomic.write_json(known, made_from)
+            files.write_json(known, made_from)
 
     def measured(self, name: str, measure: Callable[[], Any]) -> Any:
         """A JSON value, measured unless it is there from before."""
         path = os.path.join(self._unfinished, f"{name}.json")
         if not os.path.exists(path):
-            atomic.write_json(path, measure(), indent=0)
+            files.write_json(path, measure(), indent=0)
         return _read(path)
 
     def measured_arrays(
@@ -64,8 +70,8 @@ class Storage:
         """Named arrays, measured unless they are there from before."""
         path = os.path.join(self._unfinished, f"{name}.npz")
         if not os.path.exists(path):
-            with atomic.replacing(path) as aside:
-                np.savez(aside, **measure())
+            with files.replacing(path) as aside:
+                np.savez(aside, **measure())  # type: ignore[arg-type]  # for its own keyword
         with np.load(path) as arrays:
             return {key: arrays[key] for key in arrays.files}
 
@@ -91,17 +97,16 @@ class Storage:
             encoded = tf.io.encode_png(pixels, compression=9)
         else:  # small patches are looked at enlarged, and keep their colours
             encoded = tf.io.encode_jpeg(pixels, quality=90, chroma_downsampling=False)
-        with atomic.replacing(os.path.join(self.path, name)) as aside, open(aside, "wb") as file:
-            file.write(encoded.numpy())
+        files.write_bytes(os.path.join(self.path, name), encoded.numpy())
 
     def write_page(self, name: str, text: str) -> None:
         """Writes a text file of the site."""
-        atomic.write_text(os.path.join(self.path, name), text)
+        files.write_text(os.path.join(self.path, name), text)
 
     def finish(self, numbers: dict[str, Any]) -> None:
         """Writes `atlas.json` and removes what was kept to go on."""
         content = {"made_from": self._made_from, **numbers}
-        atomic.write_json(os.path.join(self.path, NUMBERS_FILE), content)
+        files.write_json(os.path.join(self.path, NUMBERS_FILE), content)
         shutil.rmtree(self._unfinished, ignore_errors=True)
 
 

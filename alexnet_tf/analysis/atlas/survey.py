@@ -1,13 +1,12 @@
 """Everything that an atlas shows, measured: numbers as JSON, images as files of the site."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib import colormaps
 
 from alexnet_tf.analysis import (
     activation_maximization,
@@ -16,11 +15,12 @@ from alexnet_tf.analysis import (
     incoming_weights,
     plots,
     receptive_field,
-    saliency,
     selectivity,
     summary,
     unit_responses,
 )
+from alexnet_tf.analysis.atlas import diagram
+from alexnet_tf.analysis.atlas.image_survey import ImageSurvey, Progress
 from alexnet_tf.analysis.atlas.settings import TOP_IMAGES, Settings
 from alexnet_tf.analysis.atlas.storage import Storage, image_name
 from alexnet_tf.data import evaluation_data, records
@@ -31,8 +31,6 @@ _INPUTS = 8  # of a unit, shown
 _NEIGHBOURS = 6
 _COLOURED = 2  # of the images that excite a unit most, shown to it in other colours
 _BATCH = 32
-
-Progress = Callable[[str, Iterable, int], Iterable]
 
 
 class Survey:
@@ -61,7 +59,6 @@ class Survey:
         self.layers = [block.name for block in self._blocks]
         self._fields = receptive_field.receptive_fields(network.model)
         self._slugs = _slugs(self.layers)
-        self._predict = saliency.compiled(network.model)
 
     def measure(self) -> dict[str, Any]:
         """All numbers of the atlas, JSON-ready; writes the images that they name."""
@@ -80,11 +77,19 @@ class Survey:
         wanted |= {int(n) for row in near for n in row[0]} | set(pages)
         crops = self._crops(wanted)
         layers = [self._layer(block, shown[block.name]) for block in self._blocks]
-        units = {}
+        units: dict[str, Any] = {}
         for layer in layers:
             found = self._units(layer, measured, tops, crops)
             units |= {f"{layer['slug']}-{one['unit']}": one for one in found}
-        images = self._images(measured, pages, near, shown, crops)
+        images = ImageSurvey(
+            self._network,
+            self._names(self._network.classes),
+            self._dataset.synsets,
+            self._slugs,
+            self._settings,
+            self._storage,
+            self._progress,
+        ).measure(measured, pages, near, shown, crops)
         names = [self._dataset.synsets[label] for label in measured.labels]
         return {
             "network": self._about(),
@@ -116,7 +121,7 @@ class Survey:
     def _responses(self) -> unit_responses.Responses:
         def measure():
             count = min(self._settings.sample, self._dataset.counts[self._settings.split])
-            done = iter(self._progress("images", range(count), count))
+            done = iter(self._progress("images measured", range(count), count))
 
             def advance(number: int) -> None:
                 for _ in range(number):
@@ -241,8 +246,6 @@ class Survey:
         }
 
     def _words(self, block) -> str:
-        from alexnet_tf.analysis.atlas import diagram
-
         return diagram.words(block).split(": ", 1)[1]
 
     def _units(self, layer, measured, tops, crops) -> list[dict[str, Any]]:
@@ -272,7 +275,7 @@ class Survey:
         self._maximize(layer, files)
         found = []
         work = list(zip(units, files, strict=True))
-        for position, (unit, file) in enumerate(self._progress(name, work, len(work))):
+        for position, (unit, file) in enumerate(self._progress(f"{name}, units", work, len(work))):
             patches = tops[name, unit]
             favourites = np.argsort(-np.nan_to_num(means[unit]), kind="stable")[:_CLASSES]
             linked = np.argsort(-by_label[unit], kind="stable")[: min(3, len(names))]
@@ -347,15 +350,19 @@ class Survey:
         top, left, side = self._patch(layer["name"])
         # A small field has neither room to move nor many pixels that are to be alike.
         share = min(1.0, side / 150)
+        steps = self._settings.steps
+        done = iter(self._progress(f"{layer['name']}, images made", range(steps), steps))
         images = activation_maximization.maximize(
             self._model,
             layer["name"],
             units,
-            steps=self._settings.steps,
+            steps=steps,
             jitter=max(1, min(6, side // 12)),
             smoothness=0.15 * share,
             seed=self._settings.seed,
+            progress=lambda _: next(done),
         )
+        next(done, None)  # closes the bar
         for n in left_out:
             self._storage.write_image(files[n], images[n, top : top + side, left : left + side])
 
@@ -390,95 +397,6 @@ class Survey:
             "hues": dict(zip(selectivity.HUES, map(float, means[1:]), strict=True)),
         }
 
-    def _images(self, measured, pages, near, shown, crops) -> list[dict[str, Any]]:
-        outputs = [self._model.get_layer(name).output for name in measured.places]
-        part = keras.Model(self._model.input, outputs) if outputs else None
-        found = []
-        rows = list(zip(pages, near, strict=True))
-        for number, (others, distances) in self._progress("image pages", rows, len(rows)):
-            one = self._storage.measured(
-                f"image-{number:05d}",
-                lambda number=number: self._image(measured, number, shown, part, crops[number]),
-            )
-            one["neighbours"] = [
-                {"image": int(other), "distance": float(distance)}
-                for other, distance in zip(others, distances, strict=True)
-            ]
-            found.append(one)
-        return found
-
-    def _image(self, measured, number: int, shown, part, crop) -> dict[str, Any]:
-        side = self._network.crop_size
-        names = self._names(self._network.classes)
-        probabilities = measured.probabilities[number]
-        best = np.argsort(-probabilities, kind="stable")[:5]
-        pixels = crop.astype(np.float32)
-        seen = saliency.measure(
-            self._model, pixels, places=self._settings.places, call=self._predict
-        )
-        occlusion = image_name(f"occlusion-{number:05d}", side)
-        gradient = image_name(f"gradient-{number:05d}", side)
-        self._storage.write_image(occlusion, _occlusion_map(seen, crop))
-        largest = max(float(np.percentile(seen.gradient, 99.5)), 1e-30)
-        self._storage.write_image(gradient, _coloured(seen.gradient / largest))
-        mapped = {}
-        outputs = part(pixels[None], training=False) if part is not None else []
-        for name, values in zip(measured.places, _as_list(outputs), strict=True):
-            units = shown[name]
-            values = np.asarray(tf.cast(values, tf.float32))[0][..., units]
-            # By the unit's largest response in the sample, so that images can be compared.
-            scale = np.maximum(measured.responses[name][:, units].max(axis=0), 1e-30)
-            file = f"assets/maps-{number:05d}-{self._slugs[name]}.png"
-            strip = np.concatenate(list(np.moveaxis(values / scale, -1, 0)), axis=1)
-            self._storage.write_image(file, _coloured(strip))
-            mapped[name] = {"file": file, "side": int(values.shape[0])}
-        flat = {
-            name: self._flat(measured, number, name, shown[name])
-            for name in self.layers
-            if name not in measured.places
-        }
-        return {
-            "number": number,
-            "truth": self._dataset.synsets[measured.labels[number]],
-            "predictions": [
-                {
-                    "class": names[n] if names else f"class {n}",
-                    "probability": float(probabilities[n]),
-                }
-                for n in best
-            ],
-            "occlusion": occlusion,
-            "gradient": gradient,
-            "square": seen.square,
-            "most_lost": float(max((seen.probability - seen.occluded).max(), 0)),
-            "maps": mapped,
-            "flat": flat,
-        }
-
-    def _flat(self, measured, number: int, name: str, units: list[int]) -> dict[str, Any]:
-        """A vector as a square of pixels, and the units of the atlas that are most excited."""
-        values = measured.responses[name]
-        row = np.maximum(values[number], 0)
-        file = None
-        if len(row) >= 256:
-            file = f"assets/vector-{number:05d}-{self._slugs[name]}.png"
-            wide = int(np.ceil(np.sqrt(len(row))))
-            square = np.zeros(wide * -(-len(row) // wide), np.float32)
-            square[: len(row)] = row / max(float(np.percentile(row, 99.5)), 1e-30)
-            self._storage.write_image(file, _coloured(square.reshape(-1, wide)))
-        strongest = sorted(units, key=lambda unit: -values[number, unit])[:_INPUTS]
-        return {
-            "file": file,
-            "active": int((row > 0).sum()),
-            "units": [
-                {"unit": unit, "response": float(values[number, unit])} for unit in strongest
-            ],
-        }
-
-
-def _as_list(values) -> list:
-    return list(values) if isinstance(values, list | tuple) else [values]
-
 
 def _slugs(names: Sequence[str]) -> dict[str, str]:
     """Layer names as parts of file names, all different."""
@@ -497,22 +415,3 @@ def _spread(labels: np.ndarray, count: int) -> list[int]:
         turns[row] = seen[int(label)] = seen.get(int(label), -1) + 1
     order = np.lexsort((labels, turns))[:count]
     return [int(row) for row in sorted(order, key=lambda row: (labels[row], row))]
-
-
-def _coloured(values: np.ndarray) -> np.ndarray:
-    """Values 0..1, (h, w), as colours 0..255 from black to light yellow."""
-    return 255 * colormaps["inferno"](np.clip(values, 0, 1))[..., :3]
-
-
-def _occlusion_map(seen: saliency.Saliency, crop: np.ndarray) -> np.ndarray:
-    """The probability that is lost at each place, over the image in grey."""
-    height, width = crop.shape[:2]
-    lost = np.maximum(seen.probability - seen.occluded, 0)
-    half = seen.square / 2
-    rows = np.stack([np.interp(np.arange(width) + 0.5, seen.lefts + half, row) for row in lost])
-    full = np.stack(
-        [np.interp(np.arange(height) + 0.5, seen.tops + half, column) for column in rows.T], axis=1
-    )
-    share = full / max(float(lost.max()), 0.01)  # a smaller loss is none to look at
-    grey = crop.astype(np.float64).mean(axis=-1, keepdims=True)
-    return 0.45 * grey + 0.55 * _coloured(share)

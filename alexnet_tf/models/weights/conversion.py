@@ -1,10 +1,9 @@
 """Converts a weights file to a `.keras` file and reports what was done."""
 
 import dataclasses
-import json
 import os
 
-from alexnet_tf import atomic
+from alexnet_tf import files
 from alexnet_tf.models import catalog, knowledge, weights
 
 
@@ -49,17 +48,9 @@ def convert(source, variant: str, output, classes: int | None = None) -> weights
             "lineage": {"weights": os.path.basename(os.fspath(source))},
         },
     )
-    # Written in a directory aside on the same disk, so that the renaming cannot be half done.
-    with atomic.aside(directory) as aside:
-        network = os.path.join(aside, "model.keras")
+    with files.replacing(output) as network:
         model.save(network)
-        text = os.path.join(aside, "report.json")
-        with open(text, "w", encoding="utf-8") as file:
-            json.dump({"model": variant, **dataclasses.asdict(report)}, file, indent=2)
-        for path, name in ((text, f"{output}.json"), (network, output)):
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(path, name)
+        files.write_json(f"{output}.json", {"model": variant, **dataclasses.asdict(report)})
     return report
 
 

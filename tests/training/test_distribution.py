@@ -1,15 +1,18 @@
-"""Which collective each strategy uses in a step, of which size: read from the graphs of a step."""
+"""Strategies: what each refuses, and which collectives a step uses, read from its graph."""
 
+import dataclasses
 import math
 
 import keras
+import pytest
 import tensorflow as tf
 from tensorflow.python.distribute import collective_all_reduce_strategy
 
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.models import builder, catalog
-from alexnet_tf.training import distributed_input, distribution
+from alexnet_tf.training import distributed_input, distribution, loop
 from alexnet_tf.training.optimizers import PaperSGD
+from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import ReplicaSteps
 
 CPUS = ("CPU:0", "CPU:1")
@@ -98,3 +101,18 @@ def test_smaller_packs_are_several_collectives_of_the_same_bytes(tiny_network):
     network, step, arguments = _step(_two_workers(options))
     sizes = [size for device, _, _, size in _operations(step, arguments) if device == "CPU:0"]
     assert len(sizes) > 3 and sum(sizes) == 4 * network.count_params() + 16
+
+
+def test_what_a_strategy_cannot_train_is_refused(tiny_run):
+    two, towers = (distribution.make_strategy(name, 2) for name in ("mirrored", "towers"))
+    odd = Recipe(model="alexnet_145", batch_size=3)
+    distribution.require_trainable(distribution.make_strategy("none"), odd, "true")
+    with pytest.raises(ValueError, match=r"size 3 cannot be split over 2 replicas: use a multiple"):
+        distribution.require_trainable(two, odd, "auto")
+    with pytest.raises(ValueError, match="norm1 normalises across all maps"):
+        distribution.require_trainable(towers, Recipe(model="alexnet"), "auto")
+    with pytest.raises(ValueError, match="needs another strategy than towers"):
+        loop.train(dataclasses.replace(tiny_run(), jit_compile="true"), towers)
+    assert not distribution.compiles(towers, "auto", 10**9)
+    with pytest.raises(ValueError, match=r"2 devices, not --devices=3"):
+        distribution.make_strategy("towers", 3)

@@ -6,23 +6,18 @@ mirrors and colour noise on.
 
 import csv
 import dataclasses
-import json
 import pathlib
-import resource
-import shutil
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from alexnet_tf.data import identity, records
-from alexnet_tf.models import saved_run
 from alexnet_tf.training import distribution, loop
-from alexnet_tf.training.checkpoints import Checkpoints, Progress
+from alexnet_tf.training.errors import Diverged
+from alexnet_tf.training.initialization import make_network
 from alexnet_tf.training.recipes import RECIPES, Recipe
+from alexnet_tf.training.run import CheckpointEvery
 from alexnet_tf.training.schedules import plateau_rate
-from alexnet_tf.training.step import make_network
 
 RECIPE = Recipe(
     epochs=2,
@@ -56,33 +51,6 @@ def straight(photo_records, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("straight")
     loop.train(loop.Run(RECIPE, photo_records, str(workdir), seed=4))
     return workdir
-
-
-def test_a_run_leaves_what_it_should(straight, photo_records):
-    rows = _rows(straight)
-    assert [int(row["step"]) for row in rows] == [4, 8]
-    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([2e-6, 1e-6])
-    config = json.loads((straight / "config.json").read_text())
-    assert config["recipe"]["crop_size"] == 67 and config["seed"] == 4
-    assert len(config["class_names"]) == 14 and config["versions"]["keras"] == keras.__version__
-    results = json.loads((straight / "results.json").read_text())
-    assert results["steps"] == 8
-    assert results["validation_top1_error"] == pytest.approx(
-        float(rows[-1]["validation_top1_error"])
-    )
-    assert not list(straight.rglob(".writing*"))
-
-
-def test_the_network_knows_what_it_was_trained_on(straight, photo_records, tmp_path):
-    shutil.copy(straight / "model.keras", tmp_path / "alone.keras")  # without config.json
-    network = saved_run.open_model(str(tmp_path / "alone.keras"))
-    dataset = records.open_dataset(photo_records)
-    assert network.class_names == dataset.synsets and network.image_size == 256
-    assert network.known["apply_exif"] is False and network.known["crop_size"] == 67
-    assert network.known["lineage"]["data"] == identity.fingerprint(dataset)
-    assert network.known["lineage"]["recipe"]["model"] == RECIPE.model
-    config = json.loads((straight / "config.json").read_text())
-    assert config["knowledge"] == network.known
 
 
 def test_two_replicas_give_the_losses_and_weights_of_one(straight, photo_records, tmp_path):
@@ -134,7 +102,7 @@ def _without_times(rows):
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     straight, photo_records, tmp_path, capsys, stop_at
 ):
-    every = loop.CheckpointEvery(steps=1)
+    every = CheckpointEvery(steps=1)
     run = loop.Run(RECIPE, photo_records, str(tmp_path), seed=4, checkpoint_every=every)
     with pytest.raises(loop.Interrupted):
         loop.train(run, callbacks=[stop_at(6)])
@@ -165,37 +133,7 @@ def test_a_checkpoint_of_another_model_is_refused(straight, photo_records):
 
 def test_divergence_keeps_the_last_good_checkpoint(photo_records, tmp_path):
     wild = dataclasses.replace(RECIPE, learning_rate=1e18, epochs=3)
-    with pytest.raises(loop.Diverged, match=r"diverged\. No checkpoint had been.*learning_rate"):
+    with pytest.raises(Diverged, match=r"diverged\. No checkpoint had been.*learning_rate"):
         loop.train(loop.Run(wild, photo_records, str(tmp_path)))
     assert not (tmp_path / "model.keras").exists()
     assert not list((tmp_path / "checkpoints").glob(".writing*"))
-
-
-def test_checkpoints_keep_the_newest_and_the_best(tmp_path):
-    variable = tf.Variable(0.0)
-    checkpoints = Checkpoints(tmp_path / "c", tf.train.Checkpoint(v=variable), keep=2)
-    for step in range(1, 6):
-        variable.assign(step)
-        checkpoints.save(Progress(step=step, model="m"), best=step == 2)
-    assert checkpoints.steps() == [2, 4, 5]
-    variable.assign(0.0)
-    assert checkpoints.restore("m").step == 5
-    assert variable.numpy() == 5.0
-
-
-def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path):
-    """The system itself refuses to let a file grow, in the middle of TensorFlow's writing."""
-    variable = tf.Variable(tf.ones(100_000))
-    checkpoints = Checkpoints(tmp_path / "c", tf.train.Checkpoint(v=variable))
-    checkpoints.save(Progress(step=1, model="m"))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"step 2 could not be written.*free some space"):
-            checkpoints.save(Progress(step=2, model="m"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert checkpoints.steps() == [1]
-    assert not list((tmp_path / "c").glob(".writing*"))
-    checkpoints.save(Progress(step=2, model="m"))
-    assert checkpoints.restore("m").step == 2

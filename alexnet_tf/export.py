@@ -129,14 +129,14 @@ def _require_output(wanted: str, output: str) -> None:
     """Before the work, not after it."""
     ending = _ENDINGS.get(wanted)
     if ending is not None and not output.endswith(ending):
-        raise cli.UsageError(
-            f"--output={output}: --format={wanted} writes a file, whose name ends in {ending}, such "
-            f"as {os.path.normpath(output)}{ending}."
+        raise ValueError(
+            f"{output} should end in {ending}: --output names the file here, such as "
+            f"{os.path.normpath(output)}{ending}."
         )
     from alexnet_tf.files import can_write
 
     if "://" not in output and not can_write(os.path.dirname(output) if ending else output):
-        raise cli.UsageError(f"--output={output} cannot be written: name another place.")
+        raise OSError(f"{output} cannot be written: name another place with --output.")
 
 
 def _refuse_flags_of_other_formats(flags: absl_flags.FlagValues) -> None:

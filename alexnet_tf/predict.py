@@ -126,7 +126,7 @@ def _require_plot(output: str) -> None:
 
     plots.image_ending(output)
     if os.path.isdir(output) or not can_write(os.path.dirname(output)):
-        raise cli.UsageError(f"--plot={output} cannot be written: name a file elsewhere.")
+        raise OSError(f"{output} cannot be written: name another file with --plot.")
 
 
 def _table(prediction) -> str:

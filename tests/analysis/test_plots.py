@@ -115,3 +115,14 @@ def test_a_page_shows_images_and_leaves_nothing_else_behind(workdir):
         plots.save_panel(str(workdir / "page.bmp"), shown)
     plots.save_panel(str(workdir / "panel.svg"), shown)
     assert (workdir / "panel.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_names_with_a_dollar_are_text(tmp_path, ending):
+    """As it was found: a class `a$b_{` ended in ParseSyntaxException."""
+    names = ["$", "a$b_{$", "$\\frac$", "cost $5, $6"]
+    image = np.zeros((8, 8, 3), np.uint8)
+    shown = plots.Shown(image, "a$b_{$", names, [0.4, 0.3, 0.2, 0.1])
+    output = tmp_path / f"panel.{ending}"
+    plots.save_panel(str(output), [shown])
+    assert output.stat().st_size > 1000

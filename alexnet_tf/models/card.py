@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 CARD_FILE = "card.md"
 _NAMES = 20  # of classes that are listed
-_RECIPE = ("model", "epochs", "batch_size", "learning_rate", "schedule", "momentum")
+_RECIPE: tuple[str, ...] = (
+    "model",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "momentum",
+)
 _RECIPE += ("weight_decay", "initializer", "dropout", "colour_noise", "mirror", "precision")
 _NUMBERS = {
     "validation_top1_error": "top-1 error, validation, centre crop",

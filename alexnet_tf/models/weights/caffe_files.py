@@ -162,11 +162,11 @@ def _message(name: str):
     for title, fields in _MESSAGES.items():
         described = file.message_type.add(name=title)
         for field, (number, kind, label) in fields.items():
-            one = described.field.add(name=field, number=number, label=label)  # type: ignore
+            one = described.field.add(name=field, number=number, label=label)
             if isinstance(kind, str):
-                one.type, one.type_name = _MESSAGE, f".{file.package}.{kind}"  # type: ignore
+                one.type, one.type_name = _MESSAGE, f".{file.package}.{kind}"
             else:
-                one.type = kind  # type: ignore[assignment]
+                one.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{name}"))

@@ -8,9 +8,10 @@ training leaves in kernels and a random start does not:
                  Marchenko and Pastur's law, std * (sqrt(rows) + sqrt(columns))
     tails        the distribution has another kurtosis than the normal, uniform and truncated normal
                  ones from which starts are drawn
+    mean         is not 0, around which starts are drawn
     biases       are neither one number nor uniform in +-1/sqrt(fan-in)
 
-A layer in which none of the first three is found looks random.
+A layer in which none of the first four is found looks random.
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ class LayerEvidence:
     Attributes:
       layer: its name.
       std: of the kernel.
+      mean_z: its mean in standard errors of a start around 0.
       neighbours: correlation of numbers beside each other; None for kernels without neighbours.
       neighbours_z: the same in standard errors of a random start.
       spectrum: the largest singular value over the edge for random numbers.
@@ -44,6 +46,7 @@ class LayerEvidence:
 
     layer: str
     std: float
+    mean_z: float
     neighbours: float | None
     neighbours_z: float
     spectrum: float
@@ -67,6 +70,7 @@ class LayerEvidence:
         said += [
             f"largest singular value {self.spectrum:.2f} of a random kernel's",
             f"kurtosis {self.kurtosis:+.2f}",
+            f"mean {self.mean_z:+.0f} standard errors",
             f"std {self.std:.3g}",
             f"biases {self.biases}",
         ]
@@ -87,15 +91,16 @@ def evidence(layer: str, kernel: np.ndarray, bias: np.ndarray) -> LayerEvidence:
     fan_in = kernel[0].size
     if not std:
         return LayerEvidence(
-            layer, 0.0, None, 0.0, 0.0, 1.0, 0.0, "all one number", _biases(bias, fan_in)
+            layer, 0.0, 0.0, None, 0.0, 0.0, 1.0, 0.0, "all one number", _biases(bias, fan_in)
         )
     centred = (kernel - np.float32(mean)) / np.float32(std)
     neighbours, z = _neighbours(centred)
     spectrum, edge = _spectrum(centred.reshape(len(kernel), -1))
     kurtosis = float(np.mean(np.square(np.square(centred)), dtype=np.float64)) - 3
-    start = _start(centred, mean, std, kurtosis, fan_in, len(kernel) * kernel[0, 0].size)
+    mean_z = mean / std * math.sqrt(kernel.size)
+    start = _start(centred, mean_z, std, kurtosis, fan_in, len(kernel) * kernel[0, 0].size)
     return LayerEvidence(
-        layer, std, neighbours, z, spectrum, edge, kurtosis, start, _biases(bias, fan_in)
+        layer, std, mean_z, neighbours, z, spectrum, edge, kurtosis, start, _biases(bias, fan_in)
     )
 
 
@@ -131,10 +136,10 @@ def _spectrum(rows: np.ndarray) -> tuple[float, float]:
     return largest / edge, margin
 
 
-def _start(centred, mean, std, kurtosis, fan_in, fan_out) -> str | None:
+def _start(centred, mean_z, std, kurtosis, fan_in, fan_out) -> str | None:
     """The start that the numbers look drawn from."""
     count = centred.size
-    if abs(mean) > _ERRORS * std / math.sqrt(count):
+    if abs(mean_z) > _ERRORS:
         return None
     # The kurtosis of a sample of normal numbers has this standard error, of the others a lesser.
     near = _ERRORS * math.sqrt(24 / count) + 0.01

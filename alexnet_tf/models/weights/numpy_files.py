@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_tf.models.weights import pickles
+from alexnet_tf import pickles
 from alexnet_tf.models.weights.stored import StoredTensor, of_numbers
 
 _PARTS = ("weights", "biases")

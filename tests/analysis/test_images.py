@@ -200,3 +200,10 @@ def test_bad_images_and_names_end_with_one_sentence(network, dataset, tmp_path, 
         err = capsys.readouterr().err.strip().splitlines()
         assert (code, sentence in err[-1], len(err)) == (wanted, True, 1), (flags, code, err)
     assert not (tmp_path / "o.png").exists()
+
+
+def test_a_built_network_is_drawn_with_its_own_classes_and_all_its_parameters(tmp_path):
+    model = models.build_model("lenet5", classes=10)
+    found = architecture.plot_model(model, str(tmp_path / "m.svg"))
+    assert found["lenet5"]["parameters"] == 60_000 + 840
+    assert "60,840 parameters" in (tmp_path / "m.svg").read_text()

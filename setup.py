@@ -14,7 +14,9 @@ VERSION = re.search(
 # opens; tests/test_floors.py has the holes.
 # CVE-2025-27516: templates that leave the sandbox, before Jinja2 3.1.6.
 PLOTS = ["matplotlib>=3.8", "jinja2>=3.1.6"]
-DEMO = [*PLOTS, "scikit-learn>=1.5"]  # CVE-2024-5206: data kept in a fitted model
+# TensorFlow writes event files, and from 2.21 on does not bring the program that shows them.
+TENSORBOARD = ["tensorboard>=2.20"]
+DEMO = [*PLOTS, *TENSORBOARD, "scikit-learn>=1.5"]  # CVE-2024-5206: data kept in a fitted model
 # Parquet files as sources of images.
 DATA = ["pyarrow>=15"]  # CVE-2023-47248: code in Parquet files, before 14.0.1
 # Serving itself needs nothing more; these are the protocol's own messages, to build on.
@@ -25,13 +27,13 @@ ONNX = ["onnx>=1.21", "onnxruntime>=1.18", "tf2onnx>=1.17"]
 # benchmarks' peers. CVE-2025-32434 and CVE-2026-24747: code in weights, before torch 2.10.
 TORCH = ["torch>=2.10", "safetensors>=0.5", "onnxscript>=0.5"]
 # Networks on the Hugging Face Hub, hf://OWNER/NAME.
-HUB = ["huggingface-hub>=0.30"]
+HUB = ["huggingface_hub>=0.30"]
 # Pins an older protobuf than TensorFlow takes: give it an environment of its own.
 BEAM = ["apache-beam>=2.60"]
 # Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
 TEST = [*DEMO, *DATA, *SERVING, *ONNX, *HUB, "openvino>=2024.4", "pytest>=8", "pytest-xdist>=3.6"]
 TEST += ["hypothesis>=6.100"]
-TEST += ["xarray>=2024.1", "h5netcdf>=1.3", "tensorboard>=2.20"]
+TEST += ["xarray>=2024.1", "h5netcdf>=1.3"]
 TEST += ["playwright>=1.45", "psutil>=5.9", "pyyaml>=6"]
 TEST += ["uv>=0.5"]  # resolves against what Google Colab ships
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
@@ -101,6 +103,7 @@ setup(
     ],
     extras_require={
         "plots": PLOTS,
+        "tensorboard": TENSORBOARD,
         "demo": DEMO,
         "data": DATA,
         "serving": SERVING,

@@ -23,7 +23,7 @@ _HOMES = {
     "list_models": "alexnet_tf.models",
     "load_model": "alexnet_tf.models",
     "preprocess_input": "alexnet_tf.inputs",
-    "decode_predictions": "alexnet_tf.data.imagenet",
+    "decode_predictions": "alexnet_tf.inputs",
 }
 __all__ = sorted(_HOMES)
 

@@ -1,5 +1,5 @@
 # What the names of __init__.py are, for type checkers and editors: there they are resolved on use.
-from alexnet_tf.data.imagenet import decode_predictions as decode_predictions
+from alexnet_tf.inputs import decode_predictions as decode_predictions
 from alexnet_tf.inputs import preprocess_input as preprocess_input
 from alexnet_tf.models import AlexNet as AlexNet
 from alexnet_tf.models import AlexNetOWT as AlexNetOWT

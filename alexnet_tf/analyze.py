@@ -5,7 +5,8 @@ curves        loss and errors of one or more runs (--workdir=A,B) over their epo
 filters       the first layer's kernels, as in Figure 3, and their colour selectivity
 neighbours    images and their nearest neighbours by Euclidean distance of features
 features      a layer's output for each image, as .npy (with a file of labels) or .tfrecord
-augmentation  an image as training augments it: random crops, mirrors, colour noise
+augmentation  an image as training augments it: random crops, mirrors, colour noise (of --image
+              alone: as in training on ImageNet)
 saliency      which parts of an image matter for its class: occlusion and gradient
 summary       layers with shapes, parameters, multiply-adds and receptive fields, as text; and the
               bytes that training on two devices transfers
@@ -62,7 +63,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     for name in needed:
         if flags[name].value is None:
             raise cli.UsageError(f"--{name} is missing: {flags[name].help}")
-    if command == "saliency" and flags.data_dir is None and flags.image is None:
+    if command in ("saliency", "augmentation") and flags.data_dir is None and flags.image is None:
         raise cli.UsageError("--image is missing: name a JPEG or PNG file, or a --data_dir.")
     _require_ending(command, flags.output)
     numbers = run(flags)
@@ -147,7 +148,10 @@ def _augmentation(flags) -> dict:
     from alexnet_tf.analysis import augmentation, images
     from alexnet_tf.data import records
 
-    dataset = records.open_dataset(flags.data_dir)
+    if flags.data_dir is None:
+        dataset = augmentation.like_imagenet(flags.image)
+    else:
+        dataset = records.open_dataset(flags.data_dir)
     if flags.image is None:
         image, _ = images.of_split(dataset, flags.split, flags.number)
     else:
@@ -196,7 +200,7 @@ _COMMANDS = {
     "filters": (_filters, ("workdir", "output")),
     "neighbours": (_neighbours, ("workdir", "data_dir", "output")),
     "features": (_features, ("workdir", "data_dir", "output")),
-    "augmentation": (_augmentation, ("data_dir", "output")),
+    "augmentation": (_augmentation, ("output",)),
     "saliency": (_saliency, ("workdir", "output")),
     "summary": (_summary, ("workdir",)),
     "architecture": (_architecture, ("output",)),

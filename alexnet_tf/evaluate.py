@@ -124,15 +124,13 @@ def _output(wanted: str | None, models: Sequence[str], view) -> str:
     """The file for the results, in a place that can be written.
 
     Raises:
-      UsageError: there is none.
+      OSError: there is none.
     """
     from alexnet_tf import files
 
     output = cli.local("output", wanted or _default_output(models, view))
     if os.path.isdir(output):
-        raise cli.UsageError(
-            f"--output={output} is a directory: name a file, such as results.json."
-        )
+        raise IsADirectoryError(f"{output} is a directory: name a file with --output.")
     if files.can_write(os.path.dirname(output)):
         return output
     here = os.path.basename(output)
@@ -143,7 +141,7 @@ def _output(wanted: str | None, models: Sequence[str], view) -> str:
             file=sys.stderr,
         )
         return here
-    raise cli.UsageError(
+    raise OSError(
         f"The results cannot be written to {output}: name a file in a directory that can be "
         "written with --output."
     )

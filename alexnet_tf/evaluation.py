@@ -359,7 +359,7 @@ def _one_ahead(batches, step):
 
 
 def _with_progress(results, count: int, batch_size: int, view: EvaluationSettings):
-    from tqdm import tqdm
+    from alexnet_tf.progress import tqdm
 
     label = f"evaluate {view.split}" + (f" ({view.crops} crops)" if view.crops > 1 else "")
     with tqdm(total=count, unit="image", desc=label) as bar:

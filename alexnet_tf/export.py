@@ -7,6 +7,7 @@ printed. A safetensors file holds the weights in PyTorch's layout, under torchvi
 alexnet_owt. Each export has a model card.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -92,6 +93,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     if flags.version is not None and flags.version < 1:
         raise cli.UsageError(f"--version={flags.version}: expected a positive number.")
     _refuse_flags_of_other_formats(flags)
+    _require_output(flags.format, flags.output)
     from alexnet_tf.models import saved_run
     from alexnet_tf.serving import labels
 
@@ -126,6 +128,23 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         f"Compared on {parity.images} images: largest difference of a probability "
         f"{parity.largest_difference:.1e}, top-1 agreement {parity.top1_agreement:.1%}"
     )
+
+
+_ENDINGS = {"onnx": ".onnx", "litert": ".tflite"}
+
+
+def _require_output(wanted: str, output: str) -> None:
+    """Before the work, not after it."""
+    ending = _ENDINGS.get(wanted)
+    if ending is not None and not output.endswith(ending):
+        raise ValueError(
+            f"{output} should end in {ending}: --output names the file here, such as "
+            f"{os.path.normpath(output)}{ending}."
+        )
+    from alexnet_tf.files import can_write
+
+    if "://" not in output and not can_write(os.path.dirname(output) if ending else output):
+        raise OSError(f"{output} cannot be written: name another place with --output.")
 
 
 def _refuse_flags_of_other_formats(flags: absl_flags.FlagValues) -> None:

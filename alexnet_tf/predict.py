@@ -8,6 +8,7 @@ is then 1.
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -78,6 +79,8 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         raise cli.UsageError("--labels is not for --server: the server tells the classes.")
     if not args:
         raise cli.UsageError("No image is named: give files, directories, a glob, or -.")
+    if flags.plot:
+        _require_plot(flags.plot)
     from alexnet_tf.serving import predictor
 
     images = predictor.find_images(args)
@@ -112,6 +115,18 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         drawn = prediction_panel.draw_predictions(drawable, flags.plot)
         print(f"Drawn: {drawn} of {len(images)} images in {flags.plot}", file=sys.stderr)
     return cli.EXIT_DATA if failed else cli.EXIT_OK
+
+
+def _require_plot(output: str) -> None:
+    """Before the work, not after it: a name that can be drawn to, and what draws."""
+    import matplotlib  # noqa: F401  # its absence is said with what installs it
+
+    from alexnet_tf.analysis import plots
+    from alexnet_tf.files import can_write
+
+    plots.image_ending(output)
+    if os.path.isdir(output) or not can_write(os.path.dirname(output)):
+        raise OSError(f"{output} cannot be written: name another file with --plot.")
 
 
 def _table(prediction) -> str:

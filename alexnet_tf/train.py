@@ -172,6 +172,8 @@ def _usage(prefix: str = "") -> Iterator[None]:
 
 
 def _report(workdir: str, results: dict) -> None:
+    from alexnet_tf.training import tensorboard
+
     print(f"\nTrained {results['epochs']} epochs, {results['steps']} steps.")
     for name in ("loss", "validation_loss"):
         if results[name] is not None:
@@ -181,6 +183,7 @@ def _report(workdir: str, results: dict) -> None:
             print(f"  {name.replace('_', ' '):24}{results[name]:.2%}")
     print(f"  network                 {os.path.join(workdir, 'model.keras')}")
     print(f"  curve                   {os.path.join(workdir, 'metrics.csv')}")
+    print(f"  to watch                {tensorboard.how_to_look(workdir)}")
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def write_photos(output_dir: str, train: int = 1500, validation: int = 300, seed
 
 
 def _write_all(folder, settings):
-    from tqdm import tqdm
+    from alexnet_tf.progress import tqdm
 
     photographs, crops = read_photographs(), []
     train, validation, seed = (settings[name] for name in ("train", "validation", "seed"))

@@ -184,7 +184,7 @@ def list_source(source: str, output: str, settings: Settings = Settings()) -> Li
 
 
 def _plan(account, folder, layout, settings):
-    from tqdm import tqdm
+    from alexnet_tf.progress import tqdm
 
     listing = account.listing
     classes = layout.classes(listing) if layout.classes else None
@@ -215,7 +215,7 @@ def _local_folder(folder):
 
 def _convert(job, work, run, rejects):
     """All receipts, those of an earlier run included."""
-    from tqdm import tqdm
+    from alexnet_tf.progress import tqdm
 
     receipts = {shard: writer.finished(job, shard) for shard in work.shards}
     kept = sum(shard.images for shard, receipt in receipts.items() if receipt)

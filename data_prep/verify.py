@@ -33,8 +33,7 @@ def _main(flags, args):
         raise cli.UsageError(
             f"Name the prepared data set with --data_dir=DIR; found {args or 'none'}."
         )
-    from tqdm import tqdm
-
+    from alexnet_tf.progress import tqdm
     from data_prep import runner
 
     runner.import_tensorflow()

@@ -70,6 +70,7 @@ SHARED = {
     "alexnet_tf.memory",
     "alexnet_tf.machine",
     "alexnet_tf.pickles",
+    "alexnet_tf.progress",
     "alexnet_tf.quiet",
     "alexnet_tf.usage",
 }

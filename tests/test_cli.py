@@ -1,7 +1,9 @@
 """What all commands share: flags that cannot be meant, `~`, pipes, the list of commands."""
 
 import dataclasses
+import io
 import os
+import re
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import pytest
 
 import alexnet_tf
 from alexnet_tf import __main__ as listing
-from alexnet_tf import cli, train, usage
+from alexnet_tf import cli, progress, train, usage
 from alexnet_tf.training import recipe_text, recipes
 
 
@@ -147,3 +149,38 @@ def test_the_suggestions():
     assert usage.similar("m", names) == ["mean", "model", "momentum"]
     assert usage.similar("modle", names) == ["model"]
     assert usage.similar("qqq", names) == []
+
+
+class _File(io.StringIO):
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    file = _File(terminal=False)
+    with progress.tqdm(total=100, desc="look", unit="image", file=file) as bar:
+        bar._time = lambda: now[0]
+        bar.start_t = bar.last_print_t = now[0]
+        for _ in range(100):
+            now[0] += 1.0
+            bar.update()
+    text = file.getvalue()
+    assert "\r" not in text
+    assert re.findall(r"^look: .* (\d+/100) .*image/s", text, re.MULTILINE) == [
+        "30/100",
+        "60/100",
+        "90/100",
+        "100/100",
+    ]
+    short = _File(terminal=False)
+    list(progress.tqdm(range(5), file=short))
+    assert short.getvalue() == ""
+    shown = _File(terminal=True)
+    list(progress.tqdm(range(5), file=shown))
+    assert "\r" in shown.getvalue() and "5/5" in shown.getvalue()

@@ -4,12 +4,31 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.analysis import images, plots
-from alexnet_tf.data import preprocessing, records
+from alexnet_tf.data import imagenet, preprocessing, records
 from alexnet_tf.data.augmentation import Augmentation
+from alexnet_tf.models.alexnet import IMAGENET_MEAN
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _NOISES = {"paper": "noise, the paper's text", "source": "noise, the authors' program"}
 VIEWS = len(_COLOURS)
+
+
+class _LikeImagenet(records.PreparedDataset):
+    """No records, and the statistics of ImageNet."""
+
+    def statistics(self) -> dict[str, np.ndarray]:
+        return {**imagenet.colour_statistics(), "rgb_mean": np.array(IMAGENET_MEAN)}
+
+
+def like_imagenet(path: str, image_size: int = 256) -> records.PreparedDataset:
+    """What `views` needs of a data set, for an image that is of none: ImageNet's sizes and colours.
+
+    Args:
+      path: the image's, for sentences.
+      image_size: side of the stored image in pixels.
+    """
+    form = records.RecordFormat(image_size, 3, "raw")
+    return _LikeImagenet(path=path, format=form, synsets=(), shards={}, counts={})
 
 
 def views(

@@ -346,6 +346,9 @@ def save_figure(figure, output: str) -> None:
     ending = image_ending(output)
     # Inches of white around each plot, so that nothing touches the edge.
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    # Names of files and classes are texts, and a $ in them begins no formula.
+    for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
+        text.set_parse_math(False)
     # No date inside: the same figure is the same file.
     date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
     with files.replacing(output) as aside:

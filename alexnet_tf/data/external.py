@@ -188,7 +188,7 @@ def _measure(files, keys, image_size, channels):
 
 def _scan(shards) -> dict:
     """Counts, keys, range of labels and synsets of all records."""
-    from tqdm import tqdm
+    from alexnet_tf.progress import tqdm
 
     counts, synsets = {}, {}
     lowest: int | None = None

@@ -40,6 +40,23 @@ ILSVRC_2010 = Challenge("ILSVRC-2010", "n01484850", 1_261_406, (668, 3047), 50_0
 ILSVRC_2012 = Challenge("ILSVRC-2012", "n01440764", 1_281_167, (732, 1300), 50_000, 100_000)
 CHALLENGES = (ILSVRC_2010, ILSVRC_2012)
 
+# The RGB values of the training set of 2012, on the scale of 0..1: eigenvalues of their covariance,
+# and its eigenvectors as columns. facebookarchive/fb.resnet.torch, datasets/imagenet.lua.
+_EIGENVALUES = (0.2175, 0.0188, 0.0045)
+_EIGENVECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+
+
+def colour_statistics() -> dict[str, np.ndarray]:
+    """How RGB (0..255) varies in the training set of 2012, under the names of `statistics.npz`."""
+    return {
+        "principal_components": np.array(_EIGENVECTORS),
+        "principal_stddevs": 255.0 * np.sqrt(_EIGENVALUES),
+    }
+
 
 @functools.cache
 def _classes() -> tuple[tuple[str, str], ...]:
@@ -64,33 +81,45 @@ def class_names() -> list[str]:
 
 
 def decode_predictions(
-    probs: Sequence | np.ndarray, top: int = 5
+    probs: Sequence | np.ndarray, top: int = 5, classes: Sequence[str] | None = None
 ) -> list[list[tuple[str, str, float]]]:
-    """The most probable classes of ILSVRC-2012, as `keras.applications` gives them.
+    """The most probable classes, as `keras.applications` gives them.
 
     Args:
-      probs: array (b, 1000) of probabilities or other scores, in the order of the sorted synsets.
-      top: how many classes to give per image, 1..1000.
+      probs: array (b, n) of probabilities or other scores.
+      top: how many classes to give per image, 1..n; the default of 5 also where there are fewer.
+      classes: the n names of the outputs; None for ILSVRC-2012's 1000 in the order of the sorted
+        synsets.
 
     Returns:
       For each image a list of `top` triples (synset, name, score), best first; equal scores in
-      the order of the classes.
+      the order of the classes. A class that is no synset of ILSVRC-2012 has its name twice.
 
     Raises:
       ValueError: an array of another shape, or `top` out of range.
     """
     scores = np.asarray(probs)
-    if scores.ndim != 2 or scores.shape[1] != CLASSES:
+    pairs = _classes() if classes is None else _named(classes)
+    count = len(pairs)
+    if scores.ndim != 2 or scores.shape[1] != count:
+        whose = "one score for each class of ILSVRC-2012"
+        advice = "for another network, give it as classes=model, or its class names."
+        if classes is not None:
+            whose, advice = "one score for each of the classes", "give the names of all outputs."
         raise ValueError(
-            f"decode_predictions got scores of shape {scores.shape}: expected (batch, {CLASSES}), "
-            "one score for each class of ILSVRC-2012."
+            f"decode_predictions got scores of shape {scores.shape}: expected (batch, {count}), "
+            f"{whose}; {advice}"
         )
-    if not 1 <= top <= CLASSES:
-        raise ValueError(f"top is {top}: expected a number of classes from 1 to {CLASSES}.")
-    classes = _classes()
+    if not 1 <= top <= count and not (top == 5 and count < 5):
+        raise ValueError(f"top is {top}: expected a number of classes from 1 to {count}.")
     # Stable, so that ties keep the order of the classes.
     best = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :top]
     return [
-        [(*classes[index], float(row[index])) for index in order]
+        [(*pairs[index], float(row[index])) for index in order]
         for row, order in zip(scores, best, strict=True)
     ]
+
+
+def _named(classes: Sequence[str]) -> list[tuple[str, str]]:
+    words = dict(_classes())
+    return [(name, words.get(name, name)) for name in classes]

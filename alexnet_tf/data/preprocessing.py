@@ -46,13 +46,14 @@ def central_square(image: tf.Tensor, size: int) -> tf.Tensor:
     program's successor did (cuda-convnet2, make-data).
 
     Args:
-      image: (height, width, channels), uint8 or float, 0..255.
+      image: (height, width, channels), or several of one size (b, height, width, channels); uint8
+        or float, 0..255.
       size: of the result.
 
     Returns:
-      float32 (size, size, channels), 0..255.
+      float32 (size, size, channels), or (b, size, size, channels), 0..255.
     """
-    side = tf.minimum(tf.shape(image)[0], tf.shape(image)[1])
+    side = tf.minimum(tf.shape(image)[-3], tf.shape(image)[-2])
     square = central_crop(image, side)
 
     def shrink():
@@ -64,7 +65,7 @@ def central_square(image: tf.Tensor, size: int) -> tf.Tensor:
         return tf.clip_by_value(enlarged, 0.0, 255.0)
 
     resized = tf.cond(side >= size, shrink, enlarge)
-    resized.set_shape((size, size, image.shape[-1]))
+    resized.set_shape((*image.shape[:-3], size, size, image.shape[-1]))
     return resized
 
 
@@ -88,12 +89,13 @@ def evaluation_crop(image: tf.Tensor, crop_size: int, image_size: int = 256) -> 
     (paper, sections 2 and 4.1). On a stored `image_size` image only the last step remains.
 
     Args:
-      image: (height, width, channels), uint8 or float, 0..255.
+      image: (height, width, channels), or several of one size (b, height, width, channels); uint8
+        or float, 0..255.
       crop_size: the network's input size, at most `image_size`.
       image_size: the size at which the data set is stored.
 
     Returns:
-      float32 (crop_size, crop_size, channels), 0..255.
+      float32 (crop_size, crop_size, channels), or (b, crop_size, crop_size, channels), 0..255.
     """
     return central_crop(central_square(image, image_size), crop_size)
 

@@ -15,7 +15,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf.data import external
+from alexnet_tf.data import external, unprepared
 from alexnet_tf.data.external import RecordKeys
 
 DATASET_NAME = "imagenet"
@@ -277,6 +277,8 @@ def open_dataset(path: str, first_label: int | None = None) -> PreparedDataset:
         raise ValueError(
             f"The labels of {path} are described by its metadata: leave out --first_label."
         )
+    if not tf.io.gfile.exists(info_path) and (advice := unprepared.advice(path)):
+        raise FileNotFoundError(advice)
     for needed in (info_path, features_path):
         if not tf.io.gfile.exists(needed):
             raise FileNotFoundError(

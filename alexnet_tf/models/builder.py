@@ -2,13 +2,16 @@
 out."""
 
 import contextlib
+import difflib
+import inspect
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy.typing as npt
 
-from alexnet_tf.models import layers
+from alexnet_tf.models import layers, pixel_range
 from alexnet_tf.models.spec import INITIALIZERS, Options, Variant
 
 _POOLINGS = (None, "avg", "max")
@@ -57,8 +60,19 @@ def build(
     initializer: str = "published",
     dropout_seed: int = 0,
     dropout: float | None = None,
+    input_tensor: keras.KerasTensor | None = None,
+    **unknown: Any,
 ) -> keras.Model:
     """Builds a variant; `alexnet_tf.models.build_model` documents the keywords."""
+    if unknown:
+        raise TypeError(_unknown_keyword(variant.name, next(iter(unknown))))
+    if weights == "imagenet":
+        raise ValueError(
+            "weights is 'imagenet': this package ships no trained weights. Give the path of your "
+            "own file, or import one: python -m alexnet_tf.import_weights --source=FILE "
+            f"--model={variant.name} --output={variant.name}.keras (ONNX, PyTorch, safetensors), "
+            f"then weights='{variant.name}.keras'."
+        )
     classes = variant.classes if classes is None else classes
     if initializer not in INITIALIZERS:
         raise ValueError(f"initializer is {initializer!r}: expected one of {list(INITIALIZERS)}.")
@@ -68,9 +82,14 @@ def build(
         raise ValueError(f"classes is {classes!r}: expected a positive number of classes.")
     options = Options(classes, initializer, dropout_seed, dropout)
 
+    if input_tensor is not None and input_shape is None:
+        input_shape = tuple(input_tensor.shape)[1:]
     shape = _input_shape(variant, input_shape, include_top)
     # The pixels stay float32 under a mixed policy: the preprocessing layer rounds, after the mean.
-    inputs = x = keras.Input(shape, dtype="float32", name="input")
+    inputs = x = _input(input_tensor, shape)
+    if input_tensor is not None:
+        sources = keras.utils.get_source_inputs(x)
+        inputs = sources[0] if len(sources) == 1 else sources
     first = _preprocessing(variant, include_preprocessing)
     if first is not None:
         x = first(x)
@@ -90,7 +109,7 @@ def build(
         from alexnet_tf.models import weights as weight_files
 
         weight_files.load(model, weights)
-    return model
+    return pixel_range.watch(model)
 
 
 def logits_model(model: keras.Model) -> keras.Model:
@@ -107,6 +126,26 @@ def logits_model(model: keras.Model) -> keras.Model:
             "was built with include_top=True."
         ) from None
     return keras.Model(model.input, prob.input, name=f"{model.name}_logits")
+
+
+def _unknown_keyword(variant: str, name: str) -> str:
+    known = [*list(inspect.signature(build).parameters)[1:-1]]
+    meant = [one for one in known if one in name] or difflib.get_close_matches(name, known, n=1)
+    advice = f"did you mean {meant[0]}?" if meant else f"expected one of {', '.join(known)}."
+    return f"{variant} has no argument {name!r}: {advice}"
+
+
+def _input(tensor: keras.KerasTensor | None, shape: tuple[int | None, ...]):
+    if tensor is None:
+        return keras.Input(shape, dtype="float32", name="input")
+    if not keras.utils.is_keras_tensor(tensor):
+        return keras.Input(tensor=tensor, name="input")
+    if tuple(tensor.shape)[1:] != tuple(shape):
+        raise ValueError(
+            f"input_tensor has images of {tuple(tensor.shape)[1:]}, and input_shape is {shape}: "
+            "leave input_shape out."
+        )
+    return tensor
 
 
 def _preprocessing(variant: Variant, include_preprocessing):

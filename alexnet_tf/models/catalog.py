@@ -6,7 +6,16 @@ from typing import Any
 import keras
 import numpy.typing as npt
 
-from alexnet_tf.models import alexnet, alexnet_2012, builder, cifarnet, hub, keras_files, lenet
+from alexnet_tf.models import (
+    alexnet,
+    alexnet_2012,
+    builder,
+    cifarnet,
+    hub,
+    keras_files,
+    lenet,
+    pixel_range,
+)
 from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.spec import Variant
 
@@ -109,13 +118,15 @@ def build_model(variant: str, **keywords: Any) -> keras.Model:
         which keep the published 0.01: it begins to learn much sooner.
       dropout_seed: int, chooses the stream of dropout masks.
       dropout: the rate of all dropout layers; None for the published ones.
+      input_tensor: a Keras tensor (b, height, width, channels), such as the output of other layers,
+        to use as the network's input; the model then begins with what that came from.
 
     Returns:
       A functional `keras.Model`: float32 (b, height, width, channels) in, float32 (b, classes) out
       with the top. Layers have Caffe's names: conv1 norm1 pool1 ... fc6 fc7 fc8, then "prob".
 
     Raises:
-      ValueError: an unknown name or value, said in one sentence.
+      ValueError: an unknown name or value, said in one sentence. TypeError: an unknown keyword.
     """
     return builder.build(find_variant(variant), **keywords)
 
@@ -140,7 +151,7 @@ def load_model(path: str | os.PathLike, compile: bool = False) -> keras.Model:
     try:
         elements = keras_files.require_harmless(path, compile)
         with keras_files.no_more_variables_than(elements):
-            return keras.models.load_model(path, compile=compile)
+            return pixel_range.watch(keras.models.load_model(path, compile=compile))
     # What Keras, json and h5py raise on a damaged or hostile file is not documented and changes
     # with their versions; every kind means that the file is not what it should be.
     except Exception as error:

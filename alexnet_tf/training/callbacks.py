@@ -15,13 +15,17 @@ import tensorflow as tf
 
 from alexnet_tf.analysis import plots
 from alexnet_tf.models import Dropout
-from alexnet_tf.training import reports
+from alexnet_tf.training import reports, tensorboard
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import current_rate, plateau_rate
 
 _IMAGES, _ZOOM = 8, 4  # training images that are drawn; pixels per weight of a kernel
+# The beginnings of validation's logs, here and in Keras.
+_VALIDATION = ("validation_", "val_")
+# Where an epoch is, and not how it went.
+_NO_CURVES = ("epoch", "step", "seconds")
 
 # Keras' accuracy -> our error column, 1 - accuracy.
 _ERRORS = {
@@ -37,11 +41,12 @@ def _steps_done(optimizer) -> int:
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes TensorBoard event files, once per epoch.
+    """Writes TensorBoard event files; those of validation go to a directory `validation` inside.
 
     Scalars: the epoch's logs, the learning rate, and with `PaperSGD` per layer the ratio of the
-    epoch's last update to the weights; a healthy one is near 1e-3. Images: the first layer's
-    kernels, and once some training images as the network gets them.
+    epoch's last update to the weights; a healthy one is near 1e-3. `steps/...` are means over 20
+    steps. Images: the first layer's kernels, and once some training images as the network gets
+    them. Also a text, the table of layers, and the network's graph.
 
     Args:
       directory: of the event files.
@@ -56,32 +61,58 @@ class TensorBoardLog(keras.callbacks.Callback):
         self.optimizer = optimizer
         self.images = images
         self.writer: Any = None  # from on_train_begin on
+        self._validation: Any = None  # from the first validation on
+        self._means = tensorboard.StepMeans()
 
     def on_train_begin(self, logs=None):
         self.writer = tf.summary.create_file_writer(self.directory)
         images = self.images(_IMAGES) if callable(self.images) else self.images
-        if images is not None:
-            with self.writer.as_default(step=0):
-                _write_images("input", tf.cast(images[:_IMAGES], tf.float32) / 255.0)
+        with self.writer.as_default(step=0):
+            tensorboard.write_network(self.model)
+            if images is not None:
+                tensorboard.write_images("input", tf.cast(images[:_IMAGES], tf.float32) / 255.0)
+
+    def write_steps(self, last: int, values: np.ndarray, images_per_second: float) -> None:
+        """Takes finished steps; see `tensorboard.StepMeans.add`."""
+        rate = current_rate(inner_optimizer(self.optimizer or self.model.optimizer))
+        with self.writer.as_default(step=last):
+            self._means.add(last, values, learning_rate=rate, images_per_second=images_per_second)
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = inner_optimizer(self.optimizer or self.model.optimizer)
-        scalars = {"learning_rate": current_rate(optimizer), **(logs or {})}
         step = _steps_done(optimizer)
+        training: dict[str, float] = {"learning_rate": current_rate(optimizer)}
+        validation: dict[str, float] = {}
+        for name, value in (logs or {}).items():
+            prefix = next((one for one in _VALIDATION if name.startswith(one)), "")
+            if isinstance(value, (int, float)) and name not in _NO_CURVES:
+                (validation if prefix else training)[name.removeprefix(prefix)] = value
         with self.writer.as_default(step=step):
-            for name, value in scalars.items():
-                if isinstance(value, (int, float)):
-                    _write_scalar(name, value)
+            for name, value in training.items():
+                tensorboard.write_scalar(name, value)
             if isinstance(optimizer, PaperSGD):
                 for path, ratio in update_ratios(optimizer, self.model.trainable_variables).items():
-                    _write_scalar(f"update_to_weight/{path}", ratio)
+                    tensorboard.write_scalar(f"update_to_weight/{path}", ratio)
             kernels = _kernels_image(self.model)
             if kernels is not None:
-                _write_images("first_kernels", kernels[None])
+                tensorboard.write_images("first_kernels", kernels[None])
         self.writer.flush()
+        if validation:
+            self._write_validation(step, validation)
+
+    def _write_validation(self, step: int, scalars: dict[str, float]) -> None:
+        if self._validation is None:
+            directory = os.path.join(self.directory, "validation")
+            self._validation = tf.summary.create_file_writer(directory)
+        with self._validation.as_default(step=step):
+            for name, value in scalars.items():
+                tensorboard.write_scalar(name, value)
+        self._validation.flush()
 
     def on_train_end(self, logs=None):
-        self.writer.close()
+        for writer in (self.writer, self._validation):
+            if writer is not None:
+                writer.close()
 
 
 class ExactResume(keras.callbacks.Callback):
@@ -212,28 +243,6 @@ class PlateauRate(keras.callbacks.Callback):
                 "give model.fit validation_data, or PlateauRate another monitor."
             )
         self.errors.append(float(logs[self.monitor]))
-
-
-# tf.summary.scalar and image need the package tensorboard; all they write is a tensor and the name
-# of a plugin.
-def _write_scalar(name: str, value: float) -> None:
-    tf.summary.write(name, tf.constant(value, tf.float32), metadata=_metadata("scalars", 1))
-
-
-def _write_images(name: str, images) -> None:
-    """Draws (n, h, w, channels) of 0..1."""
-    pixels = tf.cast(tf.clip_by_value(images, 0.0, 1.0) * 255.0 + 0.5, tf.uint8)
-    height, width = pixels.shape[1:3]
-    # The plugin expects width and height, as strings, before the images.
-    content = [str(width).encode(), str(height).encode()]
-    content += [tf.io.encode_png(image).numpy() for image in pixels]
-    tf.summary.write(name, tf.constant(content), metadata=_metadata("images", 3))
-
-
-def _metadata(plugin: str, data_class: int):
-    metadata = tf.compat.v1.SummaryMetadata(data_class=data_class)
-    metadata.plugin_data.plugin_name = plugin
-    return metadata
 
 
 def inner_optimizer(optimizer):

@@ -9,16 +9,17 @@ from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm
 
 from alexnet_tf.data.pipeline import Schedule, bytes_in_memory
 from alexnet_tf.models import compilation
+from alexnet_tf.progress import tqdm
 from alexnet_tf.training import initialization, reports, resuming, workdir
 from alexnet_tf.training.callbacks import TensorBoardLog
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.cluster import Cluster
 from alexnet_tf.training.debugging import numerics_checked
 from alexnet_tf.training.distributed_input import Feed
+from alexnet_tf.training.epoch_lines import EpochLines
 from alexnet_tf.training.errors import (
     Interrupted,
     StopRequest,
@@ -84,10 +85,11 @@ class _Trainer:
             tf.train.Checkpoint(model=setup.model, optimizer=setup.optimizer),
             chief=cluster.is_chief,
         )
-        log = TensorBoardLog(
+        self.log = TensorBoardLog(
             os.path.join(self.run.workdir, "tensorboard"), setup.optimizer, setup.first_images
         )
-        of_chief = [*callbacks, log] if cluster.is_chief else []
+        lines = EpochLines(self.recipe.epochs)
+        of_chief = [*callbacks, self.log, lines] if cluster.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(of_chief, model=setup.model)
         one_by_one = self.run.debug_numerics or any(map(_sees_steps, callbacks))
         self.pace = Pace(cluster, one_by_one)
@@ -146,7 +148,13 @@ class _Trainer:
         batches = feed.of_epoch(epoch)
         label = f"epoch {epoch + 1}/{self.recipe.epochs}"
         metrics = EpochMetrics(
-            progress, self.recipe.batch_size, self.pace, self.checkpoints, bar, label
+            progress,
+            self.recipe.batch_size,
+            self.pace,
+            self.checkpoints,
+            bar,
+            label,
+            self.log.write_steps if self.cluster.is_chief else None,
         )
         saved, ends = time.monotonic(), False
         while not ends:

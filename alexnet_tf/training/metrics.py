@@ -2,10 +2,11 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
-from tqdm import tqdm
 
+from alexnet_tf.progress import tqdm
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.pace import Pace
 
@@ -19,6 +20,16 @@ class EpochMetrics:
 
     Attributes:
       stop: whether any worker's stop flag was set in the last sums read.
+
+    Args:
+      progress: of the run.
+      batch_size: images in a global batch.
+      pace: is given the time that steps take.
+      checkpoints: for the message of a run that diverged.
+      bar: the progress bar.
+      label: of the epoch, for the bar.
+      log: is told of finished steps: the last one's number, an array (steps, 3) of their losses,
+        top-1 and top-5 errors, and images per second. None for no log.
     """
 
     def __init__(
@@ -29,9 +40,11 @@ class EpochMetrics:
         checkpoints: Checkpoints,
         bar: tqdm,
         label: str,
+        log: Callable[[int, np.ndarray, float], None] | None = None,
     ):
         self._progress, self._batch_size, self._pace = progress, batch_size, pace
         self._checkpoints, self._bar, self._label = checkpoints, bar, label
+        self._log = log
         self._pending: dict | None = None
         self._read = time.monotonic()
         self.stop = False
@@ -66,6 +79,8 @@ class EpochMetrics:
                 sums[name] = sums.get(name, 0.0) + float(value)
         sums["images"] = sums.get("images", 0) + images
         sums["seconds"] = sums.get("seconds", 0.0) + seconds
+        if self._log is not None:
+            self._log(self._progress.step, values / self._batch_size, images / seconds)
         self._bar.update(images)
         self._bar.set_postfix_str(
             f"{self._label}, loss {loss / images + 0.0:.3f}, top-1 error {wrong1 / images:.1%}"

@@ -207,3 +207,30 @@ def test_a_built_network_is_drawn_with_its_own_classes_and_all_its_parameters(tm
     found = architecture.plot_model(model, str(tmp_path / "m.svg"))
     assert found["lenet5"]["parameters"] == 60_000 + 840
     assert "60,840 parameters" in (tmp_path / "m.svg").read_text()
+
+
+def test_an_image_alone_is_augmented_with_imagenets_statistics(tmp_path, photo_crops):
+    """As it was found: `analyze augmentation --image=X` said that --data_dir is missing."""
+    photograph = tmp_path / "photograph.png"
+    Image.fromarray(next(photo_crops(1, 300))).save(photograph)
+    output = tmp_path / "views.png"
+    given = ["augmentation", f"--output={output}"]
+    assert analyze_command.main([*given, f"--image={photograph}"]) == 0
+    found = json.loads(output.with_suffix(".json").read_text())
+    assert found["crop_size"] == 224 and len(found["views"]) == 6 and output.stat().st_size > 10_000
+    assert any(view["source"]["shift"] for view in found["views"])
+
+
+def test_a_file_or_a_data_set_to_augment_is_asked_for(tmp_path, capsys):
+    assert analyze_command.main(["augmentation", f"--output={tmp_path}/views.png"]) == 2
+    assert "--image is missing" in capsys.readouterr().err
+
+
+def test_colour_noise_of_imagenet_is_as_large_as_its_pixels_vary():
+    """sqrt of the sum of variances: 125 of 255; axes are orthonormal to four digits."""
+    from alexnet_tf.data import imagenet
+
+    found = imagenet.colour_statistics()
+    axes = found["principal_components"]
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=2e-3)
+    assert 120 < np.sqrt((found["principal_stddevs"] ** 2).sum()) < 130

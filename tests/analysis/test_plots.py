@@ -144,3 +144,14 @@ def test_figures_are_pdf_too_and_the_same_file_each_time(workdir):
         plots.save_curves(str(workdir / name), runs)
     assert (workdir / "a.pdf").read_bytes().startswith(b"%PDF")
     assert (workdir / "a.pdf").read_bytes() == (workdir / "b.pdf").read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_names_with_a_dollar_are_text(tmp_path, ending):
+    """As it was found: a class `a$b_{` ended in ParseSyntaxException."""
+    names = ["$", "a$b_{$", "$\\frac$", "cost $5, $6"]
+    image = np.zeros((8, 8, 3), np.uint8)
+    shown = plots.Shown(image, "a$b_{$", names, [0.4, 0.3, 0.2, 0.1])
+    output = tmp_path / f"panel.{ending}"
+    plots.save_panel(str(output), [shown])
+    assert output.stat().st_size > 1000

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import pathlib
+import sys
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches
 from alexnet_tf.data.records import open_dataset
-from alexnet_tf.training import callbacks, distribution, loop
+from alexnet_tf.training import callbacks, distribution, epoch_lines, loop, tensorboard
 from alexnet_tf.training.initialization import make_network, training_mean
 from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import RECIPES, Recipe
@@ -67,15 +68,19 @@ def _fit(recipe, data, first_step=0, stop=None, model=None, with_callbacks=()):
 
 
 def _events(directory):
-    """tag -> list of (step, value): a number, or an image as an array."""
+    """tag -> list of (step, value): a number, a text, or images as arrays."""
     found = {}
     for file in sorted(pathlib.Path(directory).glob("events*")):
         for event in tf.compat.v1.train.summary_iterator(str(file)):
+            if event.graph_def:
+                found["graph"] = [(event.step, event.graph_def)]
             for value in event.summary.value:
                 content = tf.make_ndarray(value.tensor)
                 if value.metadata.plugin_data.plugin_name == "images":
                     # Width and height, then the encoded images.
                     content = [np.asarray(Image.open(io.BytesIO(png))) for png in content[2:]]
+                elif value.metadata.plugin_data.plugin_name == "text":
+                    content = content[0].decode()
                 else:
                     content = float(content)
                 found.setdefault(value.tag, []).append((event.step, content))
@@ -125,7 +130,9 @@ def test_fit_gives_what_the_command_line_gives(digit_records, tmp_path):
         assert float(mine["top1_error"]) == pytest.approx(float(theirs["top1_error"]), abs=0.01)
         assert float(mine["loss"]) == pytest.approx(float(theirs["loss"]), rel=0.01)
     _check_fit_events(_events(tmp_path / "fit" / "tensorboard"), rows["fit"], watch, images)
-    _check_run_events(_events(tmp_path / "run" / "tensorboard"), rows["run"], ours)
+    events = _events(tmp_path / "run" / "tensorboard")
+    validation = _events(tmp_path / "run" / "tensorboard" / "validation")
+    _check_run_events(events, validation, rows["run"], ours)
 
 
 def _check_fit_events(events, rows, watch, images):
@@ -142,11 +149,28 @@ def _check_fit_events(events, rows, watch, images):
         np.testing.assert_allclose(image, pixels[..., 0], atol=1)
 
 
-def _check_run_events(events, rows, network):
-    for tag in ("loss", "top1_error", "validation_top1_error", "learning_rate"):
-        for (step, value), row in zip(events[tag], rows, strict=True):
-            assert step == int(row["step"])
-            assert value == pytest.approx(float(row[tag]), rel=1e-5), tag
+def _check_run_events(events, validation, rows, network):
+    both = ("loss", "top1_error", "top5_error")
+    assert set(validation) == set(both)  # under the same names, so that one chart has both curves
+    for prefix, found, tags in (
+        ("", events, (*both, "learning_rate", "images_per_second")),
+        ("validation_", validation, both),
+    ):
+        for tag in tags:
+            for (step, value), row in zip(found[tag], rows, strict=True):
+                assert step == int(row["step"])
+                assert value == pytest.approx(float(row[prefix + tag]), rel=1e-5), tag
+    assert not {"epoch", "step", "seconds"} & set(events)
+    # 30 steps: a mean over the first 20. The loss of all 30 is that of the epochs.
+    ((step, loss),) = events["steps/loss"]
+    epochs = [float(row["loss"]) for row in rows]
+    assert step == 20 and epochs[1] < loss < epochs[0]
+    assert {"steps/top1_error", "steps/learning_rate", "steps/images_per_second"} < set(events)
+    ((_, table),) = events["network"]
+    assert "c1 | Conv2D | 28 x 28 x 6 | 156" in table or "c1 |" in table
+    ((_, graph),) = events["graph"]
+    nodes = {node.op for node in tf.compat.v1.GraphDef.FromString(graph).node}
+    assert nodes & {"PartitionedCall", "StatefulPartitionedCall", "Conv2D"}
     assert [value for _, value in events["learning_rate"]] == pytest.approx([0.05, 0.02])
     assert len(events["input"]) == 1 and len(events["input"][0][1]) == 8
     grid = events["first_kernels"][-1][1][0]
@@ -227,3 +251,38 @@ def test_the_plateau_lowers_the_rate_in_fit(strategy, tmp_path):
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 1e-4, 1e-4])
     with pytest.raises(ValueError, match=r"monitors 'val_loss', but the epoch's logs have \['loss"):
         model.fit(x, y, callbacks=[callbacks.PlateauRate(recipe)], verbose=0)
+
+
+def test_the_way_to_tensorboard_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # as where it is not installed
+    monkeypatch.delitem(sys.modules, "tensorboard")
+    monkeypatch.setattr(sys, "path", [])
+    assert tensorboard.how_to_look("runs") == (
+        "tensorboard --logdir=runs, after pip install 'alexnet-tf[tensorboard]'"
+    )
+
+
+def test_means_of_steps_do_not_depend_on_the_calls(tmp_path):
+    values = np.arange(45 * 3, dtype=float).reshape(45, 3)
+    for name, calls in (("one", [45]), ("several", [3, 17, 1, 24])):
+        writer, means, last = tf.summary.create_file_writer(str(tmp_path / name)), None, 0
+        means = tensorboard.StepMeans()
+        for count in calls:
+            with writer.as_default(step=0):
+                means.add(last + count, values[last : last + count], learning_rate=0.1)
+            last += count
+        writer.close()
+        found = _events(tmp_path / name)
+        assert found["steps/loss"] == [(20, 28.5), (40, 88.5)]
+        assert [step for step, _ in found["steps/learning_rate"]] == [20, 40]
+
+
+def test_the_line_of_an_epoch_has_the_validation_error():
+    row = {"epoch": 2, "loss": 1.2345, "top1_error": 0.4, "learning_rate": 0.01}
+    row |= {"images_per_second": 1234.5, "validation_top1_error": 0.25}
+    row |= {"validation_top5_error": 0.0625}
+    assert epoch_lines.line(4, row) == (
+        "epoch 2/4: loss 1.234, training error 40.0%, validation error 25.0% (top-5 6.2%), "
+        "rate 0.01, 1,234 images/s"
+    )
+    assert "validation" not in epoch_lines.line(4, {**row, "validation_top1_error": None})

@@ -68,6 +68,6 @@ def _built(index: str, numbers: dict[str, Any], already: bool) -> Built:
 
 
 def _with_progress(what: str, items: Iterable, count: int) -> Iterable:
-    from tqdm import tqdm
+    from alexnet_tf.progress import tqdm
 
     return tqdm(items, total=count, desc=f"atlas: {what}")

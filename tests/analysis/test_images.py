@@ -202,6 +202,13 @@ def test_bad_images_and_names_end_with_one_sentence(network, dataset, tmp_path, 
     assert not (tmp_path / "o.png").exists()
 
 
+def test_a_built_network_is_drawn_with_its_own_classes_and_all_its_parameters(tmp_path):
+    model = models.build_model("lenet5", classes=10)
+    found = architecture.plot_model(model, str(tmp_path / "m.svg"))
+    assert found["lenet5"]["parameters"] == 60_000 + 840
+    assert "60,840 parameters" in (tmp_path / "m.svg").read_text()
+
+
 def test_an_image_alone_is_augmented_with_imagenets_statistics(tmp_path, photo_crops):
     """As it was found: `analyze augmentation --image=X` said that --data_dir is missing."""
     photograph = tmp_path / "photograph.png"

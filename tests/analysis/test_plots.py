@@ -117,6 +117,35 @@ def test_a_page_shows_images_and_leaves_nothing_else_behind(workdir):
     assert (workdir / "panel.svg").read_text().startswith("<?xml")
 
 
+def test_runs_are_named_by_the_end_of_their_paths(tmp_path):
+    paths = [str(tmp_path / one) for one in ("a/run", "b/run", "c")]
+    assert plots.run_names(paths[:1]) == ["run"]
+    assert plots.run_names(paths[1:]) == ["run", "c"]
+    assert plots.run_names(paths[:2]) == ["a/run", "b/run"]
+    with pytest.raises(ValueError, match="named twice"):
+        plots.run_names([paths[0], f"{paths[0]}/"])
+
+
+def test_curves_show_loss_and_both_errors_under_the_runs_names(workdir):
+    metrics = plots.read_metrics(str(workdir))
+    for runs in ({"one": metrics}, {"one": metrics, "other": metrics}):
+        plots.save_curves(str(workdir / "c.svg"), runs)
+        drawn = (workdir / "c.svg").read_text()
+        # matplotlib writes each text as a comment above its outlines.
+        for text in ("<!-- loss -->", "<!-- top-1 error -->", "<!-- top-5 error -->"):
+            assert text in drawn
+        assert str(workdir) not in drawn
+    assert "<!-- one, 80.0% at the end -->" in drawn and "<!-- other, 2.3 at the end -->" in drawn
+
+
+def test_figures_are_pdf_too_and_the_same_file_each_time(workdir):
+    runs = {"one": plots.read_metrics(str(workdir))}
+    for name in ("a.pdf", "b.pdf"):
+        plots.save_curves(str(workdir / name), runs)
+    assert (workdir / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert (workdir / "a.pdf").read_bytes() == (workdir / "b.pdf").read_bytes()
+
+
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_names_with_a_dollar_are_text(tmp_path, ending):
     """As it was found: a class `a$b_{` ended in ParseSyntaxException."""

@@ -6,13 +6,14 @@ out. Decoding, resizing and cropping are left to the caller (`preprocessing.eval
 
 import dataclasses
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import files
+from alexnet_tf import files, quiet
 from alexnet_tf.data import evaluation_data, preprocessing, records
 from alexnet_tf.models import saved_run
 from alexnet_tf.serving import integers, onnx_conversion
@@ -205,7 +206,12 @@ def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = tf.lite.Interpreter
-    runner = Interpreter(model_path=path).get_signature_runner()
+    # It says that it is deprecated in TensorFlow, and that it made a delegate.
+    with warnings.catch_warnings(), quiet.standard_error_aside():
+        warnings.simplefilter("ignore")
+        runner = Interpreter(model_path=path).get_signature_runner()
+        shape = runner.get_input_details()["crops"]["shape"]
+        runner(crops=np.zeros(shape, np.float32))  # the delegate is made by the first call
     # One image at a time: a fixed shape is what a device would have.
     return lambda x: np.concatenate([runner(crops=crop[None])["probabilities"] for crop in x])
 

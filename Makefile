@@ -8,9 +8,10 @@ READY := $(VENV)/.ready
 TESTING := $(VENV)/.testing
 # `make test PACKAGE=data` runs the tests of one package.
 TESTS := $(if $(PACKAGE),tests/$(PACKAGE),tests)
-PYTEST := $(BIN)/python -m pytest -q
+# Two processes: most tests keep one core busy. A file's tests share fixtures and so a process.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo cifar test test-slow lint format types docs bench buildifier clean
+.PHONY: demo cifar test test-slow test-colab lint format types docs bench buildifier clean
 
 # On the demo's page.
 NOTE := "All images of a class are crops of one photograph (no pixel is both in training and validation): this shows that \
@@ -46,18 +47,25 @@ demo: $(READY)
 	@echo "In a browser        $(DEMO)/atlas/index.html"
 	@echo "Curves              $(BIN)/tensorboard --logdir=$(DEMO)/run"
 
-# Two processes: most tests keep one core busy. A file's tests share fixtures and so a process.
 test: $(TESTING)
-	$(PYTEST) -n 2 --dist loadfile -m "not slow" $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
 
 test-slow: $(TESTING)
-	$(PYTEST) -m slow $(TESTS)  # one process: an export to ONNX alone takes 11 GB
+	$(PYTEST) -m slow $(TESTS)
 
 # Beam, also on a Dask cluster of three processes, in an environment of its own: it takes an older protobuf.
 test-beam:
 	$(PYTHON) -m venv build/beam
 	build/beam/bin/python -m pip install --quiet --editable ".[beam]" "apache-beam[dask]" pytest
-	build/beam/bin/python -m pytest -q tests/data_prep/test_runners.py tests/data_prep/test_cluster.py
+	build/beam/bin/python -m pytest -q tests/data_prep/test_beam.py tests/data_prep/test_beam_on_dask.py
+
+# The notebook with the versions that Google Colab ships, on this Python, in an environment of its own.
+test-colab: $(TESTING)
+	mkdir -p build && cp tests/testdata/colab.txt build/colab.txt
+	$(BIN)/uv pip compile --quiet --extra notebook --python $(BIN)/python --output-file build/colab.txt setup.py
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/colab
+	$(BIN)/uv pip install --quiet --python build/colab/bin/python --requirement build/colab.txt --editable . pytest safetensors
+	build/colab/bin/python -m pytest -q -m slow tests/test_notebook.py
 
 lint: $(TESTING)
 	$(BIN)/ruff check .

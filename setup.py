@@ -26,12 +26,16 @@ ONNX = ["onnx>=1.21", "onnxruntime>=1.18", "tf2onnx>=1.17"]
 # Files of PyTorch and safetensors are read without these: they are the tests' oracles and the
 # benchmarks' peers. CVE-2025-32434 and CVE-2026-24747: code in weights, before torch 2.10.
 TORCH = ["torch>=2.10", "safetensors>=0.5", "onnxscript>=0.5"]
+# Networks on the Hugging Face Hub, hf://OWNER/NAME.
+HUB = ["huggingface-hub>=0.30"]
 # Pins an older protobuf than TensorFlow takes: give it an environment of its own.
 BEAM = ["apache-beam>=2.60"]
 # Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
-TEST = [*DEMO, *DATA, *SERVING, *ONNX, "openvino>=2024.4", "pytest>=8", "pytest-xdist>=3.6"]
+TEST = [*DEMO, *DATA, *SERVING, *ONNX, *HUB, "openvino>=2024.4", "pytest>=8", "pytest-xdist>=3.6"]
 TEST += ["hypothesis>=6.100"]
+TEST += ["xarray>=2024.1", "h5netcdf>=1.3", "tensorboard>=2.20"]
 TEST += ["playwright>=1.45", "psutil>=5.9", "pyyaml>=6"]
+TEST += ["uv>=0.5"]  # resolves against what Google Colab ships
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29", *PLOTS]
 DEV = [*TEST, *DOCS, *NOTEBOOK, "ruff>=0.6", "mypy>=1.11", "build>=1.2", "pre-commit>=3.8"]
@@ -44,6 +48,8 @@ COMMANDS = {
     "convert": "data_prep.convert",
     "evaluate": "alexnet_tf.evaluate",
     "export": "alexnet_tf.export",
+    "features": "alexnet_tf.features",
+    "identify": "alexnet_tf.identify",
     "import-weights": "alexnet_tf.import_weights",
     "photos": "data_prep.photos",
     "predict": "alexnet_tf.predict",
@@ -104,6 +110,7 @@ setup(
         "onnx": ONNX,
         "torch": TORCH,
         "beam": BEAM,
+        "hub": HUB,
         "test": TEST,
         "docs": DOCS,
         "notebook": NOTEBOOK,

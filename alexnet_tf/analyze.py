@@ -23,19 +23,6 @@ from absl import flags as absl_flags
 
 from alexnet_tf import cli
 
-# Required flags.
-_NEEDS = {
-    "run": ("workdir", "data_dir", "output"),
-    "curves": ("workdir", "output"),
-    "filters": ("workdir", "output"),
-    "neighbours": ("workdir", "data_dir", "output"),
-    "features": ("workdir", "data_dir", "output"),
-    "augmentation": ("output",),
-    "saliency": ("workdir", "output"),
-    "summary": ("workdir",),
-    "architecture": ("output",),
-}
-
 
 def main(argv=None) -> int:
     """Runs the command; returns the exit code."""
@@ -67,18 +54,19 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
-    if len(args) != 1 or args[0] not in _NEEDS:
+    if len(args) != 1 or args[0] not in _COMMANDS:
         raise cli.UsageError(
-            f"Found {' '.join(args) or 'nothing'}: expected one of {', '.join(_NEEDS)}."
+            f"Found {' '.join(args) or 'nothing'}: expected one of {', '.join(_COMMANDS)}."
         )
     (command,) = args
-    for name in _NEEDS[command]:
+    run, needed = _COMMANDS[command]
+    for name in needed:
         if flags[name].value is None:
             raise cli.UsageError(f"--{name} is missing: {flags[name].help}")
     if command in ("saliency", "augmentation") and flags.data_dir is None and flags.image is None:
         raise cli.UsageError("--image is missing: name a JPEG or PNG file, or a --data_dir.")
     _require_ending(command, flags.output)
-    numbers = _COMMANDS[command](flags)
+    numbers = run(flags)
     if numbers is not None:
         from alexnet_tf import files
 
@@ -142,14 +130,18 @@ def _neighbours(flags) -> dict:
 
 
 def _features(flags) -> None:
-    from alexnet_tf.analysis import features, images
-    from alexnet_tf.models import saved_run
+    from alexnet_tf.analysis import activations, features, images, stimuli
+    from alexnet_tf.models import layer_names, saved_run
 
     network = saved_run.open_model(flags.workdir)
     dataset = images.dataset_for(network, flags.data_dir)
-    outputs, labels = features.layer_features(network, flags.layer, dataset, flags.split)
-    features.save_features(outputs, labels, flags.output)
-    print(f"{flags.layer}: {' x '.join(map(str, outputs.shape))}")
+    have = [layer.name for layer in network.model.layers]
+    layers = layer_names.find_layers([flags.layer], have, network.path)
+    split = stimuli.DatasetStimuli(dataset, flags.split, network)
+    with activations.extracted(network, layers, split, flags.output) as found:
+        outputs = found.arrays[flags.layer]
+        features.save_features(outputs, split.labels, flags.output)
+        print(f"{flags.layer}: {' x '.join(map(str, outputs.shape))}")
 
 
 def _augmentation(flags) -> dict:
@@ -173,10 +165,10 @@ def _saliency(flags) -> dict:
     from alexnet_tf.models import saved_run
 
     network = saved_run.open_model(flags.workdir)
-    dataset = None if flags.image else images.dataset_for(network, flags.data_dir)
-    found = saliency.draw_image_saliency(
-        network, flags.output, flags.image, dataset, flags.split, flags.number
-    )
+    image = flags.image
+    if image is None:
+        image = (images.dataset_for(network, flags.data_dir), flags.split, flags.number)
+    found = saliency.draw_image_saliency(network, flags.output, image)
     truth = f" (truth: {found['truth']})" if found["truth"] else ""
     print(f"{found['class']}: {found['probability']:.1%}{truth}")
     return found
@@ -201,16 +193,17 @@ def _architecture(flags) -> dict:
     return architecture.plot_model(saved_run.open_model(flags.workdir).model, flags.output)
 
 
+# Name -> function, required flags.
 _COMMANDS = {
-    "run": _run,
-    "curves": _curves,
-    "filters": _filters,
-    "neighbours": _neighbours,
-    "features": _features,
-    "augmentation": _augmentation,
-    "saliency": _saliency,
-    "summary": _summary,
-    "architecture": _architecture,
+    "run": (_run, ("workdir", "data_dir", "output")),
+    "curves": (_curves, ("workdir", "output")),
+    "filters": (_filters, ("workdir", "output")),
+    "neighbours": (_neighbours, ("workdir", "data_dir", "output")),
+    "features": (_features, ("workdir", "data_dir", "output")),
+    "augmentation": (_augmentation, ("output",)),
+    "saliency": (_saliency, ("workdir", "output")),
+    "summary": (_summary, ("workdir",)),
+    "architecture": (_architecture, ("output",)),
 }
 
 

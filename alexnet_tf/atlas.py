@@ -17,7 +17,7 @@ from alexnet_tf import cli
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 

@@ -124,11 +124,10 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     run = {"step": _step, "input": _input, "train": _train, "serve": _serve, "plan": _plan}[mode]
     result, text = run(flags)
 
-    from alexnet_tf import files
-    from alexnet_tf.perf import timing
+    from alexnet_tf import files, machine
 
     if "machine" in result:
-        print(timing.describe(result["machine"]))
+        print(machine.as_text(result["machine"]))
     print(text)
     if flags.output:
         files.write_json(flags.output, {"benchmark": mode, **result})

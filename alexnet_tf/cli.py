@@ -21,7 +21,7 @@ EXIT_DATA = 1
 EXIT_USAGE = 2
 EXIT_NO_READER = 141  # as the shell says of a process that SIGPIPE ended
 # Packages that only some commands need, and the extra of setup.py that brings each.
-_EXTRAS = {"jinja2": "plots", "matplotlib": "plots", "pyarrow": "data"}
+_EXTRAS = {"jinja2": "plots", "huggingface_hub": "hub", "matplotlib": "plots", "pyarrow": "data"}
 
 
 class UsageError(Exception):

@@ -126,15 +126,15 @@ def _output(wanted: str | None, models: Sequence[str], view) -> str:
     Raises:
       OSError: there is none.
     """
-    from alexnet_tf.files import can_write
+    from alexnet_tf import files
 
     output = cli.local("output", wanted or _default_output(models, view))
     if os.path.isdir(output):
         raise IsADirectoryError(f"{output} is a directory: name a file with --output.")
-    if can_write(os.path.dirname(output)):
+    if files.can_write(os.path.dirname(output)):
         return output
     here = os.path.basename(output)
-    if not wanted and can_write(os.curdir):
+    if not wanted and files.can_write(os.curdir):
         print(
             f"note: {os.path.dirname(output)} cannot be written, so the results go to {here} in "
             "the current directory.",

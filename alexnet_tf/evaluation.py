@@ -188,18 +188,19 @@ def split_probabilities(
     times_seen = np.zeros(count, np.int64)
     try:
         for replicas in results:
-            for outputs, truths, indices in replicas:
-                outputs, truths, indices = outputs.numpy(), truths.numpy(), indices.numpy()
+            for outputs, given, indices in replicas:
+                outputs, given, indices = outputs.numpy(), given.numpy(), indices.numpy()
                 real = indices >= 0
                 indices = indices[real]
                 if indices.size and indices.max() >= count:
                     raise ValueError(_wrong_count(dataset, view.split, "more"))
                 probabilities[indices] = outputs[real]
-                labels[indices] = truths[real]
+                labels[indices] = given[real]
                 np.add.at(times_seen, indices, 1)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        first_line = str(error.message).strip().split("\n")[0].rstrip(".")
         raise ValueError(
-            f"A record of {dataset.path} ({view.split}) is damaged: {_first_line(error)}. Run "
+            f"A record of {dataset.path} ({view.split}) is damaged: {first_line}. Run "
             f"`python -m data_prep.verify --data_dir={dataset.path}`."
         ) from error
     if not (times_seen == 1).all():
@@ -384,7 +385,3 @@ def _require_probabilities(outputs: np.ndarray) -> None:
             f"{sums.max():.3g}): averaging needs a softmax at the end "
             '(classifier_activation="softmax").'
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "message", error)).strip().split("\n")[0].rstrip(".")

@@ -3,7 +3,8 @@
 Writes a SavedModel for TF Serving under the next version number. Preprocessing and class names are
 inside: whoever loads it needs neither this package nor Keras. ONNX and LiteRT files hold the bare
 network and the class names; they are compared with the network on real images, and the agreement is
-printed.
+printed. A safetensors file holds the weights in PyTorch's layout, under torchvision's names for
+alexnet_owt. Each export has a model card.
 """
 
 import os
@@ -28,13 +29,14 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "output",
         "saved_models/alexnet",
         "saved_model: directory of the model, the version becomes a directory in it. onnx, litert: "
-        "the file, ending in .onnx or .tflite.",
+        "the file, ending in .onnx or .tflite; "
+        "safetensors: ending in .safetensors.",
         flag_values=flags,
     )
     absl_flags.DEFINE_enum(
         "format",
         "saved_model",
-        ["saved_model", "onnx", "litert"],
+        ["saved_model", "onnx", "litert", "safetensors"],
         "What to write.",
         flag_values=flags,
     )
@@ -105,6 +107,12 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         path = export.export_saved_model(network, names, flags.output, flags.version)
         print(f"Exported {what} to {path}")
         return
+    if flags.format == "safetensors":
+        from alexnet_tf.serving import tensors
+
+        found = tensors.export_safetensors(network, names, flags.output)
+        print(f"Exported {what} to {flags.output}: {found[0]} to {found[-1]}")
+        return
     from alexnet_tf.serving import portable
 
     count = portable.COMPARED * (2 if flags.quantization == "int8" else 1)
@@ -149,8 +157,10 @@ def _refuse_flags_of_other_formats(flags: absl_flags.FlagValues) -> None:
         if flags[name].present and flags.format != wanted:
             raise cli.UsageError(f"--{name} belongs to --format={wanted}, not {flags.format}.")
     for name in ("data_dir", "min_agreement"):
-        if flags[name].present and flags.format == "saved_model":
-            raise cli.UsageError(f"--{name} belongs to --format=onnx or litert, not saved_model.")
+        if flags[name].present and flags.format not in ("onnx", "litert"):
+            raise cli.UsageError(
+                f"--{name} belongs to --format=onnx or litert, not {flags.format}."
+            )
     if flags.quantization == "int8" and not flags.data_dir:
         raise cli.UsageError(
             "--quantization=int8 needs --data_dir: the ranges of the integers are learnt from "

@@ -5,8 +5,13 @@
 
 Sources: .pth and .pth.tar (torchvision's AlexNet, also in a checkpoint; PyTorch is not needed),
 .safetensors (with torchvision's tensor names), .onnx (the model zoo's bvlcalexnet, or torchvision's
-as torch.onnx.export writes it). The number of classes is the file's. The model file holds its
-preprocessing, so it takes RGB pixels of 0..255.
+as torch.onnx.export writes it), .caffemodel (BVLC's AlexNet and CaffeNet), .mat (MatConvNet's
+imagenet-caffe-alex), .npy (bvlc_alexnet), a checkpoint of TensorFlow 1 as model.ckpt-1000
+(TF-Slim's alexnet_v2, or Caffe's network). The number of classes is the file's. The model file
+holds its preprocessing, so it takes RGB pixels of 0..255.
+
+What `python -m alexnet_tf.identify` says of the file is printed; weights that look random, as
+before training, are refused without --allow_random.
 Where the source's network differs from the model's is printed, and written to OUTPUT.json.
 """
 
@@ -27,6 +32,9 @@ def _define(flags):
         "model", None, "Variant to fill, as alexnet_tf.list_models() names it.", flag_values=flags
     )
     absl_flags.DEFINE_string("output", None, "The .keras file to write.", flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "allow_random", False, "Import weights that look random too.", flag_values=flags
+    )
     absl_flags.DEFINE_integer(
         "classes",
         None,
@@ -46,12 +54,21 @@ def _main(flags, args):
     if not flags.output.endswith(".keras"):
         raise cli.UsageError(f"--output is {flags.output!r}: expected a name that ends in .keras.")
 
+    from alexnet_tf.analysis import identification
     from alexnet_tf.models import list_models
     from alexnet_tf.models.weights import conversion
 
     if flags.model not in list_models():
         raise cli.UsageError(
             f"--model is {flags.model!r}: expected one of {', '.join(list_models())}."
+        )
+    conversion.refuse_keras(flags.source)
+    identity = identification.identify(flags.source, answer=False)
+    print(identity.text())
+    if identity.verdict == "random" and not flags.allow_random:
+        raise ValueError(
+            f"The weights in {flags.source} look random, as they are before training: expected a "
+            "trained network; --allow_random imports them."
         )
     report = conversion.convert(flags.source, flags.model, flags.output, flags.classes)
     print(conversion.text(report, flags.source, flags.output))

@@ -26,7 +26,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "model",
         None,
-        "Model file (.keras), workdir of a run, or SavedModel (of several versions the newest).",
+        "Model file (.keras, .onnx, .tflite), workdir, or SavedModel (its newest version).",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
@@ -71,7 +71,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     if not flags.model and not flags.server:
-        raise cli.UsageError("--model is missing: name a .keras file, a workdir or a SavedModel.")
+        raise cli.UsageError("--model is missing: name a model file, a workdir or a SavedModel.")
     for name in ("version_label", "timeout", "patience"):
         if flags[name].present and not flags.server:
             raise cli.UsageError(f"--{name} is only for --server.")

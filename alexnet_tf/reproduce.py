@@ -43,6 +43,16 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "recipe, for one computer; smoke: seconds, shows that it runs and measures nothing.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_boolean(
+        "plan",
+        False,
+        "table1: measure what the run will cost here (hours, disk, memory) and name "
+        "the milestones of training; trains nothing.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_float(
+        "plan_seconds", 60.0, "How long --plan measures.", 1.0, flag_values=flags
+    )
     absl_flags.DEFINE_list(
         "seeds", ["0"], "Seeds, separated by commas: one run for each.", flag_values=flags
     )
@@ -70,6 +80,12 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     workdir = cli.local(
         "workdir", flags.workdir or os.path.join("runs", f"reproduce-{flags.scale}")
     )
+    if flags.plan:
+        if args != ["table1"]:
+            raise cli.UsageError("--plan is of table1: the other experiments have no plan.")
+        print(runner.plan(data_dir, workdir, flags.scale, seeds, flags.plan_seconds))
+        print(f"Written: {os.path.join(workdir, 'plan.json')}")
+        return cli.EXIT_OK
     try:
         only_suited = args[0] == "all"
         runner.reproduce(names, data_dir, workdir, flags.scale, seeds, only_suited)

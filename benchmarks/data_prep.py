@@ -19,7 +19,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import sys
@@ -33,6 +32,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import simplejpeg  # noqa: E402
+
+from alexnet_tf import files, machine  # noqa: E402
 
 SIZE, QUALITY = 256, 95
 WIDTH, HEIGHT = 500, 375
@@ -213,12 +214,7 @@ def quality_of_ours(paths):
     return statistics.median(found)
 
 
-def machine():
-    model = "unknown"
-    info = pathlib.Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(": ")[2] if names else model
+def machine_and_versions():
     packages = ("tensorflow", "simplejpeg", "opencv-python-headless", "pillow", "pyvips", "numpy")
     versions = {}
     for package in packages:
@@ -226,7 +222,7 @@ def machine():
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+    return {**machine.processor(), **versions}
 
 
 def main():
@@ -278,7 +274,7 @@ def main():
 
 def report(rates, reference, facts, flags):
     result = {
-        "machine": machine(),
+        "machine": machine_and_versions(),
         "workers": flags.workers,
         "rounds": flags.rounds,
         "source": {"files": facts["files"], "mean_bytes": facts["bytes"], "size": [HEIGHT, WIDTH]},
@@ -286,10 +282,7 @@ def report(rates, reference, facts, flags):
         "pictures_per_second": rates,
         "median": {name: statistics.median(values) for name, values in rates.items()},
     }
-    pathlib.Path(flags.output).parent.mkdir(parents=True, exist_ok=True)
-    aside = f"{flags.output}.aside"
-    pathlib.Path(aside).write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(aside, flags.output)
+    files.write_json(flags.output, result, indent=1)
     print(f"\n{json.dumps(result['machine'])}\n{flags.rounds} rounds, {flags.workers} workers")
     print(f"{'':40} median   min   max  of bare loop (median of the rounds' ratios)")
     for name, values in rates.items():

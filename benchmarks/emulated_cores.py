@@ -67,9 +67,9 @@ def _main(flags, args) -> int:
 
     tf.config.experimental.enable_op_determinism()
 
-    from alexnet_tf import files
+    from alexnet_tf import files, machine
     from alexnet_tf.data import records
-    from alexnet_tf.perf import inputs, timing
+    from alexnet_tf.perf import inputs
     from data_prep import photos
 
     dataset = records.open_dataset(flags.data_dir or photos.cached_photos())
@@ -82,7 +82,7 @@ def _main(flags, args) -> int:
             _tell(rows[-1])
     result = {
         "benchmark": "emulated_cores",
-        "machine": timing.machine(),
+        "machine": machine.describe(),
         "milliseconds": flags.milliseconds,
         "data": inputs.describe_data(dataset),
         "rows": rows,

@@ -85,8 +85,7 @@ def _main(flags, args) -> int:
     import peers
     import sample_images
 
-    from alexnet_tf import files
-    from alexnet_tf.perf import timing
+    from alexnet_tf import files, machine
 
     count = (WARM + TIMED + COLD) * flags.batch_size
     with tempfile.TemporaryDirectory() as directory:
@@ -102,12 +101,12 @@ def _main(flags, args) -> int:
             entries.append(peers.Entry(name, command))
         result = peers.compete(entries, flags.rounds)
     peers.print_rates(result, OURS, "images/s")
-    machine = {**timing.machine(), "peers_python": _version(flags.peers_python)}
+    computer = {**machine.describe(), "peers_python": _version(flags.peers_python)}
     files.write_json(
         flags.output,
         {
             "benchmark": "input_pipeline",
-            "machine": machine,
+            "machine": computer,
             "rounds": flags.rounds,
             "batch_size": flags.batch_size,
             "pictures": facts,

@@ -12,16 +12,14 @@ Three comparisons on this machine, each with its peer taking turns in the same p
 It prints medians, spreads and ratios, and writes every single time to --output as JSON.
 """
 
-import os
 import pathlib
-import platform
 import statistics
 import sys
 import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import cli, files
+from alexnet_tf import cli, files, machine
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "layers.json"
 
@@ -42,8 +40,8 @@ def _define(flags):
 
 def _main(flags, args) -> int:
     batch, step_batch, runs = flags.batch_size, flags.step_batch_size, flags.runs
-    result = {"machine": machine(), "runs": runs}
-    print(", ".join(f"{name} {value}" for name, value in result["machine"].items()))
+    result = {"machine": machine.describe(), "runs": runs}
+    print(machine.as_text(result["machine"]))
     print(f"{runs} runs of each form in turn, after one that is not counted")
     result["sections"] = [
         report("response normalisation, both layers", norm_forms, runs, batch),
@@ -53,35 +51,6 @@ def _main(flags, args) -> int:
     files.write_json(flags.output, result, indent=1)
     print(f"every time is in {flags.output}")
     return 0
-
-
-def machine() -> dict:
-    """What the numbers depend on."""
-    import keras
-    import tensorflow as tf
-
-    gpus = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "accelerator": ", ".join(gpus) or "none",
-        "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def report(title: str, make_forms, runs: int, batch: int) -> dict:

@@ -38,6 +38,7 @@ def render(text: str, results: pathlib.Path, columns: int = 6) -> str:
     # The paper's data and networks first, the photographs last.
     kinds = (
         ("fig1_cifar10", _fig1),
+        ("fig1_conditions", _fig1_conditions),
         ("cifar10_*", _cifar10),
         ("lenet5_*", _lenet5),
         ("fig1_fashion*", _fig1),
@@ -110,6 +111,21 @@ def _fig1(file: pathlib.Path) -> list[str]:
         f"seeds {seeds}; {row['spread']}; {row['note']}",
         "",
         _links(file, f"{file.stem}.png"),
+    ]
+
+
+def _fig1_conditions(file: pathlib.Path) -> list[list[str]]:
+    one = json.loads(file.read_text("utf-8"))["fig1_conditions"]
+    return [
+        [
+            f"Figure 1, {row['claim']['text']}",
+            "not stated",
+            f"{row['measured']}, on {row['data']}",
+            f"the seed of the choice; {row['note']}",
+            "",
+            f"[{file.name}](../benchmarks/results/{file.name})",
+        ]
+        for row in one["finding"]["rows"]
     ]
 
 

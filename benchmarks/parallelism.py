@@ -32,7 +32,7 @@ import time
 
 from absl import flags as absl_flags
 
-from alexnet_tf import cli, files
+from alexnet_tf import cli, files, machine
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "parallelism.json"
 STRATEGIES = ("none", "mirrored", "towers")
@@ -103,7 +103,7 @@ def measure(sizes: list[int], runs: int) -> dict:
     for row in rows:
         row["seconds"] = seconds[row.pop("key")]
         row["expected"] = expected(row, terms)
-    return {"machine": timing.machine(), "model": MODEL, "terms": terms, "rows": rows}
+    return {"machine": machine.describe(), "model": MODEL, "terms": terms, "rows": rows}
 
 
 class Trained:
@@ -115,19 +115,16 @@ class Trained:
 
         from alexnet_tf.data.augmentation import Augmentation
         from alexnet_tf.training import distribution
-        from alexnet_tf.training.initialization import make_network
+        from alexnet_tf.training.initialization import build
         from alexnet_tf.training.recipes import SOURCE_145
-        from alexnet_tf.training.schedules import make_optimizer
 
         # A rate so low that no step changes what the next one has to compute.
         recipe = dataclasses.replace(
             SOURCE_145, learning_rate=1e-7, rate_steps=(), bias_rate_steps=(), conv1_rate_steps=()
         )
         self.strategy = strategy
-        with strategy.scope():
-            self.network = make_network(recipe, 1000, 3, np.full(3, 120, np.float32), seed=0)
-            optimizer = make_optimizer(recipe, steps_per_epoch=1)
-            optimizer.build(self.network.trainable_variables)
+        mean = np.full(3, 120, np.float32)
+        self.network, optimizer = build(strategy, recipe, (1000, 3), mean)
         still = Augmentation(crop_size=224, mirror=False).compiled
         # The batch is in the loss only as a divisor: any number takes the same time.
         self.steps = distribution.make_steps(strategy, recipe, self.network, optimizer, still)
@@ -259,12 +256,11 @@ def expected(row: dict, terms: dict) -> float:
 
 def text(result: dict) -> str:
     """What was measured, beside what the model expects."""
-    from alexnet_tf.perf import timing
 
     terms = result["terms"]
     rate = f"{1e-9 / terms['r']:.1f} GB/s"
     lines = [
-        timing.describe(result["machine"]),
+        machine.as_text(result["machine"]),
         f"{MODEL}: c {1e3 * terms['c']:.2f} ms per image, u {1e3 * terms['u']:.0f} ms, "
         f"s {1e3 * terms['s']:.0f} ms, r {rate}, f {terms['f']:.2f}, g {terms['g']:.2f}",
         f"{'strategy':10}{'batch':>7}{'ms':>10}{'spread':>8}{'model ms':>10}{'off by':>8}"

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import statistics
 import subprocess
 import sys
 import time
@@ -110,6 +109,8 @@ def compete(entries: list[Entry], rounds: int, warm: int = 1) -> dict:
       {"rows": [{"form", "about", "rate": {"median", "least", "greatest", "spread", "runs"},
       "seconds"}], "absent": name -> why}. A rate is the amount per second of one turn.
     """
+    from alexnet_tf.perf import timing
+
     peers, absent = [], {}
     try:
         for entry in entries:
@@ -141,22 +142,11 @@ def compete(entries: list[Entry], rounds: int, warm: int = 1) -> dict:
             {
                 "form": peer.name,
                 "about": peer.about,
-                "rate": _summary(rates),
+                "rate": timing.summary(rates),
                 "seconds": [[s for _, s in turn] for turn in turns],
             }
         )
     return {"rows": rows, "absent": absent}
-
-
-def _summary(values: list[float]) -> dict:
-    median, low, high = statistics.median(values), min(values), max(values)
-    return {
-        "median": median,
-        "least": low,
-        "greatest": high,
-        "spread": (high - low) / median,
-        "runs": values,
-    }
 
 
 def print_rates(result: dict, ours: str, unit: str) -> None:

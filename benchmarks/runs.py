@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 
-from alexnet_tf.perf import timing
+from alexnet_tf import machine
 from alexnet_tf.training import reports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -66,7 +66,7 @@ def circumstances(workdir: pathlib.Path) -> dict:
         "replicas": config["replicas"],
         "versions": config["versions"],
         "git_commit": config["git_commit"],
-        "machine": timing.processor(),
+        "machine": machine.processor(),
     }
 
 

@@ -55,9 +55,9 @@ def _main(flags, args) -> int:
 
     import peers
 
-    from alexnet_tf import files
+    from alexnet_tf import files, machine
     from alexnet_tf.models import saved_run
-    from alexnet_tf.perf import serve, timing
+    from alexnet_tf.perf import serve
     from alexnet_tf.serving import precision as precisions
 
     network = saved_run.open_model(flags.workdir) if flags.workdir else serve.random_alexnet()
@@ -80,7 +80,7 @@ def _main(flags, args) -> int:
                 peer.close()
     result = {
         "benchmark": "serving",
-        "machine": timing.machine(),
+        "machine": machine.describe(),
         "runs": flags.runs,
         "picture": {"bytes": len(serve.photograph()), "size": [512, 512]},
         "rows": rows,
@@ -167,9 +167,9 @@ def _errors(networks: dict, data_dir: str) -> dict:
 
 
 def _print(result: dict) -> None:
-    from alexnet_tf.perf import timing
+    from alexnet_tf import machine
 
-    print(timing.describe(result["machine"]))
+    print(machine.as_text(result["machine"]))
     bare = {
         row["batch_size"]: row["images_per_second"] for row in result["rows"] if row["form"] == BARE
     }

@@ -57,8 +57,7 @@ def _main(flags, args) -> int:
         raise cli.UsageError(f"--model={sorted(unknown)[0]}: expected {', '.join(MODELS)}.")
     import peers
 
-    from alexnet_tf import files
-    from alexnet_tf.perf import timing
+    from alexnet_tf import files, machine
 
     script = str(ROOT / "benchmarks" / "small_peers.py")
     parts = []
@@ -75,7 +74,7 @@ def _main(flags, args) -> int:
         flags.output,
         {
             "benchmark": "small_networks",
-            "machine": timing.machine(),
+            "machine": machine.describe(),
             "rounds": flags.rounds,
             "images": flags.images,
             "models": parts,

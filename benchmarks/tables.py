@@ -120,7 +120,7 @@ def input_pipeline(result: dict) -> list[str]:
     lines = _table(["", "images/s", "alexnet_tf over it"], rows)
     size = result["pictures"]["bytes_per_picture"] / 1e3
     facts = (
-        f"{result['images']['count']} images of 256 x 256, {size:.0f} KB each as JPEG; batches "
+        f"{result['pictures']['count']} images of 256 x 256, {size:.0f} KB each as JPEG; batches "
         f"of {result['batch_size']}. {_runs(result['rows'][0]['rate'])}."
     )
     return [*lines, "", facts, *_absent(result)]
@@ -261,7 +261,7 @@ def _data(result: dict) -> str:
     data = result["data"]
     size = data["image_size"]
     return (
-        f"{data['images']} {data['encoding']} records of {size} x {size}, "
+        f"{data['pictures']} {data['encoding']} records of {size} x {size}, "
         f"{data['bytes_per_record'] / 1e3:.0f} KB each, batches of "
         f"{result['settings']['batch_size']}."
     )

@@ -81,8 +81,7 @@ def _main(flags, args) -> int:
             raise cli.UsageError(f"--{name}={sorted(unknown)[0]}: expected {', '.join(known)}.")
     import peers
 
-    from alexnet_tf import files
-    from alexnet_tf.perf import timing
+    from alexnet_tf import files, machine
 
     script = str(ROOT / "benchmarks" / "train_peers.py")
     wanted = flags.only or _default_forms()
@@ -102,7 +101,7 @@ def _main(flags, args) -> int:
         flags.output,
         {
             "benchmark": "train_step",
-            "machine": timing.machine(),
+            "machine": machine.describe(),
             "rounds": flags.rounds,
             "batch_size": flags.batch_size,
             "precisions": parts,

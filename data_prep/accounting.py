@@ -1,8 +1,8 @@
-"""Nothing of a source vanishes: what is there and what is accounted for are the same set of files.
+"""Accounts for every file of a source: taken, read for labels, or named as left out.
 
-A layout yields the images that it takes and what it knowingly leaves out (`plan.LeftOut`). When it
-has ended, everything else that the source's listing has is found here and named. So a layout that
-overlooks a file cannot hide that.
+A layout yields the images that it takes and what it knowingly leaves out (`plan.LeftOut`).
+Everything else in the source's listing is found and named here, so that no layout can overlook a
+file silently.
 """
 
 import array
@@ -39,8 +39,8 @@ class Account:
       unused: {"path", "reason", "files", "images"} of everything else that is left out.
       stops: sentences about folders of images that are left out; the first one is raised, unless
         they may be left out.
-      members: how many of the rejects are part of a file, as of an archive.
-      image_files: files of the source that are an image each, and taken.
+      members: number of rejects that are part of a file, such as an archive.
+      image_files: number of image files taken; parts of archives do not count.
     """
 
     def __init__(self, listing: Listing, layout: str, allow_unused: bool = False):
@@ -63,7 +63,7 @@ class Account:
         self._folders: dict[str, plan.LeftOut] = {}
 
     def watch(self, found: Iterable[plan.SourceImage | plan.LeftOut]) -> Iterator[plan.SourceImage]:
-        """Passes a layout's images on and accounts for the rest of the source at the end.
+        """Yields a layout's images, then accounts for the rest of the source.
 
         Raises:
           ValueError: folders of images are left out, which `allow_unused` does not allow; or a
@@ -138,7 +138,7 @@ class Account:
         return f"not where the layout {self.layout} takes images from"
 
     def _look(self, folder, taken):
-        """What of `folder` and below is not accounted for."""
+        """Finds what is not accounted for in `folder` and below."""
         if folder in self._folders:
             item = self._folders[folder]
             files, count = self._count(folder)
@@ -194,14 +194,14 @@ class Account:
 
 
 def looks_like_image(listing: Listing, file: File) -> bool:
-    """By the name's ending or, where that says nothing, by the first bytes.
+    """Decides by the file name's suffix or, if that is unknown, by the first bytes.
 
-    What is no regular file cannot be looked at; it could have been an image. Hidden files are none.
+    A file that is not regular counts as an image, because it is not opened; a hidden one does not.
     """
     if file.hidden:
         return False
     ending = file.name.rpartition(".")[2].lower() if "." in file.name else ""
-    if file.odd or ending in images.PICTURE_SUFFIXES:
+    if file.odd or ending in images.IMAGE_SUFFIXES:
         return True
     if ending in images.OTHER_SUFFIXES:
         return False
@@ -210,11 +210,11 @@ def looks_like_image(listing: Listing, file: File) -> bool:
 
 
 def summary(account: Account, found: dict[str, int]) -> dict:
-    """What the manifest says of the source.
+    """The manifest's entry about the source.
 
     Args:
       account: after its `watch` has ended.
-      found: images by split, before any was found to be bad.
+      found: images by split, bad ones included.
     """
     listing = account.listing
     return {
@@ -231,8 +231,7 @@ def summary(account: Account, found: dict[str, int]) -> dict:
 
 
 def sentences(unused: list[dict], rejects: list[list[str]]) -> list[str]:
-    """A line for all that was left out, in the manifest's own words; single files that are no
-    images are only counted."""
+    """One line for each thing left out; single files that are no images are only counted."""
     lines = [
         f"not used: {entry['path']} ({_amount(entry)}): {entry['reason']}"
         for entry in unused
@@ -253,7 +252,7 @@ def _amount(entry):
 
 
 def problems(manifest: dict) -> list[str]:
-    """Where a manifest's own counts do not agree; none for manifests without an accounting."""
+    """Contradictions between a manifest's counts; none for older manifests without accounting."""
     source = manifest.get("source")
     if source is None:
         return []

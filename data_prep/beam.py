@@ -1,9 +1,8 @@
-"""The shards of a job on Apache Beam: the same function as on one machine, on any of its runners.
+"""Runs the shards of a job on Apache Beam, with the same function as on one machine.
 
-Each element of the pipeline is one shard; a worker reads the shard's lines of the plan, converts
-its images and writes the shard and its receipt to the work directory. So source and output have
-to be places that every worker reaches (gs://, s3://, or a shared file system), and the output is
-the same to the byte as `runner.run_local`'s.
+Each element of the pipeline is one shard: a worker reads its lines of the plan, converts the images
+and writes the shard and its receipt to the work directory. So all workers must reach source and
+output (gs://, s3://, or a shared file system). The output is byte for byte `runner.run_local`'s.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +10,13 @@ from typing import Any
 
 from data_prep import plan, writer
 
-# Beam knows this runner by its full name only, and deals out 128 elements at a time unless told.
+# Beam knows this runner by its full name only, and by default deals out 128 elements at a time.
 _DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
 _DASK_PARTITIONS = ("--dask_partition_size", "--dask_npartitions")
 
 
 def runner(arguments: Sequence[str]) -> Callable:
-    """How `preparation.prepare` runs shards on Beam.
+    """A `run` function for `preparation.prepare` that converts shards on Beam.
 
     Args:
       arguments: Beam's own pipeline options, as ["--runner=FlinkRunner", "--flink_master=..."].
@@ -55,7 +54,7 @@ def runner(arguments: Sequence[str]) -> Callable:
         except Exception as error:  # each runner wraps a worker's error in its own class
             raise ValueError(f"The Beam pipeline failed: {_reason(error)}") from None
         finally:
-            if hasattr(result, "client"):  # Dask's would make anew what a worker takes with it
+            if hasattr(result, "client"):  # Dask's would repeat what a lost worker had done
                 result.client.close()
         for shard in shards:
             receipt = writer.finished(job, shard)
@@ -83,13 +82,13 @@ def _for_dask(arguments):
 
 
 def _convert(shard: plan.Shard, job: writer.Job) -> str:
-    # An engine repeats what a worker did that it lost since.
+    # Runners repeat the work of lost workers.
     receipt = writer.finished(job, shard) or writer.write_shard(job, shard)
     return receipt.shard
 
 
 def _reason(error):
-    """The sentence in what a runner made of a worker's traceback."""
+    """The message of a worker's error, from the runner's traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in reversed(lines):
         head, _, text = line.partition(": ")

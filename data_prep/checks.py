@@ -13,28 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import files
-from alexnet_tf.data import records
+from alexnet_tf.data import imagenet, records
 from data_prep import accounting, images, recount, runner
 
-
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """Counts of a published ImageNet set."""
-
-    name: str
-    first_synset: str
-    train: int
-    train_per_class: tuple[int, int]
-    validation: int
-    test: int
-
-
-# Source: the development kit of 2010; meta_clsloc.mat (of convnets-keras) for 2012.
-PUBLISHED = (
-    Published("ILSVRC-2010", "n01484850", 1_261_406, (668, 3047), 50_000, 150_000),
-    Published("ILSVRC-2012", "n01440764", 1_281_167, (732, 1300), 50_000, 100_000),
-)
-CLASSES = 1000
 _SHOWN = 5  # examples per kind of problem
 
 
@@ -297,9 +278,10 @@ def _check_image(encoded, record_format):
 
 
 def _check_published(labels, synsets, manifest):
-    published = next(
-        (p for p in PUBLISHED if len(synsets) == CLASSES and synsets[0] == p.first_synset), None
-    )
+    if len(synsets) != imagenet.CLASSES:
+        return []
+    years = {challenge.first_synset: challenge for challenge in imagenet.CHALLENGES}
+    published = years.get(synsets[0])
     if published is None:
         return []
     problems = []
@@ -313,8 +295,8 @@ def _check_published(labels, synsets, manifest):
             )
         each = published.train_per_class
         if split != "train":
-            each = (expected // CLASSES, expected // CLASSES)
-        for label in range(CLASSES):
+            each = (expected // imagenet.CLASSES, expected // imagenet.CLASSES)
+        for label in range(imagenet.CLASSES):
             if not each[0] - rejected <= found[label] <= each[1]:
                 problems.append(
                     f"{split} has {found[label]} images of {synsets[label]}, {published.name} "

@@ -1,16 +1,16 @@
-"""Turns images in any usual layout into a prepared data set (TFRecords + TFDS metadata).
+"""Converts images in any usual layout to a prepared data set (TFRecords + TFDS metadata).
 
     python -m data_prep.convert --source=DIR --output=DIR
     python -m data_prep.convert --source=DIR --dry_run
     python -m data_prep.convert --source=gs://... --output=gs://... --runner=beam -- BEAM OPTIONS
 
-Killed at any moment and started again with the same flags, it carries on; the result is the same to
-the byte, whatever the number of workers.
+If it is killed, the same command continues. The result is byte for byte the same for any number of
+workers.
 """
 
 import sys
 
-from alexnet_tf import cli
+from alexnet_tf import cli, memory
 
 
 def _define(flags):
@@ -24,7 +24,7 @@ def _define(flags):
     )
     absl_flags.DEFINE_string("output", None, "Directory to make.", flag_values=flags)
     absl_flags.DEFINE_string(
-        "layout", "auto", "What the source looks like; auto looks for itself.", flag_values=flags
+        "layout", "auto", "Layout of the source; auto detects it.", flag_values=flags
     )
     integer("image_size", None, "Height and width of the stored images, usually 256.")
     absl_flags.DEFINE_enum(
@@ -43,8 +43,8 @@ def _define(flags):
     integer("workers", None, "Processes; one per core if not given.")
     integer("seed", 0, "Seed of the shuffle.", 0)
     integer("shards", None, "Training shards; one per 256 images, at most 1024, if not given.")
-    integer("max_bad", 0, "Leave out up to so many images that cannot be decoded.", 0)
-    integer("max_pixels", 100_000_000, "Refuse larger images, to protect memory.")
+    integer("max_bad", 0, "Leave out up to this many images that cannot be decoded.", 0)
+    integer("max_pixels", memory.MAX_PIXELS, "Refuse larger images, to protect memory.")
     absl_flags.DEFINE_float(
         "validation_share",
         None,

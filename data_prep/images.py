@@ -1,9 +1,8 @@
-"""One image: sniff what it is, decode it, central square to 256 pixels, encode.
+"""Converts one image: detect the format, decode, resize the central square, encode.
 
-What a file is is read from its bytes, never from its name: ImageNet holds a PNG named .JPEG and 22
-CMYK JPEGs, and mirrors rename files. This is the one place beside `alexnet_tf.data.preprocessing`
-that does image arithmetic, because the JPEG library and OpenCV are faster than TensorFlow's ops; a
-test holds the two to each other at 55 dB or more.
+The format comes from the bytes, never from the name: ImageNet holds a PNG named .JPEG and 22 CMYK
+JPEGs, and mirrors rename files. simplejpeg and OpenCV are faster here than the TensorFlow ops of
+`alexnet_tf.data.preprocessing`; a test compares the two, at 55 dB or more.
 """
 
 import dataclasses
@@ -14,18 +13,18 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from alexnet_tf import memory
 from data_prep import area_resize
 
-# Of the arithmetic here and in `area`. It is raised when the same image becomes other bytes, so
-# that what an older version left unfinished is not carried on with.
+# Of the arithmetic here and in `area_resize`. Raise it when the same image becomes other bytes, so
+# that shards of an older version are not kept.
 REVISION = 4
 _ORIENTATION = 0x0112  # EXIF 2.32
 NOT_TURNED = "not turned, though it has the EXIF orientation"
 JPEG_QUALITY = 95  # cuda-convnet2, make-data
 CHROMA = "420"
-MAX_PIXELS = 100_000_000  # the largest image of ILSVRC has about 40 million
-# A decoder goes over all pixels again for each scan of a progressive JPEG. Encoders write about 10;
-# some hundred bytes are enough for one more, and the standard sets no bound. libtiff's is the same.
+# Each scan of a progressive JPEG is another pass over all pixels for some hundred bytes. Encoders
+# write about 10, the standard sets no bound; libtiff's is the same.
 MAX_SCANS = 100
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 _JPEG_SCAN = re.compile(rb"\xff\xda")
@@ -41,7 +40,7 @@ _MAGIC = (
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
 )
-# ISO base media files say what they are behind "ftyp".
+# ISO base media files name their brand after "ftyp".
 _BRANDS = {
     b"avif": "AVIF",
     b"avis": "AVIF",
@@ -65,8 +64,8 @@ _SUFFIXES = {
     "j2k": "JPEG2000",
     "jpx": "JPEG2000",
 }
-PICTURE_SUFFIXES = frozenset(_SUFFIXES)
-# Endings of files among images that are none: they need not be opened to know that.
+IMAGE_SUFFIXES = frozenset(_SUFFIXES)
+# Suffixes of files that are no images, which need not be opened.
 OTHER_SUFFIXES = frozenset(
     (
         *("arrow", "csv", "gz", "html", "json", "jsonl", "log", "mat", "md", "npy", "npz"),
@@ -97,14 +96,14 @@ class Conversion:
     image_size: int = 256
     channels: int = 3
     encoding: str = "jpeg"
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = memory.MAX_PIXELS
     fast_dct: bool = False
     apply_exif: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A stored image: its bytes, its pixels before encoding, and what had to be repaired."""
+    """A stored image: its bytes, its pixels before encoding, and the repairs."""
 
     encoded: bytes
     pixels: np.ndarray  # uint8 (image_size, image_size, channels)
@@ -112,7 +111,7 @@ class Converted:
 
 
 def sniff(encoded: bytes) -> str | None:
-    """The format that the first bytes tell: "JPEG", "PNG", "GIF", ... or None."""
+    """The format by the first bytes: "JPEG", "PNG", "GIF", ... or None."""
     for magic, kind in _MAGIC:
         if encoded.startswith(magic):
             return kind
@@ -125,11 +124,11 @@ def sniff(encoded: bytes) -> str | None:
 
 
 def convert_image(encoded: bytes, file_name: str, conversion: Conversion) -> Converted:
-    """Turns an image file's bytes into what a record holds.
+    """Converts an image file's bytes to the content of a record.
 
     Args:
       encoded: the file's bytes: JPEG, PNG, GIF (first frame), BMP, TIFF, WebP, AVIF or JPEG 2000.
-      file_name: only compared with the bytes, to list a PNG named .JPEG as such.
+      file_name: only to report a PNG named .JPEG as a repair.
       conversion: the settings.
 
     Raises:
@@ -151,7 +150,7 @@ def decode(encoded: bytes, conversion: Conversion):
     """Decodes to uint8 (height, width, channels).
 
     Returns:
-      The pixels, and what was repaired.
+      The pixels, and the repairs.
 
     Raises:
       BadImage: see `convert_image`.
@@ -180,13 +179,13 @@ def _decode_jpeg(encoded, conversion):
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
-        # The library's own reader refuses rare component layouts that Pillow can read.
+        # simplejpeg refuses rare component layouts that Pillow can read.
         return _decode_other(encoded, "JPEG", conversion)
     if space not in ("YCbCr", "RGB", "Gray"):
         return _decode_other(encoded, "JPEG", conversion)
     _check_size(height, width, conversion.max_pixels)
     repairs = ("grey stored as RGB",) if space == "Gray" and conversion.channels == 3 else ()
-    # Nearer to the target the library's odd scales (5/8, 3/4) cost more than they save.
+    # Below that, odd scales (5/8, 3/4) cost more than they save.
     large = min(height, width) >= 2 * conversion.image_size
     size = conversion.image_size if conversion.fast_dct and large else 0
     wanted = {
@@ -200,7 +199,7 @@ def _decode_jpeg(encoded, conversion):
         reason = str(error)
     if "Premature end" in reason:
         raise BadImage(f"the JPEG is cut off ({reason})")
-    # Stray bytes between markers and the like: libjpeg warns and decodes, as TensorFlow's op does.
+    # Stray bytes between markers and the like: libjpeg warns and decodes, like TensorFlow's op.
     try:
         pixels = simplejpeg.decode_jpeg(encoded, strict=False, **wanted)
     except ValueError as error:
@@ -209,7 +208,7 @@ def _decode_jpeg(encoded, conversion):
 
 
 def _has_too_many_scans(encoded):
-    """Whether a decoder would read more than MAX_SCANS. Those of thumbnails do not count."""
+    """Whether a JPEG has more than MAX_SCANS scans, those of thumbnails apart."""
     scans, components, at = 0, None, 2
     while scans <= MAX_SCANS and (found := _JPEG_MARKER.search(encoded, at)):
         marker, at = found[1][0], found.end()
@@ -222,27 +221,27 @@ def _has_too_many_scans(encoded):
             if encoded[at + 2 : at + 3] == components:
                 break
             if scans == 1 and len(_JPEG_SCAN.findall(encoded, at)) < MAX_SCANS:
-                break  # a faster search that finds too many rather than too few
+                break  # a faster search, which may count too many but never too few
         if marker not in (0x01, 0xD8):  # all others have a length
             at += int.from_bytes(encoded[at : at + 2], "big")
     return scans > MAX_SCANS
 
 
 def _decode_other(encoded, kind, conversion):
-    """Everything but an ordinary JPEG goes through Pillow."""
+    """Decodes everything but ordinary JPEGs, with Pillow."""
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
     if kind not in Image.OPEN:
         raise BadImage(f"it is a {kind} file, which Pillow cannot decode: convert it to JPEG")
-    Image.MAX_IMAGE_PIXELS = None  # our own bound is checked below, before anything is decoded
+    Image.MAX_IMAGE_PIXELS = None  # `_check_size` checks our own bound before decoding
     try:
         with Image.open(io.BytesIO(encoded), formats=[kind]) as image:
             width, height = image.size
             _check_size(height, width, conversion.max_pixels)
             mode = image.mode
             if kind == "TIFF":
-                image.getexif().pop(_ORIENTATION, None)  # else Pillow turns it, asked or not
+                image.getexif().pop(_ORIENTATION, None)  # else Pillow turns it unasked
             image.load()
             pixels, repairs = _eight_bits(image, encoded, conversion.channels)
     except BadImage:
@@ -294,7 +293,7 @@ def _check_size(height, width, max_pixels):
 
 
 def _has_exif(encoded, kind) -> bool:
-    """Whether it is worth asking Pillow, which takes its time; a JPEG's segments are soon read."""
+    """Whether there may be EXIF data. A quick look at a JPEG's segments saves the slow Pillow."""
     if kind != "JPEG":
         return True
     position = 2
@@ -309,7 +308,7 @@ def _has_exif(encoded, kind) -> bool:
 
 
 def _orientation(encoded, kind) -> int:
-    """EXIF's alone: Pillow would also ask XMP, which no other reader here does."""
+    """The EXIF orientation, 1 to 8. Pillow would also read XMP, which no other reader here does."""
     from PIL import Image
 
     try:
@@ -320,7 +319,7 @@ def _orientation(encoded, kind) -> int:
             elif content := image.info.get("exif"):
                 exif.load(content)
             turn = exif.get(_ORIENTATION, 1)
-    except Exception:  # as above: a damaged EXIF block turns nothing
+    except Exception:  # as above; with damaged EXIF data nothing is turned
         return 1
     return turn if turn in range(1, 9) else 1
 
@@ -337,7 +336,7 @@ def _oriented(pixels, turn):
 
 
 def central_square(pixels, size: int):
-    """The central square of an image, resized to `size`: `preprocessing.central_square`, faster.
+    """The central square of an image, resized: a faster `preprocessing.central_square`.
 
     Args:
       pixels: uint8 (height, width, channels).

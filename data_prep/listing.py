@@ -1,8 +1,7 @@
-"""The listing of a source: every file and folder below it, looked at once.
+"""Lists every file and folder below a source, once.
 
-Layouts ask the listing what is there and note in it what they read besides the images; the
-accounting (`accounting.py`) then compares what they took with what is there. So no layout decides
-by itself what may be left out.
+Layouts look files up in the listing and mark those that they read besides the images; the
+accounting (`accounting.py`) then compares what they took with what exists.
 """
 
 import hashlib
@@ -22,13 +21,13 @@ _IN_MEMORY = 64 * 2**20
 
 
 class File(NamedTuple):
-    """What the listing knows of a file.
+    """A file in the listing.
 
     Attributes:
       path: below the source, with "/" between folders.
       size: bytes.
-      modified: time of the last change, in nanoseconds; of a remote file in whole seconds.
-      odd: "" for a regular file; else what it is, as "a FIFO", which nothing must open.
+      modified: time of the last change, in nanoseconds; for remote files in seconds.
+      odd: "" for a regular file; else what it is, such as "a FIFO": never open these.
     """
 
     path: str
@@ -48,17 +47,16 @@ class File(NamedTuple):
 class Listing:
     """All files of a source, hidden ones included, in the order of their names.
 
-    Memory holds the folders; the files' names and sizes are in a temporary file when they are many.
+    Folders are in memory; names and sizes of many files are in a temporary file.
 
     Attributes:
       source: the directory; with "tfds:NAME" there are no files.
       count: files.
       bytes: their sizes' sum.
-      digest: of all paths and sizes. It is the same wherever a copy of the source is.
-      stamp: of all paths, sizes and times: changes when a file is replaced by one of its size.
-      used: path -> what for, of files that were read and are no images themselves, as lists of
-        labels and archives.
-      image_column, label_column: of a table, where the user names them.
+      digest: of all paths and sizes; equal for copies of the source.
+      stamp: of all paths, sizes and times; changes when a file is replaced by one of equal size.
+      used: path -> purpose, of files that are read but are no images, such as lists of labels.
+      image_column, label_column: a table's columns, if the user named them.
     """
 
     def __init__(
@@ -68,11 +66,11 @@ class Listing:
         image_column: str | None = None,
         label_column: str | None = None,
     ):
-        """Looks through `source`.
+        """Lists `source`.
 
         Args:
           source: a directory.
-          without: directories that are not part of it, as an output inside the source.
+          without: directories to skip, such as an output inside the source.
           image_column: see there.
           label_column: see there.
 
@@ -166,25 +164,25 @@ class Listing:
         return next((file for file in self.files(folder) if file.path == path), None)
 
     def place(self, path: str) -> str:
-        """Where a path below the source is for the operating system or `tf.io.gfile`."""
+        """The full path, local or remote, of a path below the source."""
         return os.path.join(self.source, path)
 
     def use(self, path: str, purpose: str) -> str:
-        """Notes that the file at `path` is read for `purpose`; returns its place."""
+        """Marks the file at `path` as read for `purpose`; returns its full path."""
         self.used[path] = purpose
         return self.place(path)
 
     def remember(self, key: object, find: Callable[[], Any]) -> Any:
-        """What `find` gives, found once: several layouts look for the same."""
+        """The result of `find`, computed once per `key`: several layouts need the same."""
         if key not in self._memory:
             self._memory[key] = find()
         return self._memory[key]
 
     def first(self, paths: Iterable[str], what: str) -> str:
-        """The first of `paths` (below the source) that is there.
+        """The first of `paths` (below the source) that exists.
 
         Raises:
-          FileNotFoundError: none is; the message lists all.
+          FileNotFoundError: none exists; the message lists all.
         """
         paths = list(paths)
         for path in paths:
@@ -197,7 +195,7 @@ class Listing:
 
 
 def _identity(status):
-    """Of a folder, whatever its path; remote ones have none of their own, and no links."""
+    """Identifies a folder, to detect circles of links; remote ones have no links."""
     return (status.st_dev, status.st_ino) if status.st_ino else object()
 
 

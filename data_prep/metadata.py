@@ -1,4 +1,4 @@
-"""The files around the shards: TFDS metadata, statistics.npz, manifest.json."""
+"""Writes TFDS metadata, statistics.npz and manifest.json."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def write_tfds(
     import tensorflow_datasets as tfds
 
     of = {receipt.shard: receipt for receipt in receipts}
-    # TFDS writes to a local directory first: it knows fewer kinds of paths than tf.io.gfile.
+    # In a local directory first: TFDS knows fewer kinds of paths than tf.io.gfile.
     with tempfile.TemporaryDirectory() as local, storage.needs_room(local):
         template = tfds.core.ShardedFileTemplate(
             data_dir=local,
@@ -38,7 +38,7 @@ def write_tfds(
             filetype_suffix="tfrecord",
             template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
         )
-        for receipt in receipts:  # it insists on seeing the shards' names
+        for receipt in receipts:  # TFDS checks that the files exist
             pathlib.Path(local, receipt.shard).touch()
         splits = []
         for split in work.counts:
@@ -60,7 +60,7 @@ def write_tfds(
             check_data=False,
             description="Images prepared by alexnet-tf (python -m data_prep.convert).",
         )
-        # TFDS gives a folder data set no name; the reader looks for files of this name.
+        # TFDS gives a folder data set no name, but its reader looks for files of this name.
         path = pathlib.Path(local, "dataset_info.json")
         info = json.loads(path.read_text(encoding="utf-8"))
         info["name"] = records.DATASET_NAME
@@ -105,7 +105,7 @@ def write_manifest(
             }
             for shard, receipt in ordered
         ],
-        # Sorted: the order in which images lie in the shards tells a reader nothing.
+        # Sorted: the order in the shards means nothing to a reader.
         "repairs": sorted(repair for _, receipt in ordered for repair in receipt.repairs),
         "rejects": sorted(
             [*rejects, *(reject for _, receipt in ordered for reject in receipt.rejects)]
@@ -118,5 +118,5 @@ def write_manifest(
 
 
 def as_settings(settings) -> dict:
-    """A settings dataclass as it stands in the manifest."""
+    """A settings dataclass as in the manifest."""
     return dataclasses.asdict(settings)

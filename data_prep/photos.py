@@ -1,13 +1,12 @@
-"""The embedded data set: crops of the photographs that ship inside scikit-image's wheel.
+"""Writes the embedded data set: crops of the photographs in scikit-image's wheel.
 
-Each photograph is a class, each image a crop of it, so the result behaves like a folder of
-ImageNet files: JPEGs of many sizes, portrait and landscape, some of them greyscale. Nothing is
-downloaded: only files of the wheel itself are read.
+Each photograph is a class, each image a crop of it: JPEGs of many sizes, portrait and landscape,
+some greyscale, like a folder of ImageNet files. Nothing is downloaded.
 
 Every photograph is divided into square cells, four to its shorter side. One cell in five, a
-knight's move apart, belongs to validation; a validation image lies inside one such cell and a
-training image touches none of them. So no pixel is shared, and yet every validation cell has
-training cells on all its sides and is seen at the same scale.
+knight's move apart, is for validation: a validation image is inside one such cell and a training
+image touches none. So no pixel is shared, yet every validation cell has training cells on all
+sides, at the same scale.
 
     python -m data_prep.photos --output=DIR
 """
@@ -179,12 +178,6 @@ def _write_all(folder, settings):
         json.dump(record, file)
 
 
-def read_crops(output_dir: str) -> list[Crop]:
-    """Where each image below `output_dir` was cut, as `write_photos` recorded it."""
-    with open(os.path.join(output_dir, CROPS_FILE), encoding="utf-8") as file:
-        return [Crop(**crop) for crop in json.load(file)["crops"]]
-
-
 def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, seed: int = 0) -> str:
     """The embedded photographs as a prepared data set (records.py) in `output_dir`.
 
@@ -213,8 +206,7 @@ def prepare_photos(output_dir: str, train: int = 1500, validation: int = 300, se
 def cached_photos() -> str:
     """The directory of `prepare_photos` in the user's cache, prepared on first use.
 
-    It is alexnet_tf/photographs under $XDG_CACHE_HOME or ~/.cache: the data of the commands that
-    do without --data_dir.
+    alexnet_tf/photographs in $XDG_CACHE_HOME or ~/.cache: the default data of several commands.
     """
     return prepare_photos(files.cache_directory("photographs"))
 

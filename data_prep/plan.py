@@ -1,8 +1,8 @@
 """The plan of a conversion: every image of the source, shuffled and dealt to shards.
 
-The plan is written to disk, so that memory stays at 16 bytes per image however many there are, a
-worker needs to be told only where its shard's lines begin, and a cluster's workers can read theirs.
-The order depends on the seed and the source alone: not on the number of workers.
+The plan is on disk: memory stays at 16 bytes per image, and a worker, on a cluster too, reads its
+shard's lines from a byte offset. The order depends on the seed and the source alone, not on the
+number of workers.
 """
 
 import array
@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
-# ImageNet's customary number of training shards, and how many images a shard of a smaller data
-# set has: enough shards that some workers never wait for one last long shard.
+# ImageNet's customary number of training shards, and the images per shard of smaller data sets:
+# enough shards that no worker waits long for the last one.
 MAX_SHARDS = 1024
-PICTURES_PER_SHARD = 256
-_PARSED = 1000  # lines at once: one call instead of hundreds
+IMAGES_PER_SHARD = 256
+_PARSED = 1000  # lines per JSON call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,8 @@ class SourceImage:
       size: their number, or -1 if not known.
       file_name: the image's own name.
       synset: its class.
-      modified: a number that changes when the file that holds it is replaced, as its time of last
-        change; 0 if not known.
+      modified: a number that changes when the containing file is replaced, such as its time of
+        last change; 0 if not known.
     """
 
     split: str
@@ -58,11 +58,11 @@ class LeftOut:
     """Something of the source that a layout does not take, and why.
 
     Attributes:
-      path: below the source; a folder ends with "/" and stands for all that is below it; a member
-        of an archive or a row of a table is "ARCHIVE:MEMBER".
-      reason: without a full stop, as "val.txt has no label for it".
+      path: below the source; a folder ends with "/" and includes everything below it; a member of
+        an archive or a row of a table is "ARCHIVE:MEMBER".
+      reason: without a full stop, such as "val.txt has no label for it".
       kind: IMAGE, FOLDER, UNLABELLED or OTHER.
-      images: how many images it is, for what is no file of its own.
+      images: number of images, if it is not a single file.
     """
 
     path: str
@@ -71,14 +71,14 @@ class LeftOut:
     images: int = 1
 
 
-# A single image that is left out counts as a bad one (--max_bad); a whole folder of images stops
-# the conversion (--allow_unused); images without labels, and what is no image, never do.
+# A single image left out counts as bad (--max_bad); a whole folder of images stops the conversion
+# unless --allow_unused; images without labels, and other files, never stop it.
 IMAGE, FOLDER, UNLABELLED, OTHER = "image", "folder", "unlabelled", "other"
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """What one worker converts at a time: some consecutive lines of a split's plan."""
+    """Consecutive lines of a split's plan, which one worker converts."""
 
     split: str
     index: int
@@ -86,7 +86,7 @@ class Shard:
     begin: int  # byte offset in the plan
     end: int
     images: int
-    digest: str  # of these lines; with the settings' digest it says whether a shard is up to date
+    digest: str  # of these lines; with the settings' digest it tells whether a shard is up to date
 
     @property
     def file_name(self) -> str:
@@ -118,7 +118,7 @@ def make_plan(
     """Writes the plan files into `folder`.
 
     Args:
-      images: in any order that is always the same.
+      images: in a deterministic order.
       folder: an existing local directory.
       seed: of the shuffle.
       shards: number of training shards; other splits get as many images per shard. None takes
@@ -176,7 +176,7 @@ def _set_aside(chosen, labels, share, seed):
             f"The source has {has} images: --validation_share takes from training for a source "
             "without a validation split, leave it out."
         )
-    # A stream of its own: asking for a share must not change any other draw.
+    # Its own random stream: the share must not change any other draw.
     order = np.random.RandomState([seed, len(SPLITS)]).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # shuffled within each class
     sizes = np.bincount(labels)
@@ -229,19 +229,19 @@ def _classes(synsets, classes):
 
 
 def _is_one_line(name):
-    """Whether a name is the same when it is read from a text with one name per line."""
+    """Whether a name survives a text file with one name per line."""
     return is_text(name) and name.strip() == name and name.splitlines() == [name]
 
 
 def is_text(name: str) -> bool:
-    """Whether a name of the file system is UTF-8: bytes that are none are surrogates in Python."""
+    """Whether a file name is UTF-8: Python decodes other bytes as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _images_per_shard(counts, shards):
     first = next(iter(counts.values()))
     if shards is None:
-        return max(PICTURES_PER_SHARD, first / MAX_SHARDS)
+        return max(IMAGES_PER_SHARD, first / MAX_SHARDS)
     if shards > first:
         raise ValueError(
             f"{shards} shards were asked for, but there are only {first} images to deal: name "

@@ -1,4 +1,4 @@
-"""The whole conversion: look, plan, convert, describe, rename."""
+"""Prepares a data set: list the source, plan, convert, write metadata, rename."""
 
 import concurrent.futures
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from alexnet_tf import files
+from alexnet_tf import files, memory
 from alexnet_tf.data import records
 from data_prep import (
     accounting,
@@ -32,7 +32,7 @@ Runner = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a prepared data set depends on, besides the source's own bytes.
+    """The settings on which a prepared data set depends.
 
     Attributes:
       layout: a name of `layouts.names()`.
@@ -41,16 +41,16 @@ class Settings:
       encoding: "jpeg" or "raw".
       seed: of the shuffle.
       shards: training shards; None takes one per 256 images, at most 1024.
-      max_bad: so many images that cannot be decoded are left out instead of ending the run.
-      max_pixels: images larger than this cannot be decoded.
+      max_bad: number of undecodable images that may be left out before the run fails.
+      max_pixels: larger images count as undecodable.
       fast_dct: see `images.Conversion`.
       apply_exif: see `images.Conversion`.
       validation_share: of each class's training images, set aside for validation; see
         `plan.make_plan`.
-      allow_unused: folders of images that the layout does not take are left out and listed instead
-        of ending the run.
+      allow_unused: whether folders of images that the layout does not take are left out and listed
+        instead of ending the run.
       image_column, label_column: of a table; None finds them.
-      source_name: what the manifest calls the source; None takes its path.
+      source_name: the source's name in the manifest; None takes its path.
     """
 
     layout: str = "auto"
@@ -60,7 +60,7 @@ class Settings:
     seed: int = 0
     shards: int | None = None
     max_bad: int = 0
-    max_pixels: int = images.MAX_PIXELS
+    max_pixels: int = memory.MAX_PIXELS
     fast_dct: bool = False
     apply_exif: bool = False
     validation_share: float | None = None
@@ -80,16 +80,16 @@ def prepare(
 ) -> dict:
     """Converts `source` into a prepared data set (records.py) in the directory `output`.
 
-    Everything is written to `output`.partial first and renamed at the end. When that was
-    interrupted, the same call carries on where it stopped, and makes anew what it had made of files
-    that were replaced since. When `output` is already there (see `prepared`), nothing is done.
+    Everything is written to `output`.partial first and renamed at the end. After an interruption
+    the same call continues; shards of files that were replaced since are made again. If `output`
+    exists already (see `prepared`), nothing is done.
 
     Args:
-      source: a directory in one of the layouts, or what else a layout reads.
-      output: the directory to make.
-      settings: see there.
+      source: a directory in one of the layouts, or tfds:NAME.
+      output: the directory to create.
+      settings: see `Settings`.
       workers: processes on this machine; None takes one per core.
-      run: how shards are converted, if not on this machine.
+      run: converts shards elsewhere; None converts them on this machine.
 
     Returns:
       The manifest.
@@ -110,7 +110,7 @@ def prepare(
     folder = publishing.work_folder(output)
     with storage.needs_room(folder), publishing.exclusive(folder):
         fresh = publishing.is_new(folder)
-        if done := publishing.finished(output, settings):  # another converter was faster
+        if done := publishing.finished(output, settings):  # another converter finished meanwhile
             if fresh:
                 tf.io.gfile.rmtree(folder)
             return done
@@ -122,7 +122,7 @@ def prepare(
             _check_bad([], settings.max_bad, account.rejects)
             publishing.remove_others(folder, {shard.file_name for shard in work.shards})
         except BaseException:
-            if fresh:  # nothing was found to convert: leave no trace
+            if fresh:  # nothing to convert: leave no trace
                 tf.io.gfile.rmtree(folder)
             raise
         digest = writer.settings_digest(conversion, work.synsets)
@@ -136,11 +136,11 @@ def prepare(
 
 @storage.remote_errors()
 def prepared(source: str, output: str, settings: Settings = Settings()) -> dict | None:
-    """The manifest of `output` if it already is what `prepare` would make; None if it is not there.
+    """The manifest of `output` if it is what `prepare` would make; None if it does not exist.
 
     Raises:
       FileExistsError: it is something else, lacks shards, or was made when the source held other
-        files. A source that is not there any more is not compared.
+        files. A source that no longer exists is not compared.
     """
     source, output = _trimmed(source), _trimmed(output)
     if not plan.is_text(output):  # TensorFlow cannot write there
@@ -168,7 +168,7 @@ def _conversion(settings, layout):
         fast_dct=settings.fast_dct,
         apply_exif=settings.apply_exif,
     )
-    # Refuses what no reader could read.
+    # Raises for what no reader could read.
     records.RecordFormat(conversion.image_size, conversion.channels, conversion.encoding)
     return conversion
 
@@ -188,7 +188,7 @@ def _plan(account, folder, layout, settings):
 
     listing = account.listing
     classes = layout.classes(listing) if layout.classes else None
-    # Paths of images are relative to the source, except for those of images that lie elsewhere.
+    # Image paths are relative to the source, except those of copies in the work directory.
     home = folder if files.is_remote(folder) else os.path.abspath(folder)
     found = layout.images(listing, os.path.join(home, publishing.UNPACKED))
     with (
@@ -231,16 +231,16 @@ def _convert(job, work, run, rejects):
             done.append(receipt)
             _check_bad(done, job.max_bad, rejects)
             if not files.is_remote(job.folder):
-                # Beside the conversion, so that at the end little is left to wait for.
+                # Flushed during the conversion, so that there is little to wait for at the end.
                 path = os.path.join(job.folder, receipt.shard)
                 syncing.append(disk.submit(files.sync, path))
     for written in syncing:
-        written.result()  # raises what the disk said
+        written.result()  # raises the disk's error
     return done
 
 
 def _check_bad(receipts, max_bad, untaken):
-    """Bad images, and those that the layout did not take, count alike."""
+    """Bad images and those that the layout did not take count alike."""
     rejects = [*untaken, *(reject for receipt in receipts for reject in receipt.rejects)]
     if len(rejects) > max_bad:
         raise ValueError(writer.too_many(rejects, max_bad))

@@ -1,4 +1,4 @@
-"""The output directory: who may write it, whether it is there already, and how it gets its name."""
+"""Locks, checks, renames and cleans the output directory."""
 
 import contextlib
 import hashlib
@@ -18,18 +18,18 @@ from data_prep import metadata, writer
 UNPACKED, LOCK, MOVING = "unpacked", "lock", "moving.json"
 WORK_SUFFIXES = (writer.RECEIPT_SUFFIX, writer.SUMS_SUFFIX, files.STAGED_SUFFIX)
 _SHARD = re.compile(r".*\.tfrecord-\d{5}-of-\d{5}")
-# The last two to get their final place: without them a directory is no data set.
+# Moved last: without these a directory is no data set.
 _LAST = (records.MANIFEST_FILE, "dataset_info.json")
 
 
 def work_folder(output: str) -> str:
-    """Where the work is done until it is finished."""
+    """The directory of an unfinished conversion."""
     return f"{output}.partial"
 
 
 @contextlib.contextmanager
 def exclusive(folder: str) -> Iterator[None]:
-    """Makes a directory, if need be, and holds its lock, so that no two converters write to it.
+    """Creates a directory if need be and locks it against other converters.
 
     A remote directory is locked among the processes of this machine only.
 
@@ -45,7 +45,7 @@ def exclusive(folder: str) -> Iterator[None]:
         try:
             file = open(path, "w")  # noqa: SIM115 (closed below)
         except FileNotFoundError:
-            continue  # between these two lines the other converter finished
+            continue  # another converter finished between these two lines
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,7 +55,7 @@ def exclusive(folder: str) -> Iterator[None]:
                     "--output."
                 ) from None
             if not _is_at(file, path):
-                continue  # a lock on what the other converter has renamed or removed
+                continue  # this locked what another converter has renamed or removed
             yield
             return
 
@@ -66,7 +66,7 @@ def is_new(folder: str) -> bool:
 
 
 def remove_others(folder: str, shards: set[str]) -> None:
-    """Removes shards of an earlier plan, of a source that had other images."""
+    """Removes shards of an earlier plan."""
     for name in tf.io.gfile.listdir(folder):
         shard = _SHARD.match(name)
         if shard and shard[0] not in shards:
@@ -74,18 +74,18 @@ def remove_others(folder: str, shards: set[str]) -> None:
 
 
 def publish(folder: str, output: str) -> None:
-    """Gives the finished work directory its name and removes what only the work needed.
+    """Renames the finished work directory and removes what only the work needed.
 
-    Killed in the middle, it goes on when the conversion is started again: receipts go last.
+    If it is killed, the next conversion continues: receipts go last.
     """
     if not files.is_remote(output):
-        for name in os.listdir(folder):  # on the disk before it gets its name
+        for name in os.listdir(folder):  # flushed before the rename
             if not _is_work(name):
                 files.sync(os.path.join(folder, name))
         os.replace(folder, output)
         clean(output)
         return
-    # An object store cannot rename a directory: file by file, and last those that make it one.
+    # An object store cannot rename a directory, so files are moved one by one.
     names = [name for name in tf.io.gfile.listdir(folder) if not _is_work(name)]
     writer.write_text(os.path.join(folder, MOVING), json.dumps(names))
     tf.io.gfile.makedirs(output)
@@ -100,7 +100,7 @@ def is_moving(output: str) -> bool:
 
 
 def take_back(folder: str, output: str) -> None:
-    """Undoes an interrupted `publish`: its files go back to where the work goes on."""
+    """Undoes an interrupted `publish`: moves its files back to the work directory."""
     path = os.path.join(folder, MOVING)
     if not tf.io.gfile.exists(path):
         return
@@ -114,7 +114,7 @@ def take_back(folder: str, output: str) -> None:
 
 
 def clean(output: str) -> None:
-    """Removes what a `publish` that was killed at its very end left over."""
+    """Removes leftovers of a `publish` that was killed near its end."""
     for name in tf.io.gfile.listdir(output):
         path = os.path.join(output, name)
         if name.rstrip("/") == UNPACKED:
@@ -134,7 +134,7 @@ def finished(output: str, settings) -> dict | None:
       None if there is nothing yet.
 
     Raises:
-      FileExistsError: it is something else, or not whole any more.
+      FileExistsError: it is something else, or incomplete.
     """
     if not tf.io.gfile.exists(output):
         return None
@@ -151,7 +151,7 @@ def finished(output: str, settings) -> dict | None:
             "a new or empty directory, name another --output."
         )
     manifest = records.read_manifest(output)
-    # A setting that an older manifest lacks had its default.
+    # Settings that an older manifest lacks had their defaults.
     found = {**metadata.as_settings(type(settings)()), **manifest["settings"]}
     wanted = metadata.as_settings(settings)
     differing = [name for name in wanted if found.get(name) != wanted[name]]
@@ -195,7 +195,7 @@ def _is_work(name):
 
 
 def _remove_moved(folder):
-    """Removes a work directory; while the note is there, a call that was killed can be repeated."""
+    """Removes a work directory; its list of moved files goes last, so that this can be repeated."""
     for name in tf.io.gfile.listdir(folder):
         path = os.path.join(folder, name)
         if tf.io.gfile.isdir(path):

@@ -1,4 +1,4 @@
-"""Counts a source again: is every image of it in the data set, or listed as left out?"""
+"""Checks that every image of a source is in the data set or listed as left out."""
 
 import collections
 import dataclasses
@@ -13,29 +13,29 @@ _SHOWN = 5
 
 
 def name_hash(synset: str, file_name: str) -> int:
-    """What a record and the image that it was made from have in common, in 64 bits."""
+    """A 64-bit hash by which a record and its source image are matched."""
     text = f"{synset}\0{file_name}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
 def recount(data_dir: str, manifest: dict, source: str, stored: dict[str, np.ndarray]) -> list[str]:
-    """Sentences about what the source and the data set do not agree in.
+    """Sentences about the differences between the source and the data set.
 
     Args:
-      data_dir: the data set's directory, which is no part of the source if it is inside.
+      data_dir: the data set's directory, skipped if it is inside the source.
       manifest: of the data set.
       source: as it was given to `python -m data_prep.convert`, or a copy of it.
       stored: split -> `name_hash` of every record, uint64.
 
     Raises:
-      FileNotFoundError, ValueError: it is no source, or looks like another layout.
+      FileNotFoundError, ValueError: `source` is not a source, or has another layout.
     """
     settings = _settings(manifest)
     listing = preparation.list_source(source.rstrip("/") or "/", data_dir, settings)
     layout = layouts.find(listing, manifest.get("source", {}).get("layout", settings.layout))
     account = accounting.Account(listing, layout.name, allow_unused=True)
     rejects = collections.Counter(path for path, _ in manifest["rejects"])
-    # A validation split that was set aside is training in the source.
+    # A validation split that was set aside is part of training in the source.
     merged = {"validation": "train"} if settings.validation_share is not None else {}
     left = {split: _Names(parts) for split, parts in _merge(stored, merged).items()}
     missing = []

@@ -1,4 +1,4 @@
-"""What a conversion tells its user: before it (--dry_run) and after it."""
+"""Reports of a conversion: before it (--dry_run) and after it."""
 
 import collections
 import tempfile
@@ -10,11 +10,11 @@ _EXAMPLES = 3  # images of each class
 
 
 def of_manifest(manifest: dict, output: str, seconds: float) -> list[str]:
-    """The report at the end, from what the manifest says.
+    """The final report, from the manifest.
 
     Args:
       manifest: of the data set in the directory `output`.
-      seconds: that the conversion took.
+      seconds: duration of the conversion.
     """
     counts = manifest["counts"]
     lines = [

@@ -20,20 +20,19 @@ _counter: Any = None
 
 
 def warm_up() -> None:
-    """Starts the process that workers are forked from, so that it imports while we do.
+    """Starts the fork server, so that it imports while this process does.
 
-    A fresh process that has imported everything once, and runs no threads, is forked for each
-    worker: forking this one, where TensorFlow may be running, could deadlock.
+    Workers are forked from a process without threads that has imported everything: forking this
+    one, where TensorFlow may be running, could deadlock.
     """
     worker_context()
     multiprocessing.forkserver.ensure_running()
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without Keras, a third of the time; whoever needs that imports it later.
+    """Imports TensorFlow without Keras, in a third of the time; Keras can be imported later.
 
-    TensorFlow imports Keras' optimizers with itself, for SavedModels, and goes on when they are
-    missing.
+    TensorFlow imports Keras' optimizers for SavedModels, and tolerates that they are missing.
     """
     if "tensorflow" not in sys.modules and "keras" not in sys.modules:
         sys.modules["keras"] = None  # type: ignore[assignment]  # its import raises ImportError
@@ -58,16 +57,16 @@ def run_local(
 ) -> Iterator["writer.Receipt"]:
     """Converts `shards` in `workers` processes; yields receipts as shards are finished.
 
-    With one worker no process is started. A worker that fails ends the run, once the shards that
-    are being worked on are finished; so does closing the iterator.
+    With one worker no process is started. When a worker fails or the iterator is closed, the shards
+    in work are finished first.
 
     Args:
       progress: called with the number of images converted since the last call.
 
     Raises:
       ValueError, OSError: what `writer.write_shard` raises.
-      ChildProcessError: a worker was killed from outside, as by the out-of-memory killer, or
-        could not start, because the calling script does its work while it is imported.
+      ChildProcessError: a worker was killed, as by the out-of-memory killer, or could not start
+        because the calling script does its work on import.
     """
     from data_prep import writer
 
@@ -106,13 +105,13 @@ def _start_worker(job, counter):
     global _job, _counter
     import cv2
 
-    cv2.setNumThreads(1)  # the cores are shared out already, a process each
+    cv2.setNumThreads(1)  # one process per core already
     _job, _counter = job, counter
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent():
-    """Ends this worker when the converter is killed, so that no orphan writes on."""
+    """Ends this worker when the converter is killed, so that no orphan keeps writing."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # this runs in workers only
     multiprocessing.connection.wait([parent.sentinel])

@@ -1,7 +1,7 @@
-"""Mean image, RGB mean and principal components, as sums that can be added in any order.
+"""Sums for mean image, RGB mean and principal components, which can be added in any order.
 
-All sums are whole numbers, so they are exact: shards may be merged in any order, on any number of
-machines, and give the same bytes. Only the last step, `finish`, is float64 arithmetic.
+All sums are integers and therefore exact: shards merged in any order, on any number of machines,
+give the same bytes. Only the last step, `finish`, is float64 arithmetic.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 
 from alexnet_tf.data import statistics
 
-# float32 counts without gaps up to 2**24: so many images of value 255 fit into one accumulator.
+# Images of value 255 that a float32 accumulator holds exactly, up to 2**24.
 _FLUSH = 2**24 // 255
 
 
@@ -48,7 +48,7 @@ class PixelSums:
 class Accumulator:
     """Adds up images, uint8 (height, width, channels), fast and exactly.
 
-    The products come from OpenCV's squared norms, which are whole numbers for uint8:
+    The products come from OpenCV's squared norms, which are integers for uint8:
     2 * sum(a * b) = sum(a * a) + sum(b * b) - sum((a - b)**2).
     """
 

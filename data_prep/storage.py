@@ -15,17 +15,17 @@ _ODD = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# What the system says when a disk, a quota or a limit on the size of files leaves no room.
+# Errors of a full disk, a quota or a file size limit.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
 def needs_room(path: str) -> Iterator[None]:
-    """Says what to do when what is written in the block, to `path` or below, finds no room.
+    """Explains what to do if the disk is full when the block writes to `path` or below.
 
     Raises:
-      OSError: writing failed; the message names the file, or else `path`. Errors of TensorFlow's
-        file systems become such too.
+      OSError: writing failed, through TensorFlow's file systems too; the message names the file, or
+        else `path`.
     """
     import tensorflow as tf
 
@@ -43,7 +43,7 @@ def needs_room(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def remote_errors() -> Iterator[None]:
-    """Turns what TensorFlow's file systems raise in the block into an OSError of one sentence."""
+    """Turns errors of TensorFlow's file systems into an OSError of one sentence."""
     import tensorflow as tf
 
     try:
@@ -80,10 +80,10 @@ def is_folder(path: str) -> bool:
 
 
 def entries(path: str) -> Iterator[tuple[str, os.stat_result | None, str]]:
-    """(name, status, what it is instead) of everything in a directory.
+    """Yields (name, status, odd kind) of everything in a directory.
 
-    The last is "" for directories and regular files, also behind a link. A link that leads nowhere
-    has no status. Remote paths cost a request each.
+    The kind is "" for directories and regular files, also behind a link. A broken link has no
+    status. Remote paths cost one request each.
     """
     if is_remote(path):
         import tensorflow as tf

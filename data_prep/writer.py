@@ -1,9 +1,8 @@
-"""Shards: each is converted by one worker, written aside, renamed, and vouched for by a receipt.
+"""Writes one shard atomically; a receipt, written last, marks it complete.
 
-A shard is finished when its receipt is there, which is written last. A run that was killed is
-started again with the same arguments: shards with a receipt of the same plan lines and settings are
-kept, all others are made anew. Because a shard's bytes depend on its lines alone, the result is the
-same whatever the number of workers and however often it was interrupted.
+When a killed run is started again, shards with a receipt of the same plan lines and settings are
+kept and all others are made again. A shard's bytes depend only on its lines and the settings, so
+the result does not depend on the number of workers or on interruptions.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ from data_prep.statistics import Accumulator, PixelSums
 
 RECEIPT_SUFFIX = ".receipt.json"
 SUMS_SUFFIX = ".sums.npz"
-# A finished image is reported to the progress bar in batches, for the lock's sake.
+# Images per report to the progress bar, which takes a lock.
 REPORT_EVERY = 8
 
 
@@ -73,7 +72,7 @@ class Receipt:
 
 
 def settings_digest(conversion: images.Conversion, synsets: tuple[str, ...]) -> str:
-    """Names everything besides the images that a shard's bytes depend on."""
+    """A digest of everything besides the images that a shard's bytes depend on."""
     parts = dataclasses.asdict(conversion)
     parts.pop("max_pixels")  # decides what is refused, not what is stored
     fixed = [images.REVISION, images.JPEG_QUALITY, images.CHROMA]
@@ -82,7 +81,7 @@ def settings_digest(conversion: images.Conversion, synsets: tuple[str, ...]) -> 
 
 
 def finished(job: Job, shard: plan.Shard) -> Receipt | None:
-    """The receipt of `shard` if it was already made from the same lines and settings."""
+    """The receipt of `shard` if it is complete and was made from the same lines and settings."""
     path = os.path.join(job.folder, shard.file_name)
     with contextlib.suppress(
         OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, tf.errors.OpError
@@ -91,8 +90,8 @@ def finished(job: Job, shard: plan.Shard) -> Receipt | None:
             receipt = Receipt(**json.loads(file.read()))
         if receipt.digest != _digest(job, shard):
             return None
-        # Waiting for the disk after each shard would cost a tenth of the speed. So after a power
-        # failure a receipt may be there without its shard's content, and the content is looked at.
+        # Shards are not flushed one by one, which would cost a tenth of the speed. So a receipt can
+        # survive a power failure without its shard: compare the content.
         whole = files.fingerprint(path) == (receipt.bytes, receipt.sha256)
         if whole and (
             shard.split != "train" or read_sums(job.folder, shard).count == receipt.count
@@ -113,7 +112,7 @@ def write_shard(job: Job, shard: plan.Shard, progress=None) -> Receipt:
       ValueError: more than `job.max_bad` images of this shard are bad.
       OSError: reading or writing failed.
     """
-    memory.keep_freed_memory()  # each image needs some megabytes, and the next one the same
+    memory.keep_freed_memory()  # every image needs the same few megabytes
     path = os.path.join(job.folder, shard.file_name)
     with storage.needs_room(path):
         with files.staged(path) as aside:
@@ -140,23 +139,23 @@ def _write_records(job, shard, path, progress):
     count, repairs, rejects = 0, [], []
     unreported = 0
     with tf.io.TFRecordWriter(path) as writer:
-        for picture in plan.read_lines(job.folder, shard):
+        for entry in plan.read_lines(job.folder, shard):
             unreported += 1
             if unreported == REPORT_EVERY:
                 progress(unreported)
                 unreported = 0
-            encoded = read_image(job.source, picture)
+            encoded = read_image(job.source, entry)
             try:
-                converted = images.convert_image(encoded, picture.file_name, job.conversion)
+                converted = images.convert_image(encoded, entry.file_name, job.conversion)
             except images.BadImage as bad:
-                rejects.append([where(picture), str(bad)])
+                rejects.append([where(entry), str(bad)])
                 if len(rejects) > job.max_bad:
                     raise ValueError(too_many(rejects, job.max_bad)) from None
                 continue
-            repairs += [[where(picture), repair] for repair in converted.repairs]
+            repairs += [[where(entry), repair] for repair in converted.repairs]
             writer.write(
                 records.encode_example(
-                    converted.encoded, labels[picture.synset], picture.file_name, picture.synset
+                    converted.encoded, labels[entry.synset], entry.file_name, entry.synset
                 )
             )
             count += 1
@@ -196,7 +195,7 @@ def _part(file, image):
 
 
 def where(image: plan.SourceImage) -> str:
-    """How an image is called in messages and in the manifest."""
+    """The name of an image in messages and in the manifest."""
     if image.offset < 0:
         return image.path
     if os.path.isabs(image.path) or files.is_remote(image.path):  # a copy in the work directory
@@ -205,7 +204,7 @@ def where(image: plan.SourceImage) -> str:
 
 
 def too_many(rejects: list[list[str]], max_bad: int) -> str:
-    """The sentence that ends a run with more bad images than it may have."""
+    """The error message of a run with more bad images than allowed."""
     file, reason = rejects[0]
     found = f"{file} cannot be used: {reason}"
     if max_bad:
@@ -224,7 +223,7 @@ def read_sums(folder: str, shard: plan.Shard) -> PixelSums:
 
 
 def write_text(path: str, text: str) -> None:
-    """`write_bytes` of a text. File names that are no UTF-8 keep their bytes."""
+    """Writes a small text file aside and renames it. Surrogates keep their bytes."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 

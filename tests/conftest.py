@@ -1,6 +1,8 @@
 """Data that several rooms' tests read: a few of the embedded photographs, prepared once, and small
 data sets of any shape."""
 
+import ctypes
+import dataclasses
 import gc
 import io
 import os
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
+
+from alexnet_tf import memory
 
 # As in the commands: see alexnet_tf/cli.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,11 +33,32 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(device, [part] * 2)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _freed_memory_is_not_kept():
+    """What a command does for its own process, the tests' process would do for all that follow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "keep_freed_memory", lambda: None)
+        yield
+
+
+def _release_memory():
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc keeps what is freed below what is in use
+        trim(0)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _networks_are_let_go():
     """Keras' networks are circles of references: without this a suite of them fills the memory."""
     yield
-    gc.collect()
+    _release_memory()
+
+
+@pytest.fixture(scope="session")
+def release_memory():
+    """A function that gives back what dead networks held, for tests that build many."""
+    return _release_memory
 
 
 PHOTOGRAPHS = (
@@ -115,3 +140,71 @@ def make_dataset(tmp_path):
         return str(directory), pixels, np.array(labels, int)
 
     return make
+
+
+# torchvision's AlexNet with few maps, here and in PyTorch: for what does not depend on size.
+MAPS, UNITS, SIDE, CLASSES = (6, 8, 8, 6, 6), 16, 95, 10
+
+
+@pytest.fixture(scope="session")
+def small_owt():
+    """The name of the variant: images of 95 pixels, last maps of 2x2."""
+    from alexnet_tf.models import alexnet, catalog
+    from alexnet_tf.models.spec import Conv, Dense
+
+    maps = iter(MAPS)
+
+    def narrow(entry):
+        if isinstance(entry, Conv):
+            return dataclasses.replace(entry, filters=next(maps))
+        if isinstance(entry, Dense) and entry.units:
+            return dataclasses.replace(entry, units=UNITS)
+        return entry
+
+    source = alexnet.ALEXNET_OWT
+    variant = dataclasses.replace(
+        source,
+        name="small_owt",
+        crop_size=SIDE,
+        classes=CLASSES,
+        features=tuple(map(narrow, source.features)),
+        top=tuple(map(narrow, source.top)),
+    )
+    catalog.add_variant(variant)
+    return variant.name
+
+
+@pytest.fixture(scope="session")
+def small_torch():
+    """The same network in PyTorch, with weights that keep the signal visible."""
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    a, b, c, d, e = MAPS
+
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Sequential(
+                *(nn.Conv2d(3, a, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+                *(nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+                *(nn.Conv2d(b, c, 3, padding=1), nn.ReLU()),
+                *(nn.Conv2d(c, d, 3, padding=1), nn.ReLU()),
+                *(nn.Conv2d(d, e, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            )
+            self.avgpool = nn.AdaptiveAvgPool2d((2, 2))
+            self.classifier = nn.Sequential(
+                *(nn.Dropout(), nn.Linear(4 * e, UNITS), nn.ReLU()),
+                *(nn.Dropout(), nn.Linear(UNITS, UNITS), nn.ReLU()),
+                nn.Linear(UNITS, CLASSES),
+            )
+
+        def forward(self, x):
+            return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
+
+    torch.manual_seed(4)
+    network = Small().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(2.5)
+    return network

@@ -17,7 +17,12 @@ FLOW = {
     "alexnet_tf.data": set(),
     "alexnet_tf.evaluation": {"alexnet_tf.models", "alexnet_tf.data"},
     # Validation inside training is the evaluation's own: it must not be written twice.
-    "alexnet_tf.training": {"alexnet_tf.models", "alexnet_tf.data", "alexnet_tf.evaluation"},
+    "alexnet_tf.training": {
+        "alexnet_tf.models",
+        "alexnet_tf.data",
+        "alexnet_tf.evaluation",
+        "alexnet_tf.analysis",
+    },
     "alexnet_tf.analysis": {"alexnet_tf.models", "alexnet_tf.data"},
     "alexnet_tf.serving": {"alexnet_tf.models", "alexnet_tf.data"},
     "alexnet_tf.experiments": {
@@ -47,6 +52,8 @@ COMMANDS = {
     "alexnet_tf.export",
     "alexnet_tf.analyze",
     "alexnet_tf.atlas",
+    "alexnet_tf.features",
+    "alexnet_tf.identify",
     "alexnet_tf.benchmark",
     "alexnet_tf.import_weights",
     "alexnet_tf.reproduce",
@@ -61,6 +68,8 @@ SHARED = {
     "alexnet_tf.files",
     "alexnet_tf.inputs",
     "alexnet_tf.memory",
+    "alexnet_tf.machine",
+    "alexnet_tf.pickles",
     "alexnet_tf.progress",
     "alexnet_tf.quiet",
     "alexnet_tf.usage",

@@ -43,6 +43,7 @@ def test_it_runs_from_top_to_bottom_and_leaves_what_it_says(executed):
     for network in (run / "run" / "model.keras", run / "finetuned" / "model.keras"):
         assert network.stat().st_size > SMALLEST_NETWORK
     assert (run / "saved_models" / "alexnet" / "1" / "saved_model.pb").is_file()
+    assert (run / "mine.keras").is_file()
     assert list((run / "run" / "tensorboard").glob("events*"))
     rows = (run / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 3, "a header and one row per epoch, of both halves of the run"
@@ -61,7 +62,7 @@ def test_the_second_half_of_its_run_goes_on_where_the_first_ended(executed):
         for out in cell["outputs"]
         if {"image/png", "image/jpeg"} & set(out.get("data", {}))
     ]
-    assert len(images) == 3, "crops, filters, predictions"
+    assert len(images) == 4, "crops, curves, filters, predictions"
 
 
 def test_the_stored_notebook_has_its_outputs_and_is_small():

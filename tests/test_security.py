@@ -68,13 +68,13 @@ def test_no_file_of_a_stranger_can_run_code():
 
 
 def test_the_bounds_are_those_of_the_note():
-    from alexnet_tf.data import preprocessing, untrusted
+    from alexnet_tf import memory
+    from alexnet_tf.data import untrusted
     from alexnet_tf.models import saved_run
-    from data_prep import images
 
     note = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    assert f"more than {preprocessing.MAX_PIXELS:,} pixels" in note
-    assert f"`--max_pixels` ({images.MAX_PIXELS:,})" in note
+    assert f"more than {memory.MAX_PIXELS:,} pixels" in note
+    assert f"`--max_pixels` ({memory.MAX_PIXELS:,})" in note
     assert f"more than {untrusted.MAX_ASPECT_RATIO} times as long as wide" in note
     assert f"an image size beyond 1 to {saved_run._MAX_SIDE:,}" in note
     assert f"JSON, {saved_run._MAX_CONFIG // 2**20} MiB at most" in note

@@ -1,5 +1,6 @@
 """Networks drawn from their layers: layers, and connections between the two halves."""
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Sequence
 
@@ -85,8 +86,15 @@ def published_blocks(name: str) -> list[Block]:
 
 def _published(name: str) -> keras.Model:
     """The network without values in its weights, which would take a second and 250 MB."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build_model(name)
+
+    def build() -> keras.Model:
+        with keras.StatelessScope(initialize_variables=False):
+            return build_model(name)
+
+    # In a thread of its own, with which Keras forgets the weights: here it would give them their
+    # values after all, as soon as it tries out another layer.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(build).result()
 
 
 def plot_model(model: keras.Model, to_file: str = "model.png") -> dict:

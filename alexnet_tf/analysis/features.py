@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import files
-from alexnet_tf.analysis import plots
+from alexnet_tf.analysis import activations, plots, stimuli
 from alexnet_tf.data import evaluation_data, records
-from alexnet_tf.models import saved_run
+from alexnet_tf.models import layer_names, saved_run
 
 # 4096 numbers of as many images are 134 MB in float64; those of 50,000 would be 1.6 GB.
 _ROWS = 4096
@@ -31,26 +31,14 @@ def layer_features(
     Raises:
       ValueError: no such layer or split, or images of another number of channels.
     """
-    import keras
-
-    names = [one.name for one in network.model.layers]
-    if layer not in names:
-        raise ValueError(f"{network.path} has no layer {layer!r}: it has {', '.join(names)}.")
-    if dataset.format.channels != network.channels:
-        raise ValueError(
-            f"{dataset.path} stores {dataset.format.channels} channel(s), but the network takes "
-            f"{network.channels}: name the kind of images that it was trained on."
-        )
-    part = keras.Model(network.model.inputs, network.model.get_layer(layer).output)
-    call = tf.function(lambda images: part(tf.cast(images, tf.float32), training=False))
-    found, labels = [], []
-    for images, truths, indices in evaluation_data.evaluation_batches(
-        dataset, split, min(64, dataset.counts.get(split, 0) or 1), network.crop_size
-    ):
-        real = indices.numpy() >= 0
-        found.append(call(images[:, 0]).numpy()[real].astype(np.float32))
-        labels.append(truths.numpy()[real])
-    return np.concatenate(found), np.concatenate(labels).astype(np.int64)
+    have = [one.name for one in network.model.layers]
+    layers = layer_names.find_layers([layer], have, network.path)
+    images = stimuli.DatasetStimuli(dataset, split, network)
+    found = [
+        rows[layer]
+        for batch, rows in activations.activation_batches(network, layers, images, batch_size=64)
+    ]
+    return np.concatenate(found), images.labels
 
 
 def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

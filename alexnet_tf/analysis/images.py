@@ -5,6 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import memory
 from alexnet_tf.data import evaluation_data, preprocessing, records, untrusted
 from alexnet_tf.models.saved_run import TrainedModel
 
@@ -62,21 +63,35 @@ def of_file(path: str, size: int, channels: int = 3, apply_exif: bool = False) -
       uint8 (size, size, channels).
 
     Raises:
+      FileNotFoundError, ValueError: see `decoded_file`.
+    """
+    image = decoded_file(path, channels, apply_exif)
+    square = preprocessing.evaluation_crop(image, size, size)
+    return tf.cast(tf.round(square), tf.uint8).numpy()
+
+
+def decoded_file(path: str, channels: int = 3, apply_exif: bool = False) -> tf.Tensor:
+    """An image file as it is: uint8 (height, width, channels).
+
+    Args:
+      path: a JPEG or PNG.
+      channels: 3 or 1.
+      apply_exif: turn it as its EXIF orientation says.
+
+    Raises:
       FileNotFoundError: no such file.
       ValueError: no image, a damaged one, or one of a size that nobody means.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no image {path}: name a JPEG or PNG file.")
     try:
-        image = untrusted.decode_untrusted(tf.io.read_file(path), channels, apply_exif)
+        return untrusted.decode_untrusted(tf.io.read_file(path), channels, apply_exif)
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"{path} cannot be used as an image ({_reason(error)}): expected a whole JPEG or PNG "
-            f"of at most {preprocessing.MAX_PIXELS:,} pixels, at most {untrusted.MAX_ASPECT_RATIO} "
+            f"of at most {memory.MAX_PIXELS:,} pixels, at most {untrusted.MAX_ASPECT_RATIO} "
             "times as long as wide."
         ) from error
-    square = preprocessing.evaluation_crop(image, size, size)
-    return tf.cast(tf.round(square), tf.uint8).numpy()
 
 
 def show(axes, image: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Which units of the layer before a unit listens to, and with which sign."""
+"""The inputs with the strongest weights to a unit."""
 
 import dataclasses
 
@@ -65,7 +65,7 @@ def incoming_weights(model: keras.Model, layer: str, units: list[int]) -> np.nda
 
 
 def strongest_inputs(weights: np.ndarray, count: int) -> list[Incoming]:
-    """The inputs that a unit listens to most.
+    """The inputs that a unit has the strongest weights from.
 
     Args:
       weights: of one unit, (h, w, c) or (d,), from `incoming_weights`.

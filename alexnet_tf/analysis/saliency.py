@@ -95,28 +95,24 @@ def measure(
 def draw_image_saliency(
     network: TrainedModel,
     output: str,
-    image: str | None = None,
-    dataset: PreparedDataset | None = None,
-    split: str = "validation",
-    number: int = 0,
+    image: str | tuple[PreparedDataset, str, int],
 ) -> dict:
-    """Draws the saliency of one image for its most probable class.
+    """Draws the saliency of an image for its most probable class.
 
     Args:
       network: the trained network.
       output: path of the PNG or SVG.
-      image: a JPEG or PNG file; None takes record `number` of the dataset's split.
-      dataset: from `images.dataset_for`; needed without `image`.
+      image: a JPEG or PNG file, or a record: (data set, split, number).
 
     Returns:
-      What `draw_saliency` returns, with "image" and "truth", the record's class name or None.
+      What `draw_saliency` returns, with "image", the file or None, and "truth", the record's class.
     """
     names, truth = network.class_names, None
-    if image is not None:
+    file = image if isinstance(image, str) else None
+    if isinstance(image, str):
         stored = images.of_file(image, network.image_size, network.channels, network.apply_exif)
-    elif dataset is None:
-        raise ValueError("image is missing: name a JPEG or PNG file, or a data set.")
     else:
+        dataset, split, number = image
         stored, truth = images.of_split(dataset, split, number)
         # The data set's names fit only as many outputs.
         if names is None and dataset.classes == network.classes:
@@ -125,7 +121,7 @@ def draw_image_saliency(
     view = preprocessing.evaluation_crop(tf.constant(stored), network.crop_size, size).numpy()
     measured = measure(network.model, view)
     name = names[measured.label] if names else f"class {measured.label}"
-    return {"image": image, "truth": truth, **draw_saliency(measured, view, name, output)}
+    return {"image": file, "truth": truth, **draw_saliency(measured, view, name, output)}
 
 
 def draw_saliency(measured: Saliency, image: np.ndarray, name: str, output: str) -> dict:

@@ -1,7 +1,7 @@
-"""Batches with every image of a split exactly once, however many replicas share them.
+"""Batches with every image of a split exactly once, for any number of replicas.
 
-A batch that is short is filled up with black images, which carry index -1 and label -1, so that
-all batches have one shape and divide evenly among replicas. Whoever counts leaves those out.
+A short batch is filled with black images of index -1 and label -1, so that all batches have one
+shape and divide evenly among replicas. Metrics must skip these.
 """
 
 import tensorflow as tf
@@ -10,8 +10,8 @@ from alexnet_tf.data import preprocessing, records
 
 # The paper's two ways to look at a test image (section 4.1), and the nine views of CIFAR-10.
 CROPS = (1, 9, 10)
-# How many times a crop may go into an image's side before it shows next to nothing of the image. In
-# published recipes it is 1.3 at most.
+# The largest ratio of an image's side to the crop's; beyond it a crop shows next to nothing.
+# Published recipes have 1.3 at most.
 MOST_CROPS_A_SIDE = 3
 
 
@@ -49,7 +49,7 @@ def evaluation_batches(
     if batch_size < 1:
         raise ValueError(f"The batch size is {batch_size}; it must be at least 1.")
 
-    # A set that is stored smaller than the network's input is enlarged to it.
+    # Images smaller than the network's input are enlarged to it.
     image_size = max(image_size or dataset.format.image_size, crop_size)
 
     def to_example(index, serialized):

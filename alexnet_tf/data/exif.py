@@ -20,7 +20,7 @@ def orientation(encoded: tf.Tensor) -> tf.Tensor:
     Returns:
       int32 scalar, 1..8; 1 where there is none, or another format.
     """
-    # One byte more than the file has stands for all that is beyond its end.
+    # One byte is appended: every position beyond the end reads it.
     content = tf.concat([tf.io.decode_raw(encoded, tf.uint8), [tf.constant(0, tf.uint8)]], axis=0)
     file = _Bytes(content)
     is_jpeg = tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"

@@ -1,9 +1,9 @@
-"""Data sets that others wrote: TFRecords without metadata, and TFDS data sets of any images.
+"""Data sets of other programs: TFRecords without metadata, and TFDS data sets of any images.
 
 Their images may be JPEG, PNG, GIF or BMP and of any size; they are decoded whole and brought to
-one size by `preprocessing.central_square` when they are read. What no metadata tells (how many
-records, which labels, the mean) is found by reading, once: the answer is kept in the user's cache
-directory ($XDG_CACHE_HOME or ~/.cache, under alexnet_tf/foreign) until the files change.
+one size by `preprocessing.central_square` when they are read. Facts without metadata (number of
+records, labels, mean) are found by reading everything once, and cached in $XDG_CACHE_HOME or
+~/.cache, under alexnet_tf/foreign, until the files change.
 """
 
 import contextlib
@@ -21,8 +21,7 @@ from alexnet_tf.data import preprocessing, statistics
 from alexnet_tf.files import cache_directory, write_bytes
 
 TFDS_PREFIX = "tfds:"
-# So many training images, taken evenly from all shards, are enough for a mean that is right to a
-# fraction of a grey level.
+# Training images for the mean, taken evenly from all shards: right to a fraction of a grey level.
 SAMPLE = 10_000
 _SPLITS = {
     "train": "train",
@@ -70,11 +69,11 @@ class Index:
     counts: dict[str, int]
 
 
-def tfds_directory(name: str) -> str:
-    """The directory of the TFDS data set `name`, downloaded and prepared if need be.
+def tfds_builder(name: str):
+    """The `tfds.core.DatasetBuilder` of a data set, downloaded and prepared if need be.
 
     Args:
-      name: as in `tfds.load`: "mnist", "imagenette/320px-v2".
+      name: as in `tfds.load` ("mnist", "imagenette/320px-v2"), or a directory that TFDS prepared.
 
     Raises:
       ValueError: TFDS cannot provide it.
@@ -82,6 +81,8 @@ def tfds_directory(name: str) -> str:
     import tensorflow_datasets as tfds
 
     try:
+        if tf.io.gfile.exists(f"{name}/dataset_info.json"):
+            return tfds.builder_from_directory(name)
         builder = tfds.builder(name)
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises whatever its downloader does
@@ -90,11 +91,11 @@ def tfds_directory(name: str) -> str:
             f"TFDS cannot provide {name} ({type(error).__name__}: {' '.join(first)}): expected the "
             "name of a data set, as tfds:imagenette/320px-v2, or a directory that TFDS prepared."
         ) from None
-    return str(builder.data_dir)
+    return builder
 
 
 def record_files(path: str) -> dict[str, tuple[str, ...]]:
-    """Split -> TFRecord files in `path`, told by names as train-00000-of-01024; may be empty."""
+    """Split -> TFRecord files in `path`, found by names such as train-00000-of-01024."""
     found: dict[str, list[str]] = {}
     for name in sorted(tf.io.gfile.listdir(path)):
         words = re.split(r"[-_.]", name)
@@ -105,7 +106,7 @@ def record_files(path: str) -> dict[str, tuple[str, ...]]:
 
 
 def read_index(path: str, first_label: int | None = None) -> Index:
-    """Reads every record's label, or what is remembered of that.
+    """Reads every record's label, or the cached result of that.
 
     Args:
       path: a directory of TFRecords.
@@ -149,7 +150,7 @@ def read_index(path: str, first_label: int | None = None) -> Index:
 def sample_statistics(
     files: tuple[str, ...], keys: RecordKeys, image_size: int, channels: int
 ) -> dict[str, np.ndarray]:
-    """`statistics.finish` over `SAMPLE` images at most, or what is remembered of that."""
+    """`statistics.finish` over at most `SAMPLE` images, or the cached result of that."""
     kept = FileCache(files, f"{image_size}x{channels}.npz")
     content = kept.read()
     if content is None:
@@ -164,7 +165,7 @@ def sample_statistics(
 def _measure(files, keys, image_size, channels):
     share = -(-SAMPLE // len(files))
 
-    def picture(serialized):
+    def square_and_products(serialized):
         specs = {keys.image: tf.io.FixedLenFeature([], tf.string)}
         encoded = tf.io.parse_single_example(serialized, specs)[keys.image]
         square = preprocessing.central_square(preprocessing.decode(encoded, channels), image_size)
@@ -174,7 +175,7 @@ def _measure(files, keys, image_size, channels):
     images = (
         tf.data.Dataset.from_tensor_slices(list(files))
         .flat_map(lambda file: tf.data.TFRecordDataset(file).take(share))
-        .map(picture, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(square_and_products, num_parallel_calls=tf.data.AUTOTUNE)
     )
     image, count = np.zeros((image_size, image_size, channels)), 0
     products = np.zeros((channels, channels))
@@ -264,7 +265,7 @@ def _label_file(path: str) -> list[str]:
 
 
 class FileCache:
-    """Something that was found out about files, until one of them changes."""
+    """Caches a result about files until one of them changes."""
 
     def __init__(self, files, what: str):
         stats = [(file, tf.io.gfile.stat(file)) for file in files]

@@ -16,9 +16,8 @@ _SAMPLED_BYTES = 4096  # at either end of a shard
 def fingerprint(dataset: records.PreparedDataset) -> str:
     """A short text that differs between data sets, and not between copies of one.
 
-    Of a prepared data set it is made of the sums of all shards, which its manifest holds; of one
-    that others wrote, of the shards' sizes and of the ends of up to 16 of them. Class names,
-    counts, and what statistics.npz says of mean and colours count too.
+    Made of class names, counts, statistics.npz, and the shards' checksums in the manifest; without
+    a manifest, of the shards' sizes and the ends of up to 16 of them.
 
     Raises:
       OSError: a file is missing. ValueError: the manifest is damaged.
@@ -64,7 +63,7 @@ def _size_and_ends(file: str, sampled: bool) -> str:
 
 
 def has_labels(dataset: records.PreparedDataset, split: str) -> bool:
-    """Whether the first image of a split has a label; -1 stands for none, as in TFDS."""
+    """Whether the first image of a split has a label; -1 means none, as in TFDS."""
     shards = tf.data.TFRecordDataset(list(dataset.shards[split])).take(1)
     labels = [records.parse_example(record, dataset.keys)[1] for record in shards]
     return any(label >= 0 for label in labels)

@@ -43,7 +43,7 @@ _choosing = threading.Lock()
 
 
 def fits(count: int, shape: tuple[int, ...]) -> bool:
-    """Whether so many images of this shape are kept."""
+    """Whether `count` images of this shape are kept."""
     return count * math.prod(shape) <= MOST
 
 
@@ -52,7 +52,7 @@ def name_of(files: tuple[str, ...]) -> str:
     words = []
     for file in files:
         words.append(file)
-        with contextlib.suppress(OSError):  # whoever reads it says what is wrong
+        with contextlib.suppress(OSError):  # the reader reports it
             about = os.stat(file)
             words.append(f"{about.st_ino} {about.st_size} {about.st_mtime_ns}")
     return hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()

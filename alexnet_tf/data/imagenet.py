@@ -5,6 +5,7 @@ Keras and TensorFlow Datasets. The challenge's own development kit numbers them 
 another order.
 """
 
+import dataclasses
 import functools
 import importlib.resources
 from collections.abc import Sequence
@@ -13,25 +14,31 @@ import numpy as np
 
 CLASSES = 1000
 
-# Images per split. 2010: readme of the ILSVRC-2010 development kit 1.0. 2012: meta file of its
-# development kit for the training set, its readme for the others. The labels of the test set of
-# 2012 are not public.
-EXPECTED_COUNTS = {
-    "ILSVRC-2010": {"train": 1_261_406, "validation": 50_000, "test": 150_000},
-    "ILSVRC-2012": {"train": 1_281_167, "validation": 50_000, "test": 100_000},
-}
-# The smallest and the largest class of the training sets; same sources.
-TRAIN_PICTURES_PER_CLASS = {"ILSVRC-2010": (668, 3047), "ILSVRC-2012": (732, 1300)}
-# Every class has as many validation (and in 2010 test) images as every other.
-VALIDATION_PICTURES_PER_CLASS = 50
-TEST_PICTURES_PER_CLASS = {"ILSVRC-2010": 150}
 
-# The first and the last class of each year in sorted order tell the two class sets apart; 640 of
-# the 1000 synsets are in both.
-FIRST_AND_LAST_SYNSET = {
-    "ILSVRC-2010": ("n01484850", "n13136316"),
-    "ILSVRC-2012": ("n01440764", "n15075141"),
-}
+@dataclasses.dataclass(frozen=True)
+class Challenge:
+    """The published counts of one year's challenge.
+
+    Attributes:
+      name: "ILSVRC-2012".
+      first_synset: of the sorted ones; it tells the years apart, which share 640 synsets.
+      train, validation, test: images per split. Except for training, every class has equally many.
+      train_per_class: images of the smallest and of the largest class.
+    """
+
+    name: str
+    first_synset: str
+    train: int
+    train_per_class: tuple[int, int]
+    validation: int
+    test: int
+
+
+# Sources: the readme of the development kit 1.0 of 2010. For 2012 the meta file of its development
+# kit (training) and its readme (the others).
+ILSVRC_2010 = Challenge("ILSVRC-2010", "n01484850", 1_261_406, (668, 3047), 50_000, 150_000)
+ILSVRC_2012 = Challenge("ILSVRC-2012", "n01440764", 1_281_167, (732, 1300), 50_000, 100_000)
+CHALLENGES = (ILSVRC_2010, ILSVRC_2012)
 
 # The RGB values of the training set of 2012, on the scale of 0..1: eigenvalues of their covariance,
 # and its eigenvectors as columns. facebookarchive/fb.resnet.torch, datasets/imagenet.lua.
@@ -67,7 +74,7 @@ def class_synsets() -> list[str]:
 def class_names() -> list[str]:
     """The 1000 names of ILSVRC-2012, such as "great_white_shark", in the order of the outputs.
 
-    Two names stand for two classes each ("crane" is a bird and a machine, "maillot" two garments):
+    Two names mean two classes each ("crane" is a bird and a machine, "maillot" two garments):
     use the synsets where names must differ.
     """
     return [name for _, name in _classes()]

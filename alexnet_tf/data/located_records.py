@@ -1,17 +1,14 @@
 """Random-access reads of images from local TFRecord shards.
 
-A record is nearly all image. Passed through a pipeline it is copied several times; here its bytes
-are read when its batch is made, so that shuffling moves numbers instead of images, and each image
-is read or decoded right into its place in the batch. `record_places` finds where in its shard each
-record's image is.
+Shuffling moves record numbers instead of images; each image is read or decoded directly into its
+place in the batch. `record_places` finds the images in the shards.
 
-A record's checksum is over the whole record, so it is not compared here: `data_prep.verify` does.
-A shard with fewer or more records than the metadata says, or of another size than they add up to,
-is an error when one of its records is wanted, and so is an image that cannot be decoded.
+Checksums cover whole records, so they are not compared here; `data_prep.verify` does that. A shard
+whose records or size differ from the metadata, or an image that cannot be decoded, is an error when
+one of its records is wanted.
 
-JPEGs are decoded by simplejpeg. It is the library that TensorFlow's operation calls, with the same
-settings, and gives the same bits. Threads scale as far as Python's interpreter lock is free: it is
-given up for reading and for decoding, once each per image.
+simplejpeg is the library behind TensorFlow's own operation and gives the same bits. It releases the
+GIL while it decodes, so threads scale.
 
 Images of small data sets stay in memory once they are read (`image_cache`).
 """
@@ -35,8 +32,8 @@ from alexnet_tf.data.external import RecordKeys
 from alexnet_tf.data.record_places import places
 from alexnet_tf.data.records import RecordFormat
 
-_PATIENCE = 20.0  # seconds for pipelines to come to rest when Python ends
-_REST = 0.1  # seconds without a call that are taken for rest
+_PATIENCE = 20.0  # seconds to wait for pipelines when Python exits
+_REST = 0.1  # seconds without a call after which pipelines count as stopped
 _ANNOUNCED = 1 << 17  # bytes: of longer requests Linux reads a part only (read_ahead_kb)
 _MOST_ANNOUNCED = 1 << 28  # bytes of a shard: many are read at a time
 
@@ -72,18 +69,15 @@ class LocatedRecords:
     @tf.autograph.experimental.do_not_convert
     def of_shard(self, shard: tf.Tensor) -> tf.data.Dataset:
         """The numbers (int64) of the records of one shard (integer scalar), soon to be read."""
-        # Not stateful: where operations must be deterministic, tf.data would run all one by one.
+        # Not stateful: under deterministic operations tf.data would run them one by one.
         shard = tf.numpy_function(_call(self._announce), [shard], shard.dtype, stateful=False)
         begins = tf.constant(self._begins)
         return tf.data.Dataset.range(begins[shard], begins[shard + 1])
 
     def _announce(self, shard):
-        """Lets the system read a shard from one end to the other before its records are wanted.
-
-        They are wanted in no order: without this, a disk that is not in memory would seek for each.
-        """
+        """Asks the system to read a shard ahead: records in random order would seek for each."""
         if hasattr(os, "posix_fadvise"):
-            # A shard that is not there is an error where its records are read.
+            # A missing shard is an error where its records are read.
             with contextlib.suppress(OSError), open(self._files[shard], "rb") as file:
                 size = min(os.fstat(file.fileno()).st_size, _MOST_ANNOUNCED)
                 for begin in range(0, size, _ANNOUNCED):
@@ -170,7 +164,7 @@ class _Buffers:
             memory = free.pop()
         except IndexError:
             memory = mmap.mmap(-1, size)
-        # Every view of it, TensorFlow's tensor too, keeps this array alive.
+        # Every view, TensorFlow's tensor too, keeps this array alive.
         array = np.frombuffer(memory, np.uint8)
         weakref.finalize(array, free.append, memory).atexit = False
         return array.reshape(shape)
@@ -181,7 +175,7 @@ _buffers = _Buffers()
 
 def _read_exactly(file, begin, end, buffer):
     """Fills `buffer` (uint8 array of end - begin bytes) with bytes of a file."""
-    # One call that gives up the interpreter's lock instead of two, where the system has it.
+    # One call that releases the GIL instead of two, where the system has it.
     if hasattr(os, "preadv"):
         count = os.preadv(file.fileno(), [buffer.data], begin)
     else:
@@ -201,15 +195,14 @@ def _decode_from(file, begin, end, image):
 
 
 def _decode(encoded: np.ndarray, image: np.ndarray) -> None:
-    """Decodes bytes into an array whose shape they must have."""
+    """Decodes an image into an array of its shape."""
     channels = image.shape[2]
     try:
         if (space := simplejpeg.decode_jpeg_header(encoded)[2]) in ("CMYK", "YCCK"):
-            raise ValueError(f"its colours are {space}")  # which TensorFlow converts differently
+            raise ValueError(f"its colours are {space}")  # TensorFlow converts these differently
         pixels = simplejpeg.decode_jpeg(encoded, "RGB" if channels == 3 else "GRAY", buffer=image)
     except ValueError as error:
-        # Another kind of file, CMYK, stray bytes and the like, which TensorFlow lets pass; or real
-        # damage, which it does not.
+        # TensorFlow accepts other formats, CMYK, stray bytes and the like, but no real damage.
         content = encoded.tobytes()
         try:
             pixels = preprocessing.decode(content, channels).numpy()
@@ -224,11 +217,10 @@ def _decode(encoded: np.ndarray, image: np.ndarray) -> None:
 
 
 class _Calls:
-    """The functions that pipelines call, which must have ended before Python does.
+    """The Python callbacks of pipelines, which must end before Python does.
 
-    At exit, destroying an iterator joins tf.data's threads, and those that wait for the
-    interpreter's lock would wait forever. So calls fail from then on, and the hook waits until
-    pipelines make no more: their buffers are then full of errors that nobody reads.
+    At exit, destroying an iterator joins tf.data threads that need the GIL: deadlock. So callbacks
+    fail from then on, and the exit hook waits until none runs.
     """
 
     def __init__(self):

@@ -1,15 +1,14 @@
 """Records to training batches.
 
-What travels to the device is uint8: whole images as they are stored, labels, and the draws with
-which the device augments them (`augmentation`). The order and the draws are functions of (seed,
-epoch, position in the epoch). So the same image comes out the same on any number of replicas and
-workers, and a run can go on at any step.
+The device gets uint8 images as they are stored, labels, and the random draws with which it augments
+them (`augmentation`). Order and draws are functions of (seed, epoch, position in the epoch), so an
+image comes out the same on any number of replicas and workers, and a run can resume at any step.
 
     shards, shuffled -> records, interleaved -> shuffled -> (record, draws) -> decode -> batch
         -> device: crop, mirror, cast, colour noise
 
-Records of JPEGs or raw pixels on a local disk go through as numbers, and their images are read when
-a batch is made (`located_records`). The bits and the order are the same.
+Records of JPEGs or raw pixels on a local disk are passed on as numbers, and their images are read
+when the batch is made (`located_records`). Bits and order are the same.
 """
 
 import dataclasses
@@ -31,15 +30,15 @@ _MOST_DECODED = 4 << 30  # bytes of images that are decoded at a time
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Which images of a run are wanted, in which order, and from where on.
+    """Which images of a run are wanted, in which order, from which step.
 
     Attributes:
       batch_size: images in a global batch.
       epochs: epochs of the whole run, counted from 0.
       seed: of order, crops, mirrors and noise.
-      first_step: step at which to go on: batches that are already done.
-      replicas: over how many replicas a global batch is split, in order.
-      workers: over how many input pipelines; `worker` is this one's number.
+      first_step: batches that are already done.
+      replicas: number of replicas over which a global batch is split, in order.
+      workers: number of input pipelines; `worker` is this one's number.
       shuffle_buffer: encoded images held to shuffle them (at 256 pixels about 36 KB each as JPEG,
         197 KB raw; on a local disk only their numbers); the records were already shuffled when
         they were written.
@@ -117,7 +116,7 @@ def training_inputs(
 def training_stages(
     dataset: records.PreparedDataset, augmentation: Augmentation, schedule: Schedule
 ) -> dict[str, tf.data.Dataset]:
-    """The pipeline, cut off after each of its stages, to see where the time goes.
+    """The pipeline, cut off after each of its stages, for benchmarks.
 
     Returns:
       Name -> dataset of batches: "read" (records, or numbers of local ones; draws), "decode" (what
@@ -145,7 +144,7 @@ def training_stages(
 
 
 def bytes_in_memory(dataset: records.PreparedDataset) -> int:
-    """What the training images will take in memory once they are read; 0 where none are kept."""
+    """Bytes of the training images that stay in memory once they are read; 0 if none do."""
     located = _located(dataset)
     return located.bytes_in_memory if located else 0
 
@@ -156,11 +155,11 @@ def epoch_rows(
     schedule: Schedule,
     located: LocatedRecords | None = None,
 ):
-    """A function of an epoch (int64 tensor) that gives its images, still encoded, and draws.
+    """A function from an epoch (int64 tensor) to its images, still encoded, and draws.
 
-    Its dataset holds (record, row of draws) in the epoch's order: whole batches, or the worker's
-    share of each; of schedule.first_step's epoch only what is not done. With `located` a record
-    is its number there.
+    It returns a dataset of (record, row of draws) in the epoch's order: whole batches, or the
+    worker's share of each; in the epoch of schedule.first_step only the rest. With `located` a
+    record is its number there.
 
     Raises:
       ValueError: a crop that is larger than the stored images.
@@ -192,7 +191,7 @@ def epoch_rows(
 
 
 def _located(dataset) -> LocatedRecords | None:
-    """Records whose images can be read by position; None for all others."""
+    """Records whose images can be read by position; None if they cannot."""
     files, counts = dataset.shards[SPLIT], dataset.shard_counts.get(SPLIT, ())
     local = "://" not in dataset.path and len(files) == len(counts)
     if not local or dataset.format.encoding == "any":
@@ -212,8 +211,8 @@ def _shuffled_records(shards, schedule, epoch, located) -> tf.data.Dataset:
         num_parallel_calls=min(cycle, 4),
     )
     mixed = tf.constant(schedule.seed, tf.int64) * 1_000_003 + tf.cast(epoch, tf.int64)
-    # `elements.shuffle` mixes the global seed into its own, and makes an operation with a state:
-    # where operations must be deterministic, tf.data would then run nothing in parallel or ahead.
+    # `elements.shuffle` mixes the global seed into its own and makes a stateful operation: under
+    # deterministic operations tf.data would then run nothing in parallel or ahead.
     shuffled = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(elements),
         buffer_size=tf.constant(schedule.shuffle_buffer, tf.int64),
@@ -221,7 +220,7 @@ def _shuffled_records(shards, schedule, epoch, located) -> tf.data.Dataset:
         seed2=mixed % (2**31 - 1),
         output_types=[elements.element_spec.dtype],
         output_shapes=[elements.element_spec.shape],
-        # One dataset per epoch: it must not draw a new order when it is iterated again.
+        # One dataset per epoch: iterating it again must not draw a new order.
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(shuffled, elements.element_spec)
@@ -247,14 +246,13 @@ def decoded_batches(
     def read(numbers, draws):
         return *located.images(numbers), draws
 
-    # Fixed, not tf.data's own choice: one call per processor, as far as memory goes, since each
-    # has a batch in hand.
+    # Fixed, not AUTOTUNE: one call per processor, within memory, since each holds a batch.
     calls = max(1, min(_processors(), _MOST_DECODED // (size * math.prod(dataset.format.shape))))
     return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=calls)
 
 
 def _processors() -> int:
-    """Those that this process may use, where the system tells."""
+    """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -12,10 +12,6 @@ import tensorflow as tf
 
 from alexnet_tf.data import exif
 
-# An image with more pixels than this is refused before it is decoded: a few kilobytes of PNG or
-# JPEG can otherwise ask for gigabytes. The largest image of ILSVRC has about 40 million.
-MAX_PIXELS = 100_000_000
-
 
 def decode(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = False) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame) or BMP.

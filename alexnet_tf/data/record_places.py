@@ -1,6 +1,6 @@
-"""Where in its file each record's image stands.
+"""Finds the byte range of each record's image, reading only the few bytes around it.
 
-Found out by reading the few bytes around the images, when the first record of a shard is wanted.
+A shard is searched when its first record is wanted.
 """
 
 import os
@@ -16,15 +16,15 @@ from alexnet_tf.data.external import RecordKeys
 _WINDOW = 512
 # A TFRecord: length (uint64), its checksum (uint32), content, the content's checksum (uint32).
 _BEFORE, _AFTER = 12, 4
-# Protobuf's kinds of fields, as far as tf.train.Example has them.
+# Protobuf's wire types that tf.train.Example uses.
 _VARINT, _LENGTH_DELIMITED = 0, 2
 # Numbers of the fields in tf.train.Example's messages.
 _FEATURES = _MAP = _KEY = _BYTES_LIST = _VALUES = 1
 _VALUE = 2
 _INT64_LIST = 3
 
-# By path, with what it was found for. Kept for the whole process: a second pipeline begins at once,
-# and TensorFlow keeps every function that a pipeline calls, and what it holds, for good.
+# By path, with the arguments. Kept for the whole process, so that a second pipeline begins at once.
+# TensorFlow never frees the functions that a pipeline calls, nor what they hold.
 _found: dict[str, tuple[tuple, tuple[np.ndarray, np.ndarray]]] = {}
 _finding = threading.Lock()
 
@@ -37,7 +37,7 @@ def places(
     which = (count, keys, size, now.st_ino, now.st_size, now.st_mtime_ns)
     if (known := _found.get(file.name)) and known[0] == which:
         return known[1]
-    with _finding:  # one thread does it for all: parsing holds the interpreter's lock
+    with _finding:  # one thread builds the index: parsing holds the GIL
         known = _found.get(file.name)
         if known is None or known[0] != which:
             known = _found[file.name] = (which, locate(file.name, count, keys, size))
@@ -100,7 +100,7 @@ def _no_example(path):
 
 def _features(window, example, keys):
     """((first byte, end) of the image, label) of a tf.train.Example, None for what is missing."""
-    picture = label = None
+    image = label = None
     for _, features in _fields(window, example, _FEATURES):
         for _, entry in _fields(window, features, _MAP):
             parts = dict(_fields(window, entry))
@@ -109,10 +109,10 @@ def _features(window, example, keys):
             first, end = parts[_KEY]
             name = window.read(first, end - first)
             if name == keys.image.encode():
-                picture = _only(_values(window, parts[_VALUE], _BYTES_LIST))
+                image = _only(_values(window, parts[_VALUE], _BYTES_LIST))
             elif name == keys.label.encode():
                 label = _only(_numbers(window, _values(window, parts[_VALUE], _INT64_LIST)))
-    return picture, label
+    return image, label
 
 
 def _only(values):
@@ -150,7 +150,7 @@ def _fields(window, message, wanted=None) -> Iterator[tuple[int, tuple[int, int]
 
 
 class _Window:
-    """A file of which a few bytes at a time are in memory."""
+    """Reads a file a few bytes at a time."""
 
     def __init__(self, file, path):
         self._file, self.path = file, path
@@ -167,7 +167,7 @@ class _Window:
         return self._bytes[start : start + count]
 
     def varint(self, position: int) -> tuple[int, int]:
-        """A number of protobuf's encoding, and the byte behind it."""
+        """A protobuf varint, and the position after it."""
         value = 0
         for shift in range(0, 64, 7):
             byte = self.read(position, 1)[0]

@@ -1,4 +1,4 @@
-"""The record format of a prepared data set: one place that both writes and reads it.
+"""The record format of a prepared data set: writes and reads it.
 
 A record is a `tf.train.Example` with four features. The directory around it is a TFDS data set, so
 `tfds.builder_from_directory(path)` reads it on a machine that does not have this package.
@@ -22,6 +22,8 @@ DATASET_NAME = "imagenet"
 DATASET_VERSION = "1.0.0"
 ENCODINGS = ("jpeg", "raw", "any")
 _OWN_KEYS = RecordKeys()
+# Where a record says what its image was called: here and in TFDS, in Inception's.
+_FILE_NAMES = ("file_name", "image/filename")
 STATISTICS_FILE = "statistics.npz"
 MANIFEST_FILE = "manifest.json"
 
@@ -31,8 +33,8 @@ class RecordFormat:
     """What the image bytes of a data set are.
 
     Attributes:
-      image_size: height and width of every stored image, in pixels; with the encoding "any", of
-        what is made of it when it is read.
+      image_size: height and width in pixels of every stored image; with the encoding "any", of the
+        image after reading.
       channels: 3 (RGB) or 1 (grey).
       encoding: "jpeg" or "raw" (uint8, height x width x channels, C order); in data sets that
         others wrote also "any": JPEG, PNG, GIF or BMP of any size.
@@ -61,7 +63,7 @@ class RecordFormat:
 
 def encode_example(image: bytes, label: int, file_name: str, synset: str) -> bytes:
     """Serialises one record; the inverse of `parse_example`."""
-    # Filled in place: messages made one by one would copy the image from each to the next.
+    # Filled in place: nested constructors would copy the image at each level.
     example = tf.train.Example()
     feature = example.features.feature
     feature["image"].bytes_list.value.append(image)
@@ -70,7 +72,7 @@ def encode_example(image: bytes, label: int, file_name: str, synset: str) -> byt
         file_name.encode("utf-8", "surrogateescape")  # a file system's names need not be text
     )
     feature["synset"].bytes_list.value.append(synset.encode())
-    # Maps have no order of their own in protobuf: without this, equal records may differ in bytes.
+    # Protobuf maps are unordered: without this, equal records may differ in bytes.
     return example.SerializeToString(deterministic=True)
 
 
@@ -87,8 +89,45 @@ def parse_example(
     return features[keys.image], features[keys.label] - keys.first_label
 
 
+def names_and_labels(dataset: "PreparedDataset", split: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """The file name and the label of each image of a split, in the records' order.
+
+    Nothing is decoded. A record without a file name is called SPLIT/NUMBER.
+
+    Returns:
+      (names, int64 labels (n,)); -1 for an image without a label.
+
+    Raises:
+      ValueError: the split is missing or damaged.
+    """
+    dataset.require_split(split)
+    keys = dataset.keys
+    specs = {
+        keys.label: tf.io.FixedLenFeature([], tf.int64),
+        **{name: tf.io.FixedLenFeature([], tf.string, "") for name in _FILE_NAMES},
+    }
+    files = tf.data.TFRecordDataset(list(dataset.shards[split]), buffer_size=8 << 20)
+    names: list[str] = []
+    labels = [np.zeros(0, np.int64)]
+    try:
+        for batch in files.batch(256).map(
+            lambda serialized: tf.io.parse_example(serialized, specs)
+        ):
+            found = [batch[name].numpy() for name in _FILE_NAMES]
+            for each in zip(*found, strict=True):
+                name = next(filter(None, each), f"{split}/{len(names)}".encode())
+                names.append(name.decode("utf-8", "surrogateescape"))
+            labels.append(batch[keys.label].numpy() - keys.first_label)
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            f"The records of {split} of {dataset.path} are damaged: run "
+            f"`python -m data_prep.verify --data_dir={dataset.path}`, or get the data again."
+        ) from error
+    return tuple(names), np.concatenate(labels)
+
+
 def tfds_features(record_format: RecordFormat, synsets: list[str]):
-    """The `tfds.features.FeaturesDict` of a data set in this format (imports TFDS)."""
+    """The `tfds.features.FeaturesDict` of a data set in this format."""
     import tensorflow_datasets as tfds
 
     if record_format.encoding == "jpeg":
@@ -120,8 +159,8 @@ class PreparedDataset:
       shard_counts: split name -> number of images in each shard, where the metadata says it.
       turned: whether `data_prep` turned the images as their EXIF orientation says; None for a
         data set that others wrote.
-      one_size: whether format.image_size is the size of the images; if not, it is only what they
-        are brought to, and `viewed` chooses it.
+      one_size: whether all images have the size format.image_size; if not, they are resized to it,
+        and `viewed` chooses it.
     """
 
     path: str
@@ -139,12 +178,12 @@ class PreparedDataset:
         return len(self.synsets)
 
     def viewed(self, image_size: int, channels: int, apply_exif: bool = False) -> "PreparedDataset":
-        """The data set as a network wants to see it: what is stored in one way stays so.
+        """The data set as a network wants to see it; raw images and ours stay as they are stored.
 
         Args:
-          image_size: side to which images of any size are brought.
-          channels: 1 or 3, to which images are decoded that stand in encoded files.
-          apply_exif: whether others' images are turned as their EXIF orientation says.
+          image_size: side to which images of any size are resized.
+          channels: 1 or 3, to which encoded images are decoded.
+          apply_exif: whether images of other programs are turned by their EXIF orientation.
         """
         turns = apply_exif and self.turned is None and self.format.encoding == "jpeg"
         if self.format.encoding != "any" and not turns:
@@ -153,10 +192,10 @@ class PreparedDataset:
         return dataclasses.replace(self, format=RecordFormat(size, channels, "any", apply_exif))
 
     def exif_note(self, trained_so: bool | None) -> str | None:
-        """A sentence where a network was trained on images that were turned otherwise.
+        """A warning if a network was trained on images with the other EXIF convention, else None.
 
         Args:
-          trained_so: whether its images were turned by EXIF; None if that is not known.
+          trained_so: whether its images were turned by EXIF; None if unknown.
         """
         if trained_so is None or self.turned is None or trained_so == self.turned:
             return None
@@ -180,7 +219,7 @@ class PreparedDataset:
         """The name of the class that a record's label means.
 
         Raises:
-          ValueError: a label that means none, such as the -1 of images without one.
+          ValueError: the label is out of range, such as -1 for images without one.
         """
         if not 0 <= label < self.classes:
             raise ValueError(
@@ -192,8 +231,7 @@ class PreparedDataset:
     def statistics(self) -> dict[str, np.ndarray]:
         """Mean image, RGB mean, principal components and the rest of `statistics.npz`.
 
-        A data set that others wrote has no such file: there they are those of up to 10,000 training
-        images, as `format` brings them to one size.
+        Without that file they are computed from up to 10,000 training images, resized to `format`.
         """
         path = f"{self.path}/{STATISTICS_FILE}"
         if not tf.io.gfile.exists(path):
@@ -210,7 +248,7 @@ class PreparedDataset:
 
 
 def open_dataset(path: str, first_label: int | None = None) -> PreparedDataset:
-    """Finds out what a data set is.
+    """Opens a data set and reads its metadata.
 
     Args:
       path: a directory that `data_prep.convert` or TFDS wrote, one of TFRecords with
@@ -218,8 +256,8 @@ def open_dataset(path: str, first_label: int | None = None) -> PreparedDataset:
       first_label: for TFRecords without metadata, the number of their first class: 0 or 1. None
         takes the smallest that occurs.
 
-    A data set that others wrote and that has a test split but no validation split is given the one
-    for the other, as MNIST and CIFAR-10 are everywhere.
+    If another program's data set has a test split but no validation split, as MNIST and CIFAR-10,
+    its test split is used for validation.
 
     Raises:
       FileNotFoundError: the directory, its metadata or one of its shards is not there.
@@ -227,7 +265,7 @@ def open_dataset(path: str, first_label: int | None = None) -> PreparedDataset:
     """
     path = str(path)
     if path.startswith(external.TFDS_PREFIX):
-        path = external.tfds_directory(path.removeprefix(external.TFDS_PREFIX))
+        path = str(external.tfds_builder(path.removeprefix(external.TFDS_PREFIX)).data_dir)
     path = path.rstrip("/")
     missing = "Name a directory that `python -m data_prep.convert` wrote."
     if not tf.io.gfile.isdir(path):

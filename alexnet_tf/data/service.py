@@ -1,11 +1,11 @@
 """Batches from a tf.data service, for when one machine cannot decode fast enough.
 
-The service's workers read, shuffle and decode; the trainer's device augments, as without a service,
-so that bytes travel instead of floats. An image of an epoch is the same bits as without it,
-and so is a batch: what is lost is the order of the batches within an epoch.
+The service's workers read, shuffle and decode; the trainer's device augments, as without a service.
+Images and batches are the same bits as without it; only the order of the batches within an epoch
+differs.
 
-A worker gets parts of an epoch, one after the other. To find its part it reads and shuffles all
-records, as every other worker does; it decodes its own only.
+A worker gets parts of an epoch, one after the other. It reads and shuffles all records to find its
+part, and decodes only that.
 """
 
 import socket
@@ -20,14 +20,14 @@ _PATIENCE = 10.0  # seconds for the dispatcher to answer
 
 
 def require_dispatcher(address: str) -> None:
-    """Looks whether anybody listens there; tf.data itself would try again for a long time.
+    """Checks that a dispatcher listens there; tf.data itself would retry for a long time.
 
     Args:
       address: "grpc://HOST:PORT".
 
     Raises:
       ValueError: the address has another form.
-      OSError: nobody listens.
+      OSError: nothing listens.
     """
     scheme, _, place = address.partition("://")
     host, _, port = place.rpartition(":")
@@ -55,7 +55,7 @@ def epoch_from_service(
     """One epoch's batches, in any order.
 
     Args:
-      dataset: a data set on a disk that the service's workers see under the same path.
+      dataset: a data set that the service's workers see under the same path.
       augmentation, schedule: as in `pipeline.training_inputs`; of the epoch of
         schedule.first_step, the batches that are done are left out.
       epoch: which one.

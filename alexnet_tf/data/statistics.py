@@ -1,4 +1,4 @@
-"""From sums over images to the numbers that networks and colour noise need."""
+"""Mean, covariance and principal components from sums over images."""
 
 import numpy as np
 

@@ -1,11 +1,12 @@
-"""Images that others send: their size is read from the header, before anything is decoded.
+"""Untrusted images: the size in the header is checked before anything is decoded.
 
-A few kilobytes of PNG or JPEG can ask for gigabytes of pixels, and one of 1 x 100,000 pixels for as
-much when its shorter side is enlarged. All are TensorFlow ops: a served model does the same.
+A few kilobytes of PNG or JPEG can ask for gigabytes of pixels; so can 1 x 100,000 pixels when the
+shorter side is enlarged. All are TensorFlow ops, so that served models do the same.
 """
 
 import tensorflow as tf
 
+from alexnet_tf import memory
 from alexnet_tf.data import preprocessing
 
 # Bringing the shorter side to 256 makes an image of 256 x 25,600 at worst: 79 MB as float32.
@@ -25,7 +26,7 @@ def decode_untrusted(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = F
 
     Raises:
       tf.errors.InvalidArgumentError: neither a JPEG nor a PNG, damaged, of more than
-        `preprocessing.MAX_PIXELS` pixels, or more than 100 times as long as wide.
+        `memory.MAX_PIXELS` pixels, or more than 100 times as long as wide.
     """
     with tf.control_dependencies([require_size(encoded_size(encoded))]):
         return preprocessing.decode(tf.identity(encoded), channels, apply_exif)
@@ -64,11 +65,11 @@ def require_size(height_width: tf.Tensor) -> tf.Operation:
     reasonable = (
         (shorter > 0)
         # A product of two sides of up to 2^31 fits an int64.
-        & (height * width <= preprocessing.MAX_PIXELS)
+        & (height * width <= memory.MAX_PIXELS)
         & (longer <= MAX_ASPECT_RATIO * shorter)
     )
     message = (
-        f"Images may have 1 to {preprocessing.MAX_PIXELS} pixels and be at most "
+        f"Images may have 1 to {memory.MAX_PIXELS} pixels and be at most "
         f"{MAX_ASPECT_RATIO} times as long as wide; this one has height and width"
     )
     check = tf.debugging.Assert(reasonable, [message, height, width])

@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data.augmentation import Augmentation
+from alexnet_tf.data.imagenet import ILSVRC_2012
 from alexnet_tf.experiments import networks, published
-from alexnet_tf.experiments.results import ILSVRC_2012_TRAIN, ClaimRow, Context, Result, not_run
+from alexnet_tf.experiments.results import ClaimRow, Context, Result, not_run
 from alexnet_tf.models import catalog, compilation
 from alexnet_tf.training import distributed_input
 from alexnet_tf.training.errors import Diverged
-from alexnet_tf.training.initialization import input_size, make_network
-from alexnet_tf.training.schedules import make_optimizer
+from alexnet_tf.training.initialization import build, input_size
 from alexnet_tf.training.step import ReplicaSteps
 
 _WARM_UP, _STEPS = 3, 10
@@ -32,7 +32,7 @@ def run(context: Context) -> Result:
             why = "this machine has no GPU"
         return Result((not_run(published.TRAINING_TIME, why),), rates)
     cpu, gpu = rates["CPU"]["median"], rates["GPU"]["median"]
-    days = EPOCHS * ILSVRC_2012_TRAIN / gpu / 86400
+    days = EPOCHS * ILSVRC_2012.train / gpu / 86400
     row = ClaimRow(
         published.TRAINING_TIME,
         f"{days:.2g} days at {gpu:.0f} images/s on one GPU, {gpu / cpu:.0f} times the CPU's "
@@ -51,12 +51,10 @@ def _images_per_second(context: Context, device: str) -> dict:
     recipe = networks.recipe(context, variant)
     size, random = input_size(recipe), np.random.default_rng(0)
     strategy = tf.distribute.OneDeviceStrategy(f"/{device}")
-    with strategy.scope():
-        model = make_network(recipe, 1000, 3, np.full(3, 127.0, np.float32), 0)
-        optimizer = make_optimizer(recipe, 1000)
-        optimizer.build(model.trainable_variables)
+    mean = np.full(3, 127.0, np.float32)
+    model, optimizer = build(strategy, recipe, (1000, 3), mean, steps_per_epoch=1000)
     still = Augmentation(crop_size=size, mirror=False)
-    compiled = compilation.is_worthwhile("auto", strategy, EPOCHS * ILSVRC_2012_TRAIN)
+    compiled = compilation.is_worthwhile("auto", strategy, EPOCHS * ILSVRC_2012.train)
     steps = ReplicaSteps(
         strategy, model, optimizer, recipe.batch_size, still.compiled, jit_compile=compiled
     )

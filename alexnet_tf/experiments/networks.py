@@ -4,10 +4,11 @@ import dataclasses
 import gc
 import os
 import shutil
+from collections.abc import Sequence
 
 from alexnet_tf import evaluation
 from alexnet_tf.data import records
-from alexnet_tf.experiments import data
+from alexnet_tf.experiments import data, milestones
 from alexnet_tf.experiments.results import Context
 from alexnet_tf.models import catalog, crop_size, spec
 from alexnet_tf.training import loop, recipes
@@ -107,16 +108,21 @@ def network(context: Context, variant: spec.Variant, seed: int, **changes) -> st
     tag = "".join(f"-{name}-{value}" for name, value in sorted(changes.items()))
     catalog.add_variant(variant)
     name = f"{variant.name}{tag}-seed{seed}"
-    return trained(context, name, recipe(context, variant, **changes), seed)
+    own = recipe(context, variant, **changes)
+    classes = records.open_dataset(context.data_dir).classes
+    callbacks = [milestones.Compare(classes, context.planned_seconds())]
+    return trained(context, name, own, seed, callbacks if context.scale.measures else ())
 
 
-def trained(context: Context, name: str, recipe: recipes.Recipe, seed: int) -> str:
+def trained(
+    context: Context, name: str, recipe: recipes.Recipe, seed: int, callbacks: Sequence = ()
+) -> str:
     """Trains by a recipe, unless that was done under this name; returns the network's workdir."""
     workdir = context.path("networks", name)
     done = [os.path.join(workdir, name) for name in ("model.keras", "results.json")]
     if not all(os.path.exists(path) for path in done):
         run = loop.Run(recipe=recipe, data_dir=context.data_dir, workdir=workdir, seed=seed)
-        loop.train(run)
+        loop.train(run, callbacks=callbacks)
         # A network and its graphs refer to each other: without this the next one comes on top.
         gc.collect()
     # The finished network is there: its checkpoints are three times its size and of no more use.

@@ -142,3 +142,48 @@ TRAINING_TIME = Claim(
     "ILSVRC, 1.2 million images",
     "[P] section 5",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Milestone:
+    """A published point of training.
+
+    Attributes:
+      when: in words; publications do not always name the step.
+      loss, top1_error, top5_error: mean cross entropy and error fractions; None where not known.
+      source: where it is published.
+    """
+
+    when: str
+    loss: float | None
+    top1_error: float | None
+    top5_error: float | None
+    source: str
+
+
+_CUDA_CONVNET2 = "cuda-convnet2's wiki, TrainingExample; the same authors' later network"
+FIRST_BATCHES = Milestone("first batches", 7.156, 1.0, None, _CUDA_CONVNET2)
+FIRST_CHECKPOINT = Milestone(
+    "its first checkpoint, at a step that is not stated", 5.305, 0.939, 0.820, _CUDA_CONVNET2
+)
+# The ends of training on which the paper's tables rest.
+END_2010 = Milestone(
+    "end, 93 epochs, one crop, ILSVRC-2010 test", 1.706, 0.390, 0.183, "[S] #145-2010; [P] 4.1"
+)
+END_2010_TEN_CROPS = Milestone(
+    "end, 93 epochs, ten crops, ILSVRC-2010 test", 1.615, 0.375, 0.170, "[S] #145-2010; [P] table 1"
+)
+END_2012_TEN_CROPS = Milestone(
+    "end, 91 epochs, ten crops, ILSVRC-2012 validation",
+    1.741,
+    0.407,
+    0.182,
+    "[S] #145; [P] table 2",
+)
+MILESTONES = (
+    FIRST_BATCHES,
+    FIRST_CHECKPOINT,
+    END_2010,
+    END_2010_TEN_CROPS,
+    END_2012_TEN_CROPS,
+)

@@ -6,19 +6,36 @@ import os
 from collections.abc import Mapping
 
 from alexnet_tf import files
+from alexnet_tf.experiments.registry import EXPERIMENTS
 from alexnet_tf.experiments.results import ClaimRow, Context, Result
 
 NOT_RUN = "not run"
 _COLUMNS = ("Claim", "Published", "Source", "Measured here", "Seeds", "Spread", "Remark")
 _STYLE = """
-body { font-family: sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; }
+:root { color-scheme: light dark; --text: #222; --page: #fff; --line: #ccc; --head: #f2f2f2;
+  --faint: #707070; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #ddd; --page: #16181c; --line: #444; --head: #24272d; --faint: #999; }
+}
+body { font-family: sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em;
+  color: var(--text); background: var(--page); }
 table { border-collapse: collapse; font-size: 0.9em; }
-th, td { border: 1px solid #ccc; padding: 0.4em 0.6em; text-align: left; vertical-align: top; }
-th { background: #f2f2f2; }
-td.none { color: #888; }
+th, td { border: 1px solid var(--line); padding: 0.4em 0.6em; text-align: left;
+  vertical-align: top; }
+th { background: var(--head); }
+td.none { color: var(--faint); }
 figure { margin: 1.5em 0; }
-img { max-width: 100%; border: 1px solid #ddd; }
-code { background: #f4f4f4; padding: 0.1em 0.3em; }
+img { max-width: 100%; background: #fff; border: 1px solid var(--line); }
+code { background: var(--head); padding: 0.1em 0.3em; overflow-wrap: anywhere; }
+/* Narrow: a row becomes a block whose cells carry the names of their columns. */
+@media (max-width: 45em) {
+  thead { display: none; }
+  table, tbody, tr, td { display: block; }
+  tr { border: 1px solid var(--line); margin: 0 0 1em; }
+  td { border: 0; padding: 0.25em 0.6em; overflow-wrap: anywhere; }
+  td:empty { display: none; }
+  td::before { content: attr(data-column) ": "; font-weight: bold; }
+}
 """
 
 
@@ -32,9 +49,9 @@ def write_report(
     """Writes report.md and report.html into the workdir.
 
     Args:
-      findings: experiment -> what it found.
+      results: experiment -> what it found.
       commands: experiment -> the command that runs it.
-      setting: workdir, data and scale.
+      context: workdir, data and scale.
       machine: what it ran on, name -> value.
       skipped: experiment -> why it was left out.
 
@@ -92,7 +109,7 @@ def _markdown(results, commands, context: Context, machine, left_out: list[str])
     for text in _introduction(context):
         lines += [text, ""]
     for name, result in results.items():
-        lines += [f"## {name}", "", f"    {commands[name]}", ""]
+        lines += [f"## {_heading(name)}", "", f"    {commands[name]}", ""]
         lines += ["| " + " | ".join(_COLUMNS) + " |", "|" + " --- |" * len(_COLUMNS)]
         for row in result.rows:
             texts = (text.replace("|", "\\|").replace("*", "\\*") for text in cells(row, narrowing))
@@ -111,18 +128,14 @@ def _html(results, commands, context: Context, machine, left_out: list[str]) -> 
     parts = ["<h1>Measured beside published</h1>"]
     parts += [f"<p>{html.escape(text)}</p>" for text in _introduction(context)]
     for name, result in results.items():
-        parts.append(f"<h2>{html.escape(name)}</h2>")
+        parts.append(f'<h2 id="{name}">{html.escape(_heading(name))}</h2>')
         parts.append(f"<p><code>{html.escape(commands[name])}</code></p>")
-        parts.append("<table><tr>" + "".join(f"<th>{c}</th>" for c in _COLUMNS) + "</tr>")
+        titles = "".join(f"<th>{column}</th>" for column in _COLUMNS)
+        parts.append(f"<table><thead><tr>{titles}</tr></thead><tbody>")
         for row in result.rows:
-            texts = [
-                f'<td class="none">{text}</td>'
-                if text == NOT_RUN
-                else f"<td>{html.escape(text)}</td>"
-                for text in cells(row, narrowing)
-            ]
+            texts = map(_cell, _COLUMNS, cells(row, narrowing))
             parts.append(f"<tr>{''.join(texts)}</tr>")
-        parts.append("</table>")
+        parts.append("</tbody></table>")
         parts += [_embedded(caption, context.path(path)) for caption, path in result.images]
     if left_out:
         items = "".join(f"<li>{html.escape(text)}</li>" for text in left_out)
@@ -131,9 +144,20 @@ def _html(results, commands, context: Context, machine, left_out: list[str]) -> 
     parts.append(f"<h2>Machine</h2><ul>{items}</ul>")
     head = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Measured beside published</title><style>{_STYLE}</style></head><body>"
     )
     return head + "\n".join(parts) + "</body></html>\n"
+
+
+def _heading(name: str) -> str:
+    """ "Table 1: what it measures"."""
+    return f"{EXPERIMENTS[name].title}: {EXPERIMENTS[name].summary}"
+
+
+def _cell(column: str, text: str) -> str:
+    kind = ' class="none"' if text == NOT_RUN else ""
+    return f'<td data-column="{column}"{kind}>{html.escape(text)}</td>'
 
 
 def _embedded(caption: str, path: str) -> str:

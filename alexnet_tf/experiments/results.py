@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 
 from alexnet_tf import files
+from alexnet_tf.data import imagenet
 from alexnet_tf.experiments import published
 from alexnet_tf.experiments.published import Claim
 from alexnet_tf.training import reports
 
-ILSVRC_2012_TRAIN = 1_281_167
-# By the number of training images, as the development kits count them.
-_ILSVRC = {ILSVRC_2012_TRAIN: "ILSVRC-2012 validation", 1_261_406: "ILSVRC-2010 validation"}
+PLAN_FILE = "plan.json"
+_ILSVRC = {year.train: f"{year.name} validation" for year in imagenet.CHALLENGES}
 
 _CIFAR10_CLASSES = frozenset(
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -113,6 +113,14 @@ class Context:
         """A path in the workdir."""
         return os.path.join(self.workdir, *parts)
 
+    def planned_seconds(self) -> float | None:
+        """Seconds of an epoch of the authors' network by the workdir's plan, if it has one."""
+        try:
+            with open(self.path(PLAN_FILE), encoding="utf-8") as file:
+                return float(json.load(file)["seconds_per_epoch"])
+        except FileNotFoundError:
+            return None
+
     def remembered(self, name: str, compute: Callable[[], dict]) -> dict:
         """What `compute` returned when it was first called under this name in this workdir."""
         path = self.path("steps", f"{name}.json")
@@ -200,7 +208,7 @@ def is_cifar10(dataset) -> bool:
 def describe_data(dataset, name: str | None = None) -> str:
     """A prepared data set in words; `name` instead of its directory's."""
     train, validation = (dataset.counts.get(name, 0) for name in ("train", "validation"))
-    if dataset.classes == 1000 and train in _ILSVRC:
+    if dataset.classes == imagenet.CLASSES and train in _ILSVRC:
         return _ILSVRC[train]
     if is_cifar10(dataset):
         return published.CIFAR10

@@ -3,14 +3,14 @@
 import importlib
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 
-from alexnet_tf import files
+from alexnet_tf import files, machine
 from alexnet_tf.data import external, records
 from alexnet_tf.experiments import data, report
 from alexnet_tf.experiments.registry import EXPERIMENTS
 from alexnet_tf.experiments.results import (
+    PLAN_FILE,
     SCALES,
     Context,
     Result,
@@ -57,6 +57,47 @@ def reproduce(
         raise ValueError(
             f"There is no experiment {unknown[0]!r}: use one of {', '.join(EXPERIMENTS)}."
         )
+    context, dataset = _context(data_dir, workdir, scale, seeds)
+    unsuited = {name: _why_not(name, dataset) for name in names} if only_suited else {}
+    skipped = {name: why for name, why in unsuited.items() if why}
+    for name, why in skipped.items():
+        print(f"{name}: skipped: {why}", flush=True)
+    found = {name: _one(name, context) for name in names if name not in skipped}
+    _report(context, skipped)
+    return found
+
+
+def plan(
+    data_dir: str,
+    workdir: str,
+    scale: str = "full",
+    seeds: Sequence[int] = (0,),
+    seconds: float = 60.0,
+) -> str:
+    """Measures what table 1 will cost on this machine; trains nothing.
+
+    Args:
+      data_dir, workdir, scale, seeds: as of `reproduce`. Written is WORKDIR/plan.json.
+      seconds: how long to measure.
+
+    Returns:
+      The plan for people.
+
+    Raises:
+      ValueError, OSError: as `reproduce`.
+    """
+    from alexnet_tf.experiments import plan as planning
+
+    context = _context(data_dir, workdir, scale, seeds)[0]
+    numbers = {**planning.make(context, seconds), "machine": machine.describe()}
+    files.write_json(context.path(PLAN_FILE), numbers)
+    return planning.describe(numbers)
+
+
+def _context(
+    data_dir: str, workdir: str, scale: str, seeds: Sequence[int]
+) -> tuple[Context, records.PreparedDataset]:
+    """The setting of a workdir, and the whole data set."""
     if scale not in SCALES:
         raise ValueError(f"There is no scale {scale!r}: use one of {', '.join(SCALES)}.")
     if not seeds:
@@ -70,13 +111,7 @@ def reproduce(
     if limit is not None:
         data_dir = data.derive(dataset, os.path.join(workdir, "data", "few"), limit)
     context = Context(data_dir, told, workdir, SCALES[scale], tuple(seeds))
-    unsuited = {name: _why_not(name, dataset) for name in names} if only_suited else {}
-    skipped = {name: why for name, why in unsuited.items() if why}
-    for name, why in skipped.items():
-        print(f"{name}: skipped: {why}", flush=True)
-    found = {name: _one(name, context) for name in names if name not in skipped}
-    _report(context, skipped)
-    return found
+    return context, dataset
 
 
 def _why_not(name: str, dataset: records.PreparedDataset) -> str | None:
@@ -119,20 +154,20 @@ def _report(context: Context, skipped: Mapping[str, str]) -> None:
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 contents[name] = json.load(file)
-    machine = describe_machine()
+    computer = machine.describe()
     # What was found by name before stays in the report.
     skipped = {name: why for name, why in skipped.items() if name not in contents}
     results = {
         "data": context.data,
         "scale": context.scale.name,
-        "machine": machine,
+        "machine": computer,
         "skipped": skipped,
         **contents,
     }
     files.write_json(context.path("results.json"), results)
     results = {name: Result.from_json(one["finding"]) for name, one in contents.items()}
     commands = {name: one["command"] for name, one in contents.items()}
-    report.write_report(results, commands, context, machine, skipped)
+    report.write_report(results, commands, context, computer, skipped)
 
 
 def _command(name: str, context: Context) -> str:
@@ -158,29 +193,3 @@ def _require_same_setting(workdir: str, data_dir: str, scale: str) -> None:
             f"{workdir} was begun with --data_dir={known['data_dir']} --scale={known['scale']}: "
             "use the same again to go on, or another --workdir."
         )
-
-
-def describe_machine() -> dict[str, str]:
-    """Processor, devices and versions."""
-    import keras
-    import tensorflow as tf
-
-    import alexnet_tf
-
-    processor = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-        processor = models[0] if models else processor
-    gpus = [
-        tf.config.experimental.get_device_details(device).get("device_name", device.name)
-        for device in tf.config.list_physical_devices("GPU")
-    ]
-    return {
-        "processor": f"{processor}, {os.cpu_count()} cores",
-        "GPUs": ", ".join(gpus) or "none",
-        "Python": platform.python_version(),
-        "TensorFlow": tf.__version__,
-        "Keras": keras.__version__,
-        "alexnet_tf": alexnet_tf.__version__,
-    }

@@ -5,7 +5,8 @@
 Sources. [P] Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", NIPS 2012. [C] BVLC/caffe, models/bvlc_alexnet and models/bvlc_reference_caffenet,
 train_val.prototxt. [O] onnx/models, vision/classification/alexnet. [TV] pytorch/vision,
-torchvision/models/alexnet.py, after Krizhevsky, arXiv 1404.5997.
+torchvision/models/alexnet.py, after Krizhevsky, arXiv 1404.5997. [S] google-research/tf-slim,
+tf_slim/nets/alexnet.py, after the same.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from alexnet_tf.models.builder import build
 from alexnet_tf.models.layers import PixelNormalization
 from alexnet_tf.models.spec import (
     CAFFE,
+    SLIM,
     TORCHVISION,
     Conv,
     Dense,
@@ -27,6 +29,7 @@ from alexnet_tf.models.spec import (
     Norm,
     Pool,
     Relu,
+    SlimInit,
     Variant,
 )
 
@@ -184,7 +187,39 @@ ALEXNET_OWT = Variant(
     ),
 )
 
-VARIANTS = (ALEXNET, ALEXNET_CAFFE, ALEXNET_ONNX, CAFFENET, ALEXNET_OWT)
+ALEXNET_SLIM = Variant(
+    name="alexnet_slim",
+    summary="TF-Slim's alexnet_v2: one tower, conv1 without padding, conv4 of 384",
+    crop_size=224,
+    mean=SLIM.mean,
+    features=(
+        Conv("conv1", 64, 11, 4, init=SlimInit(he=False)),  # (b, 54, 54, 64)
+        Relu("relu1"),
+        Pool("pool1"),  # (b, 26, 26, 64)
+        Conv("conv2", 192, 5, pad=_same(5), init=SlimInit()),
+        Relu("relu2"),
+        Pool("pool2"),  # (b, 12, 12, 192)
+        Conv("conv3", 384, 3, pad=_same(3), init=SlimInit()),
+        Relu("relu3"),
+        Conv("conv4", 384, 3, pad=_same(3), init=SlimInit()),
+        Relu("relu4"),
+        Conv("conv5", 256, 3, pad=_same(3), init=SlimInit()),
+        Relu("relu5"),
+        Pool("pool5"),  # (b, 5, 5, 256)
+    ),
+    top=(
+        Flatten(),
+        Dense("fc6", 4096, init=SlimInit(0.005)),
+        Relu("relu6"),
+        Drop("drop6", 0, scaling="inverted"),
+        Dense("fc7", 4096, init=SlimInit(0.005)),
+        Relu("relu7"),
+        Drop("drop7", 1, scaling="inverted"),
+        Dense("fc8", init=SlimInit(0.005, 0.0, he=False)),
+    ),
+)
+
+VARIANTS = (ALEXNET, ALEXNET_CAFFE, ALEXNET_ONNX, CAFFENET, ALEXNET_OWT, ALEXNET_SLIM)
 
 
 def AlexNet(

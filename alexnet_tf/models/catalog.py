@@ -11,6 +11,7 @@ from alexnet_tf.models import (
     alexnet_2012,
     builder,
     cifarnet,
+    hub,
     keras_files,
     lenet,
     pixel_range,
@@ -133,6 +134,8 @@ def build_model(variant: str, **keywords: Any) -> keras.Model:
 def load_model(path: str | os.PathLike, compile: bool = False) -> keras.Model:
     """Loads a `.keras` file of this package, without its optimiser unless `compile`.
 
+    `hf://OWNER/NAME` is fetched from the Hugging Face Hub, where Keras' `model.save` put it.
+
     `keras.models.load_model` does the same once `alexnet_tf.models` is imported, as it is here, but
     does not look at the file first, see `keras_files`. A file from a stranger cannot run code, read
     other files or take more memory than its length.
@@ -141,6 +144,8 @@ def load_model(path: str | os.PathLike, compile: bool = False) -> keras.Model:
       FileNotFoundError: no such file. ValueError: the file is damaged, or no Keras model.
     """
     path = os.fspath(path)
+    if hub.is_remote(path):
+        path = hub.local_file(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no model file {path}: expected a .keras file.")
     try:

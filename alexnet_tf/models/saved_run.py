@@ -10,7 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from alexnet_tf.models import knowledge
+from alexnet_tf.models import hub, knowledge
 
 if TYPE_CHECKING:
     import keras
@@ -61,13 +61,15 @@ class TrainedModel:
 
 
 def find_model_file(path: str) -> str:
-    """The `.keras` file that `path` means: itself, or the one in a run's workdir.
+    """The `.keras` file that `path` means: itself, a run's workdir's, or a network on the Hub.
 
     Raises:
       FileNotFoundError: there is nothing at `path`, or a directory without a model.
       ValueError: `path` is a SavedModel or some other file.
     """
-    wanted = f"Name a .keras file, or a workdir that holds {MODEL_FILE}."
+    if hub.is_remote(path):
+        return hub.local_file(path)
+    wanted = f"Name a .keras file, a workdir that holds {MODEL_FILE}, or hf://OWNER/NAME."
     if os.path.isdir(path):
         inside = os.path.join(path, MODEL_FILE)
         if os.path.exists(inside):

@@ -27,6 +27,9 @@ class Preprocessing:
 # Caffe's ilsvrc_2012_mean.npy averaged over its pixels, as its classification example prints it,
 # here in RGB.
 CAFFE = Preprocessing((122.6789, 116.6688, 104.0070), channel_order="bgr")
+# No published weights say what TF-Slim's alexnet_v2 does to pixels: the RGB mean of ILSVRC-2012 in
+# common use (the VGG networks' "mean pixel"), which Slim's preprocessing for them subtracts.
+SLIM = Preprocessing((123.68, 116.779, 103.939))
 # torchvision's mean and standard deviation of pixels in 0..1, on the scale of 0..255.
 TORCHVISION = Preprocessing(
     (0.485 * 255, 0.456 * 255, 0.406 * 255),
@@ -85,6 +88,29 @@ class Init:
             kernel = keras.initializers.RandomNormal(stddev=self.std)
             bias = keras.initializers.Constant(self.bias)
         return {"kernel_initializer": kernel, "bias_initializer": bias}
+
+
+@dataclasses.dataclass(frozen=True)
+class SlimInit:
+    """How TF-Slim's layers begin: kernels of Glorot's uniform, or truncated normal, and a bias."""
+
+    std: float | None = None
+    bias: float = 0.1
+    he: bool = True
+
+    def arguments(self, fan_in: int, options: Options) -> dict:
+        """Keyword arguments for a Keras layer with `fan_in` inputs per output."""
+        if options.initializer == "he":
+            return Init(self.std or 0.01, self.bias, self.he).arguments(fan_in, options)
+        kernel = (
+            keras.initializers.GlorotUniform()
+            if self.std is None
+            else keras.initializers.TruncatedNormal(stddev=self.std)
+        )
+        return {
+            "kernel_initializer": kernel,
+            "bias_initializer": keras.initializers.Constant(self.bias),
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 
+from alexnet_tf import machine
 from alexnet_tf.perf import timing
 
 _FOREVER = 1_000_000  # epochs
@@ -69,7 +70,7 @@ def measure_input(settings: InputSettings) -> dict:
         )
         before = busy
     return {
-        "machine": timing.machine(),
+        "machine": machine.describe(),
         "settings": dataclasses.asdict(settings),
         "data": describe_data(dataset),
         "images": images,

@@ -109,7 +109,7 @@ def _place(row: dict) -> str:
 def _data(result: dict) -> str:
     data = result["data"]
     return (
-        f"{data['images']} records of {data['image_size']} x {data['image_size']} x "
+        f"{data['pictures']} records of {data['image_size']} x {data['image_size']} x "
         f"{data['channels']}, {data['encoding']}, {data['bytes_per_record'] / 1e3:.0f} KB each; "
         f"batches of {result['settings']['batch_size']}"
     )

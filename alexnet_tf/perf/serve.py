@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from alexnet_tf.perf import timing
+from alexnet_tf import machine
 
 _WARM_REQUESTS = 2
 _PATIENCE = 10.0  # seconds for a server that is starting
@@ -66,7 +66,7 @@ def measure_serve(settings: ServeSettings) -> dict:
                     asked = ask(form, batch_size, clients, settings.requests)
                     rows.append({"form": name, **asked})
     return {
-        "machine": timing.machine(),
+        "machine": machine.describe(),
         "settings": dataclasses.asdict(settings),
         "picture": {"bytes": len(image), "size": [512, 512]},
         "rows": rows,

@@ -3,10 +3,12 @@
 import dataclasses
 import time
 
+from alexnet_tf import machine
+from alexnet_tf.data.imagenet import ILSVRC_2012
 from alexnet_tf.perf import timing
 
 STORED = (256, 32)  # sides of stored images in pixels, of which networks take crops
-_LONG = 90 * 1_281_167  # images of a run that is worth compiling: the paper's
+_LONG = 90 * ILSVRC_2012.train  # images of a run that is worth compiling: the paper's
 # The precision of a Keras policy's matrix products.
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 
@@ -73,17 +75,17 @@ def measure_step(settings: StepSettings) -> dict:
     products = {kind: timing.matrix_product(kind) for kind in sorted(kinds)}
     rates = timing.take_turns({**forms, **products}, settings.runs)
     ceilings = {kind: timing.summary(rates[kind]) for kind in products}
-    machine = timing.machine()
+    computer = machine.describe()
     rows = []
     for key, row in details.items():
         images = timing.summary(rates[key])
         # Logical devices share one processor, so there is one ceiling; GPUs have one each.
-        devices = row["replicas"] if machine["accelerator"] != "none" else 1
+        devices = row["replicas"] if computer["accelerator"] != "none" else 1
         ceiling = devices * ceilings[PRECISIONS[row["precision"]]]["median"]
         share = images["median"] * row["operations_per_image"] / ceiling
         rows.append({**row, "images_per_second": images, "share_of_ceiling": share})
     return {
-        "machine": machine,
+        "machine": computer,
         "settings": dataclasses.asdict(settings),
         "ceilings": ceilings,
         "rows": rows,
@@ -147,10 +149,8 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
     from alexnet_tf.data.pipeline import replica_batch_size
     from alexnet_tf.models import compilation
     from alexnet_tf.models.catalog import find_variant
-    from alexnet_tf.training.initialization import input_size, make_network
-    from alexnet_tf.training.optimizers import SharedLossScale
+    from alexnet_tf.training.initialization import build, input_size
     from alexnet_tf.training.recipes import PAPER
-    from alexnet_tf.training.schedules import make_optimizer
     from alexnet_tf.training.step import ReplicaSteps
 
     model, precision, batch_size, classes = what
@@ -166,12 +166,7 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
     )
     size, channels = input_size(recipe), find_variant(model).channels
     mean = np.full((size, size, channels), 120.0, np.float32)
-    with strategy.scope():
-        network = make_network(recipe, classes, channels, mean, seed=0)
-        optimizer = make_optimizer(recipe, steps_per_epoch=1)
-        if precision == "mixed_float16":
-            optimizer = SharedLossScale(optimizer)
-        optimizer.build(network.trainable_variables)
+    network, optimizer = build(strategy, recipe, (classes, channels), mean)
     run = ReplicaSteps(
         strategy,
         network,

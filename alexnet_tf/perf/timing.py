@@ -1,4 +1,4 @@
-"""Alternating timed runs, their statistics, and a description of the machine.
+"""Alternating timed runs, their statistics.
 
 A form clocks itself: it is called with how many times to do its work and returns the seconds that
 this took. So it can leave out what does not belong, and wait for an accelerator once, at the end.
@@ -6,16 +6,11 @@ this took. So it can leave out what does not belong, and wait for an accelerator
 
 import dataclasses
 import math
-import os
-import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
 
 MATRIX_SIZE = {"CPU": 2048, "GPU": 8192}
-# What the processor's name does not tell, and matrix products depend on.
-_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx_vnni", "amx_bf16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,18 +24,6 @@ class Form:
 
     seconds: Callable[[int], float]
     amount: float = 1.0
-
-
-def clocked(work: Callable[[], object]) -> Callable[[int], float]:
-    """A form's `seconds` of a function that returns when its work is done."""
-
-    def seconds(times: int) -> float:
-        started = time.perf_counter()
-        for _ in range(times):
-            work()
-        return time.perf_counter() - started
-
-    return seconds
 
 
 def take_turns(
@@ -102,46 +85,3 @@ def matrix_product(dtype: str) -> Form:
         return time.perf_counter() - started
 
     return Form(seconds, 2.0 * size**3)
-
-
-def machine() -> dict:
-    """What the numbers depend on: processor, accelerator, versions."""
-    import keras
-    import tensorflow as tf
-
-    gpus = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return {
-        **processor(),
-        "accelerator": ", ".join(gpus) or "none",
-        "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
-
-
-def processor() -> dict:
-    """Its name, cores that this process may use, and instructions; and Python's version."""
-    name, words = platform.processor() or platform.machine(), set()
-    info = pathlib.Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-            elif key.strip() == "flags":
-                words = set(value.split())
-    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    return {
-        "processor": name,
-        "cores": len(usable(0)),
-        "instructions": " ".join(word for word in _INSTRUCTIONS if word in words),
-        "python": platform.python_version(),
-    }
-
-
-def describe(machine: dict) -> str:
-    """One line for people."""
-    return ", ".join(f"{name} {value}" for name, value in machine.items() if value)

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 
+from alexnet_tf import machine
 from alexnet_tf.perf import inputs, steps, timing
 
 _FOREVER = 1_000_000  # epochs
@@ -101,7 +102,7 @@ def measure_train(settings: TrainSettings) -> dict:
     ]
     median = {row["form"]: row["images_per_second"]["median"] for row in rows}
     return {
-        "machine": timing.machine(),
+        "machine": machine.describe(),
         "settings": dataclasses.asdict(settings),
         "data": inputs.describe_data(dataset),
         "rows": rows,

@@ -16,7 +16,7 @@ import urllib.request
 
 import numpy as np
 
-from alexnet_tf.serving.predictor import Classifier, ImageError, reason
+from alexnet_tf.serving.classifier import Classifier, ImageError, reason
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _OUTPUTS = ("classes", "scores", "probabilities")

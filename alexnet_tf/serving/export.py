@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import files
-from alexnet_tf.models import saved_run
+from alexnet_tf.models import card, saved_run
 from alexnet_tf.serving import messages, signatures
 
 LABELS_FILE = "assets/labels.txt"
@@ -111,6 +111,8 @@ def _write(network, class_names, path: str, name: str) -> None:
         file.writelines(f"{label}\n" for label in class_names)
     with open(os.path.join(path, KNOWLEDGE_FILE), "w", encoding="utf-8") as file:
         json.dump(network.known, file, indent=1)
+    with open(os.path.join(path, card.CARD_FILE), "w", encoding="utf-8") as file:
+        file.write(card.of_run(network))
     warmup = os.path.join(path, WARMUP_FILE)
     os.makedirs(os.path.dirname(warmup), exist_ok=True)
     with tf.io.TFRecordWriter(warmup) as writer:

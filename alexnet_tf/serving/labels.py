@@ -1,8 +1,7 @@
 """Finds the names of a network's classes."""
 
+from alexnet_tf.data import imagenet
 from alexnet_tf.models import saved_run
-
-_IMAGENET_CLASSES = 1000
 
 
 def class_names(network: saved_run.TrainedModel, labels: str | None = None) -> tuple[str, ...]:
@@ -19,8 +18,6 @@ def class_names(network: saved_run.TrainedModel, labels: str | None = None) -> t
         return saved_run.read_labels(labels, network.classes)
     if network.class_names is not None:
         return network.class_names
-    if network.classes == _IMAGENET_CLASSES:
-        from alexnet_tf.data import imagenet
-
+    if network.classes == imagenet.CLASSES:
         return tuple(imagenet.class_names())
     return tuple(f"class {n}" for n in range(network.classes))

@@ -9,13 +9,14 @@ import json
 import warnings
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import files, quiet
 from alexnet_tf.data import evaluation_data, preprocessing, records
-from alexnet_tf.models import saved_run
+from alexnet_tf.models import card, saved_run
 from alexnet_tf.serving import integers, onnx_conversion
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -24,7 +25,7 @@ _PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_de
 COMPARED = 128
 MIN_AGREEMENT = 0.95
 _BATCH = 16  # a larger one takes more memory than AlexNet's weights
-LABELS_FILE = "labels.txt"
+LABELS_FILE, KNOWLEDGE_FILE = "labels.txt", "knowledge.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +113,7 @@ def export_onnx(
             ("class_names", json.dumps(list(class_names))),
             ("image_size", str(network.image_size)),
             ("knowledge", json.dumps(network.known)),
+            ("card", card.of_run(network)),
         ):
             model.metadata_props.add(key=key, value=value)
         onnx.checker.check_model(model)
@@ -135,7 +137,8 @@ def export_litert(
     Args:
       network: the classifier.
       class_names: one per output; one per line of the file labels.txt in the zip archive at the
-        file's end, where LiteRT's metadata convention has it.
+        file's end, where LiteRT's metadata convention has it; beside it knowledge.json, what the
+        network knows.
       output: path ending in .tflite, written aside and renamed.
       crops: real images for the comparison. With "int8" the ranges are learnt from every second
         one, and the others are compared.
@@ -166,7 +169,11 @@ def export_litert(
             # A ZipInfo of its own has no time: the same network gives the same bytes.
             text = "".join(f"{name}\n" for name in class_names)
             archive.writestr(zipfile.ZipInfo(LABELS_FILE), text)
-        parity = _compare(network, _litert_runner(path), crops)
+            facts = {**network.known, "image_size": network.image_size}
+            archive.writestr(zipfile.ZipInfo(KNOWLEDGE_FILE), json.dumps(facts))
+            archive.writestr(zipfile.ZipInfo(card.CARD_FILE), card.of_run(network))
+        runner = litert_runner(path)
+        parity = _compare(network, lambda x: run_one_by_one(runner, x), crops)
         _require_agreement(parity, output, min_agreement)
     return parity
 
@@ -201,7 +208,12 @@ def _litert(network, quantization, learnt_from) -> bytes:
         ) from error
 
 
-def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
+def litert_runner(path: str) -> Any:
+    """The file's only signature: a function crops= -> {"probabilities"}.
+
+    Raises:
+      ValueError: no LiteRT file, or one without a signature.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
@@ -212,8 +224,12 @@ def _litert_runner(path: str) -> Callable[[np.ndarray], np.ndarray]:
         runner = Interpreter(model_path=path).get_signature_runner()
         shape = runner.get_input_details()["crops"]["shape"]
         runner(crops=np.zeros(shape, np.float32))  # the delegate is made by the first call
-    # One image at a time: a fixed shape is what a device would have.
-    return lambda x: np.concatenate([runner(crops=crop[None])["probabilities"] for crop in x])
+    return runner
+
+
+def run_one_by_one(runner, crops: np.ndarray) -> np.ndarray:
+    """Probabilities of crops, one at a time: a fixed shape is what a device would have."""
+    return np.concatenate([runner(crops=crop[None])["probabilities"] for crop in crops])
 
 
 def _compare(network, run: Callable[[np.ndarray], np.ndarray], crops: np.ndarray) -> Parity:

@@ -3,13 +3,13 @@
 import dataclasses
 import glob
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from alexnet_tf import files
+from alexnet_tf.serving.classifier import Classifier, ImageError, reason
 
 STANDARD_INPUT = "-"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -50,25 +50,20 @@ class Prediction:
         }
 
 
-class ImageError(ValueError):
-    """The server or the model refused the images of a request."""
-
-
-# Takes encoded images, gives the arrays of the serving_default signature. Raises ImageError if
-# one of them is bad.
-Classifier = Callable[[list[bytes]], dict[str, np.ndarray]]
-
-
 def open_classifier(path: str, labels: str | None = None) -> Classifier:
-    """A classifier from a `.keras` file, a workdir or a SavedModel.
+    """A classifier from a `.keras` file, a workdir, a SavedModel, or an ONNX or LiteRT file.
 
     Args:
       path: as said; of a directory with numbered versions the newest is taken.
-      labels: file with class names, only for a model file: a SavedModel holds its own.
+      labels: file with class names, not for a SavedModel, which holds its own.
 
     Raises:
       FileNotFoundError, ValueError: no model there, or one without the signature.
     """
+    if path.endswith((".onnx", ".tflite")):
+        from alexnet_tf.serving import portable_classifier
+
+        return portable_classifier.open_file(path, labels)
     saved_model = find_saved_model(path)
     if saved_model is None:
         return _from_keras(path, labels)
@@ -223,15 +218,3 @@ def _guarded(function) -> Classifier:
         return {name: value.numpy() for name, value in outputs.items()}
 
     return classify
-
-
-def reason(message: str) -> str:
-    """The line of TensorFlow's error message that says what is wrong with an image."""
-    text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
-    # The reason comes right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
-    lines = [line.strip() for line in text.split("[[{{node", 1)[0].split("\n") if line.strip()]
-    line = lines[-1] if lines else "The image was refused."
-    if "assertion failed:" in line:
-        # Assert prints its data as a list, each element in brackets.
-        line = line.split("assertion failed:", 1)[1].replace("[", "").replace("]", "")
-    return line.strip()

@@ -1,18 +1,7 @@
 """What `alexnet_tf.train` adds to training, as Keras callbacks for `model.fit`.
 
-    steps = steps_per_epoch(dataset, batch_size=128)
-    optimizer, loss = make_optimizer(recipe, steps), "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, metrics=["accuracy"])
-    resume = ExactResume("run/checkpoints")
-    done = resume.restore(model)
-    schedule = Schedule(batch_size=128, epochs=90, first_step=done)
-    model.fit(
-        training_batches(dataset, augmentation, schedule),
-        epochs=90, initial_epoch=done // steps, steps_per_epoch=steps,
-        callbacks=[resume, MetricsLog("run"), TensorBoardLog("run/tensorboard")],
-    )
-
-On a CPU compile with `jit_compile=False`: XLA makes convolutions slower there.
+docs/recipes.md has an example. On a CPU compile the model with `jit_compile=False`: XLA makes
+convolutions slower there.
 """
 
 import math
@@ -24,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.analysis import plots
 from alexnet_tf.models import Dropout
 from alexnet_tf.training import reports, tensorboard
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
@@ -31,7 +21,7 @@ from alexnet_tf.training.optimizers import PaperSGD
 from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.schedules import current_rate, plateau_rate
 
-_IMAGES = 8  # drawn
+_IMAGES, _ZOOM = 8, 4  # training images that are drawn; pixels per weight of a kernel
 # The beginnings of validation's logs, here and in Keras.
 _VALIDATION = ("validation_", "val_")
 # Where an epoch is, and not how it went.
@@ -103,9 +93,9 @@ class TensorBoardLog(keras.callbacks.Callback):
             if isinstance(optimizer, PaperSGD):
                 for path, ratio in update_ratios(optimizer, self.model.trainable_variables).items():
                     tensorboard.write_scalar(f"update_to_weight/{path}", ratio)
-            kernels = first_kernels(self.model)
+            kernels = _kernels_image(self.model)
             if kernels is not None:
-                tensorboard.write_images("first_kernels", kernel_grid(kernels)[None])
+                tensorboard.write_images("first_kernels", kernels[None])
         self.writer.flush()
         if validation:
             self._write_validation(step, validation)
@@ -281,34 +271,11 @@ def update_ratios(optimizer: PaperSGD, variables) -> dict[str, float]:
     return found
 
 
-def first_kernels(model: keras.Model) -> np.ndarray | None:
-    """The first layer's kernels (h, w, 1 or 3, n), or None if it has no such kernels."""
-    for layer in model.layers:
-        for weight in layer.weights[:1]:
-            shape = weight.shape
-            return np.asarray(weight) if len(shape) == 4 and shape[2] in (1, 3) else None
-    return None
-
-
-def kernel_grid(kernels: np.ndarray, zoom: int = 4) -> np.ndarray:
-    """Kernels side by side, as an image of 0..1; 0.5 is a weight of 0.
-
-    Args:
-      kernels: (h, w, channels, n).
-      zoom: pixels per weight.
-
-    Returns:
-      float32 (height, width, channels), nearly square, with dark lines between kernels.
-    """
-    height, width, channels, count = kernels.shape
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    largest = np.abs(kernels).max() or 1.0
-    cells = 0.5 + kernels.transpose(3, 0, 1, 2) / (2 * largest)
-    cells = cells.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    grid = np.zeros((rows * (height * zoom + 1), columns * (width * zoom + 1), channels), "float32")
-    for number, cell in enumerate(cells):
-        top = number // columns * (height * zoom + 1)
-        left = number % columns * (width * zoom + 1)
-        grid[top : top + height * zoom, left : left + width * zoom] = cell
-    return grid
+def _kernels_image(model: keras.Model) -> np.ndarray | None:
+    """The first layer's kernels as an image, or None if it has no kernels over pixels."""
+    try:
+        kernels = plots.first_kernels(model)
+        mosaic = plots.kernel_mosaic(kernels, groups=plots.kernel_groups(model))
+    except ValueError:
+        return None
+    return mosaic.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)

@@ -53,6 +53,9 @@ class Progress:
         return min(rows, key=lambda row: row["validation_top1_error"])["step"] if rows else None
 
 
+KEPT = 2  # newest checkpoints, besides the best
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -67,7 +70,7 @@ class Checkpoints:
         self,
         directory: str | os.PathLike,
         state: tf.train.Checkpoint,
-        keep: int = 2,
+        keep: int = KEPT,
         chief: bool = True,
     ):
         self.directory = pathlib.Path(directory)

@@ -38,12 +38,9 @@ class Cluster:
         return self._sum([float(flag)])[0] > 0
 
     def stops(self, own: bool, summed: bool) -> bool:
-        """Whether to stop after this step.
+        """Whether to stop now: alone by the own flag, several by the flag in the last step's sums.
 
-        Args:
-          own: this process's flag; enough for a process that trains alone.
-          summed: whether the last step's sums hold any process's flag. Several processes go by
-            that, so that all stop at the same step.
+        So all processes stop at the same step.
         """
         return own if self.size == 1 else summed
 

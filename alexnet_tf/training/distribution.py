@@ -84,21 +84,14 @@ def compiles(strategy: tf.distribute.Strategy, jit_compile: str, images: int) ->
 
 
 def make_steps(
-    strategy, recipe: Recipe, model, optimizer, augment, *, jit_compile=False, class_weights=None
+    strategy, recipe: Recipe, model, optimizer, augment, jit_compile=False, class_weights=None
 ) -> Steps:
     """The strategy's training steps; see `ReplicaSteps` for the arguments."""
     if isinstance(strategy, TwoTowers):
         variant = find_variant(recipe.model)
         return Towers(strategy, variant, model, optimizer, augment, class_weights=class_weights)
-    return ReplicaSteps(
-        strategy,
-        model,
-        optimizer,
-        recipe.batch_size,
-        augment,
-        jit_compile=jit_compile,
-        class_weights=class_weights,
-    )
+    options = {"jit_compile": jit_compile, "class_weights": class_weights}
+    return ReplicaSteps(strategy, model, optimizer, recipe.batch_size, augment, **options)
 
 
 def _two_devices(devices: int | None) -> tuple[str, str]:

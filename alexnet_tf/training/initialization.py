@@ -34,7 +34,6 @@ class Setup:
       dataset: as the network sees it.
       source: the trained network that the run starts from, or None.
       class_weights: float32 (classes,), or None.
-      schedule: the run's order of images, from its first step.
       augmentation: what training does to an image; `augment` is its function, compiled or not.
       steps_per_epoch: global batches.
       model, optimizer: freshly initialised, built in the strategy's scope.
@@ -47,7 +46,6 @@ class Setup:
     dataset: PreparedDataset
     source: TrainedModel | None
     class_weights: np.ndarray | None
-    schedule: Schedule
     augmentation: Augmentation
     augment: Callable
     steps_per_epoch: int
@@ -83,21 +81,12 @@ def prepare(run: Run, strategy: tf.distribute.Strategy, verbose: bool) -> Setup:
     distribution.require_trainable(strategy, recipe, run.jit_compile)
     steps = steps_per_epoch(dataset, recipe.batch_size)
     weights = class_weights.of_run(recipe, dataset, verbose)
-    schedule = Schedule(
-        recipe.batch_size, recipe.epochs, run.seed, replicas=strategy.num_replicas_in_sync
-    )
     mean = network_mean(recipe, dataset, source)
     augmentation = make_augmentation(recipe, dataset, mean)
     # XLA's output cannot be checked from inside.
     augment = augmentation.apply if run.debug_numerics else augmentation.compiled
-    with strategy.scope():
-        model = make_network(recipe, dataset.classes, dataset.format.channels, mean, run.seed)
-        slow = prepare_body(model, recipe)
-        optimizer = make_optimizer(recipe, steps, slow, model)
-        if recipe.precision == "mixed_float16":
-            optimizer = SharedLossScale(optimizer)
-        # Built now: restoring needs the velocities to exist.
-        optimizer.build(model.trainable_variables)
+    shape = (dataset.classes, dataset.format.channels)
+    model, optimizer = build(strategy, recipe, shape, mean, run.seed, steps)
     jit_compile = not run.debug_numerics and distribution.compiles(
         strategy, run.jit_compile, recipe.epochs * steps * recipe.batch_size
     )
@@ -107,7 +96,6 @@ def prepare(run: Run, strategy: tf.distribute.Strategy, verbose: bool) -> Setup:
         dataset=dataset,
         source=source,
         class_weights=weights,
-        schedule=schedule,
         augmentation=augmentation,
         augment=augment,
         steps_per_epoch=steps,
@@ -115,15 +103,29 @@ def prepare(run: Run, strategy: tf.distribute.Strategy, verbose: bool) -> Setup:
         optimizer=optimizer,
         jit_compile=jit_compile,
         steps=distribution.make_steps(
-            strategy,
-            recipe,
-            model,
-            optimizer,
-            augment,
-            jit_compile=jit_compile,
-            class_weights=weights,
+            strategy, recipe, model, optimizer, augment, jit_compile, weights
         ),
     )
+
+
+def build(
+    strategy: tf.distribute.Strategy,
+    recipe: Recipe,
+    shape: tuple[int, int],
+    mean: np.ndarray,
+    seed: int = 0,
+    steps_per_epoch: int = 1,
+) -> tuple[keras.Model, keras.optimizers.Optimizer]:
+    """The recipe's network for `shape`, (classes, channels), and its optimiser, built."""
+    with strategy.scope():
+        model = make_network(recipe, *shape, mean, seed)
+        slow = prepare_body(model, recipe)
+        optimizer = make_optimizer(recipe, steps_per_epoch, slow, model)
+        if recipe.precision == "mixed_float16":
+            optimizer = SharedLossScale(optimizer)
+        # Built now: restoring needs the velocities to exist.
+        optimizer.build(model.trainable_variables)
+    return model, optimizer
 
 
 def open_source(recipe: Recipe) -> TrainedModel | None:

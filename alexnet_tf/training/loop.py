@@ -1,17 +1,16 @@
 """train(): a run, from a recipe to a saved network; an interrupted one resumes to the same bits."""
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from alexnet_tf.data.pipeline import bytes_in_memory
+from alexnet_tf.data.pipeline import Schedule, bytes_in_memory
 from alexnet_tf.models import compilation
 from alexnet_tf.progress import tqdm
 from alexnet_tf.training import initialization, reports, resuming, workdir
@@ -46,7 +45,7 @@ def train(
       run: what to train, on which data.
       strategy: from `distribution.make_strategy`; None for one device.
       callbacks: get each finished step and each epoch's row of metrics; on several workers only
-        the chief's are called. With callbacks, steps are started one by one.
+        the chief's are called. With callbacks that see steps, steps are started one by one.
 
     Returns:
       The content of results.json: the final training metrics and the validation errors.
@@ -66,11 +65,13 @@ def train(
         setup = initialization.prepare(run, strategy, verbose=cluster.is_chief)
         trainer = _Trainer(setup, cluster, callbacks)
         progress = resuming.start_or_resume(setup, trainer.checkpoints, cluster)
-        trainer.write_config()
+        trainer.write(reports.write_config, setup)
         checked = numerics_checked() if run.debug_numerics else contextlib.nullcontext()
         with checked, stop_requests() as stop:
             trainer.run_epochs(progress, stop)
-        return trainer.write_results(progress)
+        results = {"steps": progress.step, "epochs": len(progress.history), **progress.history[-1]}
+        trainer.write(reports.write_results, setup, progress.history, results)
+        return results
 
 
 class _Trainer:
@@ -90,7 +91,8 @@ class _Trainer:
         lines = EpochLines(self.recipe.epochs)
         of_chief = [*callbacks, self.log, lines] if cluster.is_chief else []
         self.callbacks = keras.callbacks.CallbackList(of_chief, model=setup.model)
-        self.pace = Pace(cluster, one_by_one=bool(callbacks) or self.run.debug_numerics)
+        one_by_one = self.run.debug_numerics or any(map(_sees_steps, callbacks))
+        self.pace = Pace(cluster, one_by_one)
         self.validation = Validation(setup, cluster)
 
     def run_epochs(self, progress: Progress, stop: StopRequest) -> None:
@@ -100,14 +102,12 @@ class _Trainer:
         ended = progress.step // epoch_steps  # epochs; the last one may not be validated yet
         if progress.step >= total and len(progress.history) == ended:
             return
-        schedule = dataclasses.replace(self.setup.schedule, first_step=progress.step)
-        feed = Feed(
-            self.setup.strategy,
-            self.setup.dataset,
-            self.setup.augmentation,
-            schedule,
-            self.run.data_service,
+        setup, replicas = self.setup, self.setup.strategy.num_replicas_in_sync
+        schedule = Schedule(
+            batch_size, self.recipe.epochs, self.run.seed, progress.step, replicas=replicas
         )
+        service = self.run.data_service
+        feed = Feed(setup.strategy, setup.dataset, setup.augmentation, schedule, service)
         kept = 0 if self.run.data_service else bytes_in_memory(self.setup.dataset)
         if kept and self.cluster.is_chief:
             print(f"The images stay in memory once read: {kept / 1e6:.0f} MB.", file=sys.stderr)
@@ -210,9 +210,7 @@ class _Trainer:
         progress.history.append(row)
         progress.sums = {}
         self._save(progress, best=progress.best_step() == progress.step)
-        if self.cluster.is_chief:
-            with results_written(self.run.workdir):
-                reports.write_metrics(self.run.workdir, progress.history)
+        self.write(reports.write_metrics, self.run.workdir, progress.history)
         self.callbacks.on_epoch_end(row["epoch"] - 1, row)
 
     def _save(self, progress: Progress, best: bool = False) -> None:
@@ -237,15 +235,15 @@ class _Trainer:
             f"the same command goes on from step {newest}, the newest in {directory}."
         )
 
-    def write_config(self) -> None:
+    def write(self, function: Callable, *arguments) -> None:
+        """Calls a function of `reports`, in the chief only."""
         if self.cluster.is_chief:
             with results_written(self.run.workdir):
-                reports.write_config(self.setup)
+                function(*arguments)
 
-    def write_results(self, progress: Progress) -> dict:
-        """Writes the final network and results.json."""
-        results = {"steps": progress.step, "epochs": len(progress.history), **progress.history[-1]}
-        if self.cluster.is_chief:
-            with results_written(self.run.workdir):
-                reports.write_results(self.setup, progress.history, results)
-        return results
+
+def _sees_steps(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback does anything at a step."""
+    names = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    base = keras.callbacks.Callback
+    return any(getattr(type(callback), name) is not getattr(base, name) for name in names)

@@ -57,10 +57,10 @@ class PaperSGD(keras.optimizers.Optimizer):
                 raise ValueError(f"weight_decay is {decay}: expected 0 or more.")
         self.momentum = momentum
         self.decay = weight_decay
-        self.bias_learning_rate = _schedule(bias_learning_rate)
+        self.bias_learning_rate = as_schedule(bias_learning_rate)
         self.bias_weight_decay = bias_weight_decay
         self.layer_learning_rates = {
-            layer: _schedule(rate) for layer, rate in (layer_learning_rates or {}).items()
+            layer: as_schedule(rate) for layer, rate in (layer_learning_rates or {}).items()
         }
 
     def build(self, variables):
@@ -123,11 +123,11 @@ class PaperSGD(keras.optimizers.Optimizer):
         config.update(
             momentum=self.momentum,
             weight_decay=self.decay,
-            bias_learning_rate=_serialize(self.bias_learning_rate),
+            bias_learning_rate=serialized(self.bias_learning_rate),
             bias_weight_decay=self.bias_weight_decay,
             layer_weight_decay=self.layer_weight_decay,
             layer_learning_rates={
-                layer: _serialize(rate) for layer, rate in self.layer_learning_rates.items()
+                layer: serialized(rate) for layer, rate in self.layer_learning_rates.items()
             },
         )
         return config
@@ -181,7 +181,8 @@ def _fused_step(variable, velocity, gradient, rate, momentum_and_decay):
     )
 
 
-def _schedule(rate):
+def as_schedule(rate):
+    """A schedule, also from its configuration; anything else as a float."""
     if isinstance(rate, dict):
         return keras.optimizers.schedules.deserialize(rate)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
@@ -189,5 +190,6 @@ def _schedule(rate):
     return float(rate)
 
 
-def _serialize(rate):
+def serialized(rate):
+    """The inverse of `as_schedule`."""
     return rate if isinstance(rate, float) else keras.optimizers.schedules.serialize(rate)

@@ -8,6 +8,8 @@ import os
 import pathlib
 import platform
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ import tensorflow as tf
 import alexnet_tf
 from alexnet_tf import files
 from alexnet_tf.data import identity
-from alexnet_tf.models import knowledge
+from alexnet_tf.models import card, knowledge, saved_run
 from alexnet_tf.training.initialization import Setup
 
 METRICS = (
@@ -64,6 +66,14 @@ def write_model(setup: Setup) -> None:
         setup.model.save(aside)
 
 
+def write_card(setup: Setup, results: Mapping[str, Any]) -> None:
+    """card.md: what the network is, for people; after config.json, of which it tells."""
+    workdir = setup.run.workdir
+    config = saved_run.run_config(os.path.join(workdir, saved_run.MODEL_FILE))
+    path = os.path.join(workdir, card.CARD_FILE)
+    files.write_text(path, card.text(setup.model, config, results))
+
+
 def write_config(setup: Setup) -> None:
     """config.json: everything needed to repeat the run."""
     run, dataset = setup.run, setup.dataset
@@ -100,6 +110,7 @@ def write_results(setup: Setup, history: list[dict], results: dict) -> None:
     write_metrics(setup.run.workdir, history)
     write_model(setup)
     write_config(setup)
+    write_card(setup, results)
     files.write_json(pathlib.Path(setup.run.workdir) / "results.json", results)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from alexnet_tf.training.optimizers import PaperSGD
+from alexnet_tf.training.optimizers import PaperSGD, as_schedule, serialized
 from alexnet_tf.training.recipes import RatesByEpoch, Recipe
 
 
@@ -41,15 +41,13 @@ class RatioSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """One schedule divided by another: the factor of a layer with its own rate."""
 
     def __init__(self, rate, base):
-        self.rate = _schedule(rate)
-        self.base = _schedule(base)
+        self.rate, self.base = as_schedule(rate), as_schedule(base)
 
     def __call__(self, step):
         return self.rate(step) / self.base(step)
 
     def get_config(self):
-        serialize = keras.optimizers.schedules.serialize
-        return {"rate": serialize(self.rate), "base": serialize(self.base)}
+        return {"rate": serialized(self.rate), "base": serialized(self.base)}
 
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
@@ -57,7 +55,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """A rate or schedule that rises linearly from 0 over the first `steps` steps."""
 
     def __init__(self, rate, steps):
-        self.rate = _schedule(rate)
+        self.rate = as_schedule(rate)
         self.steps = int(steps)
 
     def __call__(self, step):
@@ -66,15 +64,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return keras.ops.minimum(risen, 1.0) * rate
 
     def get_config(self):
-        serialize = keras.optimizers.schedules.serialize
-        rate = serialize(self.rate) if callable(self.rate) else self.rate
-        return {"rate": rate, "steps": self.steps}
-
-
-def _schedule(value):
-    if isinstance(value, dict):
-        return keras.optimizers.schedules.deserialize(value)
-    return value
+        return {"rate": serialized(self.rate), "steps": self.steps}
 
 
 def step_rates(initial: float, rates: RatesByEpoch, steps_per_epoch: int) -> StepRates:

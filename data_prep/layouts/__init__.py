@@ -1,4 +1,4 @@
-"""Where the images and labels of a source are: layouts, recognised by looking."""
+"""The layouts in which sources keep images and labels, and how to recognise them."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -11,19 +11,17 @@ from data_prep.listing import Listing
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One way in which people keep a data set.
+    """One way to keep a data set.
 
     Attributes:
       name: the value of --layout.
       shape: what it looks like, for messages.
       fits: whether a source looks like it.
-      images: yields the images, in an order that is always the same, and what it knowingly
-        leaves out. Its second argument is a directory for what has to be unpacked first; None if
-        the images will not be read.
-      classes: the classes in label order, where the source has an order of its own; elsewhere
-        they are sorted.
-      image_size: the stored size unless another is asked for.
-      channels: likewise.
+      images: yields the images in a deterministic order, and what it knowingly leaves out. Its
+        second argument is a directory for unpacked files; None if the images will not be read.
+      classes: the classes in label order, if the source defines one; else they are sorted.
+      image_size: default of the stored size.
+      channels: default of the stored channels.
     """
 
     name: str
@@ -130,7 +128,7 @@ def find(listing: Listing, name: str = "auto") -> Layout:
         try:
             if layout.fits(listing):
                 fitting.append(layout)
-        except ValueError as refusal:  # may be about folders next to those of another layout
+        except ValueError as refusal:  # another layout may still fit
             refusals.append(refusal)
     if len(fitting) == 1:
         return fitting[0]

@@ -1,8 +1,8 @@
-"""What is in a tar, to the last member: a damaged one is refused, not read up to the damage.
+"""Lists the members of a tar, and refuses a damaged one instead of reading up to the damage.
 
-The standard library's reader takes a header that it cannot read, or the end of the file, for the
-end of the archive. Here an archive has to say itself that it ends (a block of zeros, and zeros to
-its last byte), so that no member is lost without a word.
+The standard library treats an unreadable header, or the end of the file, as the end of the archive.
+Here an archive must have its end mark (a block of zeros, and zeros to the last byte), so that no
+member is lost silently.
 """
 
 import posixpath
@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _READ_AT_ONCE = 1 << 20
-_LONGEST_HEADER = 1 << 20  # of names: nobody's are longer, and a damaged size asks for gigabytes
+_LONGEST_HEADER = 1 << 20  # of names; a damaged size could ask for gigabytes
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
 _PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _OTHER_KINDS = {
@@ -28,10 +28,10 @@ class Member(NamedTuple):
     """A file in an archive.
 
     Attributes:
-      name: its path in the archive. Bytes that are no UTF-8 are surrogates.
+      name: its path in the archive; bytes other than UTF-8 are surrogates.
       offset: where its bytes begin, counted from the first byte of the file that holds the archive.
-      size: their number.
-      odd: "" or why it cannot be read, as "a link to what is not in the archive".
+      size: number of bytes.
+      odd: "" or why it cannot be read, such as "a device".
     """
 
     name: str
@@ -41,16 +41,16 @@ class Member(NamedTuple):
 
 
 def members(file: BinaryIO, begin: int, length: int, what: str) -> list[Member]:
-    """Everything but the directories of an uncompressed tar, links resolved, in its order.
+    """All members of an uncompressed tar but directories, in order, with links resolved.
 
     Args:
       file: holds the archive, perhaps as a part of another one.
       begin: where in it.
       length: the archive's bytes.
-      what: what messages call it.
+      what: its name in messages.
 
     Raises:
-      ValueError: the archive is no tar or not whole; the message says where.
+      ValueError: the archive is no tar or is incomplete; the message says where.
     """
     found: dict[str, Member] = {}
     replaced: list[Member] = []
@@ -58,7 +58,7 @@ def members(file: BinaryIO, begin: int, length: int, what: str) -> list[Member]:
     for name, header, offset in _headers(file, begin, begin + length, what):
         if header.isdir():
             continue
-        if earlier := found.pop(name, None):  # as unpacking does, the last one counts
+        if earlier := found.pop(name, None):  # the last one counts, as when unpacking
             links.pop(name, None)
             replaced.append(earlier._replace(odd="a later member has the same name"))
         if header.type in _LINKS:
@@ -77,7 +77,7 @@ def members(file: BinaryIO, begin: int, length: int, what: str) -> list[Member]:
 
 
 def _resolved(name, links, targets):
-    """The member that a link leads to in the end; None if it leads nowhere or in a circle."""
+    """The final target of a link; None if it is broken or circular."""
     for _ in range(len(links)):
         name = targets.get(links[name])
         if name is None or name not in links:
@@ -86,8 +86,8 @@ def _resolved(name, links, targets):
 
 
 def _headers(file, at, end, what) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
-    """(name, header, where its bytes begin) of each member."""
-    always: dict[str, str] = {}  # what extended headers say of all members, and of the next one
+    """Yields (name, header, offset of its bytes) of each member."""
+    always: dict[str, str] = {}  # extended headers for all members, and for the next one
     extended: dict[str, str] = {}
     while block := _block(file, at, end, what):
         try:
@@ -123,10 +123,10 @@ def _headers(file, at, end, what) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
 
 
 def _block(file, at, end, what):
-    """The header at `at`; None where the archive says that it ends.
+    """The header at `at`; None at the end mark.
 
     Raises:
-      ValueError: it ends without saying so, or something follows its end.
+      ValueError: there is no end mark, or something follows it.
     """
     file.seek(at)
     block = file.read(_BLOCK)

@@ -1,14 +1,13 @@
 """MNIST's idx files and CIFAR-10's batches: images as plain numbers.
 
-They are copied as PNGs, which lose nothing, and then go the way of all images. The published test
-set takes the place of validation, because neither data set has another one.
+They are copied as PNGs, which are lossless, and converted like all images. The published test set
+is used for validation, because neither data set has another.
 """
 
 import gzip
 import io
 import math
 import os
-import pickle
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
+from alexnet_tf import pickles
 from alexnet_tf.files import open_binary
 from data_prep.layouts import staging
 from data_prep.listing import Listing
@@ -174,8 +174,10 @@ def _read_cifar(path):
         planes, labels = rows[:, 1:], rows[:, 0]
     else:
         try:
-            batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-            planes, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"])
+            batch = pickles.load(io.BytesIO(content), pickles.numpy_names())
+            # Texts of the published files, which Python 2 wrote; bytes if Python 3 repacked them.
+            keys = ("data", "labels") if "data" in batch else (b"data", b"labels")
+            planes, labels = np.asarray(batch[keys[0]], np.uint8), np.asarray(batch[keys[1]])
             labels = labels.astype(np.int64, casting="safe") if labels.size else labels
             planes = planes.reshape(labels.size, 3072)
         except Exception as error:  # what a damaged pickle builds may fail in any way
@@ -186,24 +188,3 @@ def _read_cifar(path):
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < len(CIFAR10_CLASSES):
         raise ValueError(f"{path} has labels up to {labels.max()}: expected CIFAR-10's 0..9.")
     return planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), [int(label) for label in labels]
-
-
-class _Unpickler(pickle.Unpickler):
-    """A pickle from strangers can run any code: only what makes up an array is let through."""
-
-    _ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy._core.numeric", "_frombuffer"),
-            ("numpy.core.numeric", "_frombuffer"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module, name):
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which an array never needs")
-        return super().find_class(module, name)

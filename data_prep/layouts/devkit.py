@@ -1,7 +1,7 @@
-"""What the development kits and label lists of ILSVRC say about images without class folders.
+"""Labels of images without class folders, from ILSVRC's development kits and label lists.
 
-Label orders differ: a devkit counts 1..1000 in an order of its own, everybody else sorts the
-synsets. Every reader here returns synsets (WNIDs), through which all orders agree.
+A development kit numbers classes 1..1000 in its own order; everyone else sorts the synsets. Every
+reader here therefore returns synsets (WNIDs).
 """
 
 import gzip
@@ -29,7 +29,7 @@ DEVKITS = {
     2012: ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_devkit_t12", "devkit", "."),
 }
 KAGGLE_ROOTS = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
-_LARGEST_DEVKIT = 1 << 28  # unpacked: that of 2012 has some megabytes
+_LARGEST_DEVKIT = 1 << 28  # unpacked; that of 2012 has a few megabytes
 SYNSET_LISTS = (
     "synset_labels.txt",
     "imagenet_2012_validation_synset_labels.txt",
@@ -87,7 +87,7 @@ def find_devkit(
     """`labels_of_devkit`, or None if there is no devkit.
 
     Args:
-      looked_for: gets the paths that are not there.
+      looked_for: receives the paths that do not exist.
     """
     name = f"ILSVRC{year}_{split}_ground_truth.txt"
     for kit in DEVKITS[year]:

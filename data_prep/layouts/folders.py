@@ -1,7 +1,7 @@
 """A folder per class: train/<class>/*, val/<class>/*; or a tree of classes without splits.
 
-Also what people have instead for one of the splits: a flat folder of images with a list of labels
-(`labels.py`, `devkit.py`), or a test split that nobody has labels for.
+A split may also be a flat folder of images with a list of labels (`labels.py`, `devkit.py`), or a
+test split without labels.
 """
 
 import collections
@@ -15,7 +15,7 @@ from data_prep.layouts import devkit, labels
 from data_prep.listing import File, Listing
 from data_prep.plan import FOLDER, IMAGE, UNLABELLED, LeftOut, SourceImage
 
-# Folder names that people give to the splits, in any case.
+# Usual folder names of the splits, in any case.
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -195,15 +195,15 @@ def _needs_lists(listing, tree):
         flat = is_flat(listing, tree, split)
         if flat is None:
             continue
-        # A validation split without labels is this layout's to refuse; without a list of training
-        # there is nothing to do, and a test split may lack labels.
+        # This layout reports a validation split without labels. A test split may lack labels, and
+        # without a list for training there is nothing to do.
         if split == "validation" or _label(listing, tree, split, flat):
             return True
     return False
 
 
 def _lists_name_other_classes(listing, tree):
-    """Whether a list beside folders that look like classes gives their images other classes."""
+    """Whether a list gives images in apparent class folders other classes."""
     classes = tree.classes(listing, "train")
     if tree.splits.get("train") != tree.root or not classes:
         return False
@@ -229,7 +229,7 @@ def is_flat(listing: Listing, tree: Tree, split: str) -> str | None:
 def images(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
     """Every image of every class folder, in the order of their names; and of flat splits.
 
-    A file counts as an image if its name says so (then its bytes have to agree) or if its bytes do.
+    A file is an image by its suffix (then its bytes must agree) or by its bytes.
     """
     yield from read(listing, look(listing))
 
@@ -291,7 +291,7 @@ def _refuse_splits_in_classes(listing, folder, classes):
 def _class_folders(listing, folder, split, names):
     """The images of each class folder and of all folders below it."""
     classes: dict[str, list[str]] = {}
-    for name in names:  # names that differ in their Unicode normal form only are one class
+    for name in names:  # names that differ only in their Unicode normal form are one class
         classes.setdefault(normal(name), []).append(name)
     for synset, same in classes.items():
         found = [
@@ -310,7 +310,7 @@ def _class_folders(listing, folder, split, names):
 
 
 def _flat(listing, tree, split, folder):
-    """The images of a split that are in one folder, with labels from a list; or left out."""
+    """The images of a split in one folder, with labels from a list; or left out."""
     label = _label(listing, tree, split, folder)
     whole = tree.splits[split]
     if label is None and split == "test":
@@ -330,7 +330,7 @@ def _flat(listing, tree, split, folder):
 
 
 def _label(listing, tree, split, folder) -> Callable[[File], str | None] | None:
-    """Image -> class of a flat split, from the first list that there is; None if there is none."""
+    """A function from an image of a flat split to its class, from the first list; None without."""
     classes = sorted(normal(name) for name in tree.classes(listing, "train")) or None
     for table in labels.tables(listing, tree.root, folder):
         if table.split(split_of) in (split, None):
@@ -344,5 +344,5 @@ def _label(listing, tree, split, folder) -> Callable[[File], str | None] | None:
 
 
 def normal(name: str) -> str:
-    """The class that a folder name means, whatever its Unicode normal form."""
+    """A folder name in Unicode normal form C, which names the class."""
     return unicodedata.normalize("NFC", name)

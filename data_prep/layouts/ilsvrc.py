@@ -1,7 +1,7 @@
-"""ILSVRC's original tars.
+"""Reads ILSVRC's original tars without unpacking them.
 
-They are not unpacked: their headers are read once, and each image is then read from its place in
-the tar. That needs uncompressed tars, as the originals are.
+Headers are read once, and each image from its offset in the tar. So the tars must be uncompressed,
+as the originals are.
 """
 
 import os
@@ -67,7 +67,7 @@ def tars(listing: Listing, _: str) -> Iterator[SourceImage | LeftOut]:
 
 
 def _training(listing, tar):
-    """What is in a tar that holds one tar per synset."""
+    """The content of a tar with one tar per synset."""
     path = tar.path
     with open_binary(listing.use(path, "training images")) as file:
         for archive in archives.members(file, 0, _size(file), path):
@@ -97,7 +97,7 @@ def _training(listing, tar):
 
 
 def _images(file, begin, length, what) -> Iterator[archives.Member | LeftOut]:
-    """The images of an archive, and what else is in it."""
+    """The images of an archive, and its other members as left out."""
     for member in archives.members(file, begin, length, what):
         name = os.path.basename(member.name)
         ending = name.rpartition(".")[2].lower()
@@ -105,10 +105,10 @@ def _images(file, begin, length, what) -> Iterator[archives.Member | LeftOut]:
         if name.startswith("."):
             yield LeftOut(path, "hidden", OTHER, images=0)
         elif member.odd:
-            kind = IMAGE if ending in images.PICTURE_SUFFIXES else OTHER
+            kind = IMAGE if ending in images.IMAGE_SUFFIXES else OTHER
             where = f" (byte {member.offset})" if member.offset >= 0 else ""
             yield LeftOut(path + where, member.odd, kind, images=int(kind == IMAGE))
-        elif ending in images.PICTURE_SUFFIXES or _is_image(file, member):
+        elif ending in images.IMAGE_SUFFIXES or _is_image(file, member):
             yield member
         else:
             yield LeftOut(path, "no image", OTHER, images=0)

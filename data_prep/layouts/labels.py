@@ -44,7 +44,7 @@ class Table:
 
     Attributes:
       path: of the list, below the source.
-      first_labels: those of its first lines; empty where it is not clear which column has them.
+      first_labels: those of its first lines; empty if the label column is ambiguous.
     """
 
     def __init__(self, listing: Listing, path: str, first_labels: list[str]):
@@ -53,12 +53,12 @@ class Table:
         self._listing = listing
 
     def split(self, split_of: Callable[[str], str | None]) -> str | None:
-        """The split that the list's name speaks of: val.txt, LOC_val_solution.csv, train.csv."""
+        """The split in the list's name: val.txt, LOC_val_solution.csv, train.csv."""
         stem = os.path.basename(self.path).rpartition(".")[0]
         return next(filter(None, map(split_of, re.split(r"[^A-Za-z]+", stem))), None)
 
     def rows(self) -> dict[str, str]:
-        """Image -> label, as they are written.
+        """Image -> label, as written in the list.
 
         Raises:
           ValueError: a line has no label, or two lines of one image differ.
@@ -76,8 +76,8 @@ class Table:
 
         Args:
           listing: of the source.
-          classes: the classes of training, sorted, which a number counts; None if only this list
-            says which classes there are.
+          classes: the sorted classes of training, which a number indexes; None if only this list
+            defines the classes.
         """
         rows = {name: self._class(label, name, classes) for name, label in self.rows().items()}
         if classes is None:
@@ -106,10 +106,10 @@ class Table:
 
 
 def tables(listing: Listing, root: str, folder: str) -> list[Table]:
-    """The lists that speak of images directly in `folder`, or below it if that is the root.
+    """The lists of images directly in `folder`, or below it if that is the root.
 
-    They are looked for in the folder, beside it and in the folders above; those that carry the
-    folder's name come first.
+    They may be in the folder, beside it or in the folders above; those with the folder's name come
+    first.
     """
     return listing.remember(("tables", root, folder), lambda: _tables(listing, root, folder))
 
@@ -146,7 +146,7 @@ def _first_labels(listing, file, root, folder):
     except ValueError:
         return None
     places = [os.path.dirname(file.path), root, folder, ""]
-    if folder == root:  # all images of the source: they may lie one folder further down
+    if folder == root:  # all images of the source: they may be one folder further down
         places += [os.path.join(root, name) for name in listing.visible_folders(root)]
     found = [label for name, label in rows if _is_there(listing, places, name)]
     return list(filter(None, found)) if found else None
@@ -174,7 +174,7 @@ def labelled_images(
 ) -> Iterator[SourceImage | LeftOut]:
     """The images of a source that has lists instead of class folders.
 
-    A list called val.txt or train.csv is about that split; another about training.
+    A list called val.txt or train.csv describes that split; others describe training.
     """
     readers = [
         (table.path, table.split(split_of) or "train", table.reader(listing, None))
@@ -209,7 +209,7 @@ def labelled_images(
 
 
 def _keys(path: str, folder: str) -> Iterator[str]:
-    """How a list in `folder` may call the image at `path`."""
+    """The names that a list in `folder` may use for the image at `path`."""
     tails = [path]
     if folder and path.startswith(f"{folder}/"):
         tails.append(path[len(folder) + 1 :])
@@ -218,12 +218,12 @@ def _keys(path: str, folder: str) -> Iterator[str]:
     for tail in tails:
         yield tail
         stem, dot, ending = tail.rpartition(".")
-        if dot and ending.lower() in images.PICTURE_SUFFIXES:
+        if dot and ending.lower() in images.IMAGE_SUFFIXES:
             yield stem
 
 
 def _padded(rows):
-    """Numbers become class names that sort as they count."""
+    """Pads numbers, so that as class names they sort in numeric order."""
     if not all(label.isdigit() for label in rows.values()):
         return rows
     return {name: f"{int(label):04d}" for name, label in rows.items()}
@@ -248,8 +248,8 @@ def _parse(listing: Listing, path: str, text: str, complete: bool) -> Iterator[t
       listing: of the source, with the columns that the user named.
       path: of the list.
       text: its content, or the beginning.
-      complete: whether a line that has none is an error; else it ends the list, and the labels are
-        "" where it is not clear which column has them.
+      complete: whether a line without them is an error; else it ends the list, and the labels are
+        "" if their column is ambiguous.
 
     Raises:
       ValueError: no columns for image and label, or several.
@@ -300,7 +300,7 @@ def _image_name(listing, text):
 def _columns(listing, row, path):
     """(number of the image's column, of the label's, number of header lines).
 
-    The label's is None where several could be meant.
+    The label's is None if it is ambiguous.
     """
     names = [name.strip().lower().lstrip("#") for name in row]
     image, label = (

@@ -1,6 +1,6 @@
-"""The classes in a development kit's meta.mat, read by a process of its own.
+"""Reads the classes in a development kit's meta.mat, in a separate process.
 
-SciPy's reader of .mat files can end its process when the file is damaged (seen with SciPy 1.17).
+SciPy's reader can crash on a damaged file (seen with SciPy 1.17).
 """
 
 import functools
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-_SECONDS = 120  # a whole one takes less than one
+_SECONDS = 120  # an intact file takes less than one
 
 
 @functools.lru_cache(maxsize=4)
@@ -43,7 +43,7 @@ def _read(meta):
 
     content = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, struct_as_record=False)
     table = np.atleast_1d(content["synsets"])
-    # Later copies call the field after their own year and keep the numbers.
+    # Later years rename the field and keep the numbers.
     field = next(key for key in table.flat[0]._fieldnames if key.endswith("_ID"))
     return [(int(getattr(entry, field)), str(entry.WNID)) for entry in table.flat]
 

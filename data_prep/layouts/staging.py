@@ -1,8 +1,8 @@
-"""For sources that cannot be read image by image: parquet, TFDS, pickles, compressed files.
+"""Copies images of parquet, TFDS, pickles and compressed files to where shards can seek.
 
-Their images' bytes are copied, one source file after the other, into plain files of the work
-directory, from which shards then read in any order. That needs the source's size in disk, once, and
-no memory. What was copied is kept when the run is interrupted.
+The images' bytes are copied, one source file after the other, into plain files of the work
+directory. That takes the source's size on disk, and no memory. Finished copies are kept when the
+run is interrupted.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ Item = tuple[str, str, str, bytes] | LeftOut
 def unpack(
     folder: str | None, name: str, stamp: object, read: Callable[[], Iterable[Item]]
 ) -> Iterator[SourceImage | LeftOut]:
-    """The images that `read` yields, with their bytes in files of `folder`.
+    """Copies the images that `read` yields to files in `folder` and yields their places.
 
     Args:
-      folder: the directory for these files; made when it is needed. None copies nothing: then the
-        images say what there is, and cannot be read.
+      folder: the directory for these files, created if need be. None copies nothing: the images
+        can then be counted but not read.
       name: of the files, unique in this folder.
-      stamp: anything JSON that changes when the source file does, as its size and time.
-      read: yields the images, in an order that is always the same.
+      stamp: JSON that changes when the source file does, such as its size and time.
+      read: yields the images in a deterministic order.
     """
     import tensorflow as tf
 

@@ -7,25 +7,24 @@ import os
 import re
 from collections.abc import Iterator
 
+from alexnet_tf.data import external, imagenet
 from alexnet_tf.files import open_binary
 from data_prep import storage
 from data_prep.layouts import folders, staging
 from data_prep.listing import TFDS_PREFIX, Listing
 from data_prep.plan import FOLDER, IMAGE, UNLABELLED, LeftOut, SourceImage
 
-# HF's imagenet-1k names its classes in words, in the order of the sorted synsets.
-_FIRST_IMAGENET_CLASS = "tench"
-NO_LABEL = -1  # how Hugging Face and TFDS write it
+NO_LABEL = -1  # of Hugging Face and TFDS
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Where a table has its images and labels.
+    """The columns of images and labels in a table.
 
     Attributes:
       image: column of encoded images: bytes, or a struct with a field `bytes`.
       label: column of whole numbers or of strings.
-      names: the classes in label order, where the table's metadata says them.
+      names: the classes in label order, if the table's metadata has them.
     """
 
     image: str
@@ -67,8 +66,7 @@ def parquet(listing: Listing, folder: str | None) -> Iterator[SourceImage | Left
 def parquet_classes(listing: Listing) -> list[str] | None:
     """Class names in label order, from the files' Hugging Face metadata; else the numbers.
 
-    For ImageNet's thousand classes these are the synsets. None where labels are the names
-    themselves: then they are sorted.
+    For ImageNet's 1000 classes these are the synsets. None if labels are names, which are sorted.
     """
     largest = NO_LABEL
     for file in _data_set(listing):
@@ -155,18 +153,7 @@ def _builder(listing):
     import tensorflow_datasets
 
     name = listing.source.removeprefix(TFDS_PREFIX)
-    try:
-        if storage.exists(os.path.join(name, "dataset_info.json")):
-            builder = tensorflow_datasets.builder_from_directory(name)
-        else:
-            builder = tensorflow_datasets.builder(name)
-            builder.download_and_prepare()
-    except Exception as error:  # TFDS raises whatever its downloader does
-        first = str(error).strip().splitlines()[:1]
-        raise ValueError(
-            f"TFDS cannot provide {name} ({type(error).__name__}: {' '.join(first)}): expected the "
-            "name of a data set, as tfds:imagenette/320px-v2, or a directory that TFDS prepared."
-        ) from None
+    builder = external.tfds_builder(name)
     features = builder.info.features
     kinds = tensorflow_datasets.features
     by_kind = {
@@ -282,7 +269,7 @@ def _find_columns(listing, file):
 
 
 def _preferred(candidates):
-    """Those that are called label; else all."""
+    """The one that is called label; else all."""
     named = [name for name in candidates if name.lower() in ("label", "labels")]
     return named if len(named) == 1 else candidates
 
@@ -312,12 +299,9 @@ def _features(metadata):
 
 
 def _synsets_for(names):
-    if len(names) == 1000 and names[0].startswith(_FIRST_IMAGENET_CLASS):
-        import tensorflow_datasets
-
-        root = os.path.dirname(tensorflow_datasets.__file__)
-        with open(os.path.join(root, "datasets/imagenet2012/labels.txt"), encoding="utf-8") as file:
-            return file.read().split()
+    # Hugging Face's imagenet-1k names its classes in words, in the order of the sorted synsets.
+    if len(names) == imagenet.CLASSES and names[0].startswith(imagenet.class_names()[0]):
+        return imagenet.class_synsets()
     return list(names)
 
 

@@ -119,6 +119,7 @@ def test_names_are_escaped(atlas):
 
 def test_an_interrupted_atlas_goes_on_and_becomes_the_same(atlas, sources, tmp_path, monkeypatch):
     path = tmp_path / "site"
+    (path / "unfinished").mkdir(parents=True)  # killed before its first file was whole
     write, left = storage.Storage.write_image, [0]
 
     def stop(self, name, image):

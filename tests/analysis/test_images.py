@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 
 import numpy as np
@@ -110,6 +111,22 @@ def test_what_crosses_between_the_halves_is_what_the_paper_says():
         "local3": 3,
         "local4": 3,
     }
+
+
+def test_published_networks_are_drawn_without_values_for_their_weights(monkeypatch):
+    """Neither then, nor when Keras tries out the next layer."""
+    sizes = []
+    draw = keras.initializers.RandomNormal.__call__
+
+    def counted(self, shape, dtype=None):
+        sizes.append(math.prod(shape))
+        return draw(self, shape, dtype)
+
+    monkeypatch.setattr(keras.initializers.RandomNormal, "__call__", counted)
+    blocks = architecture.published_blocks("alexnet")
+    assert sum(block.parameters for block in blocks) == 60_965_224
+    keras.layers.Lambda(lambda values: values)(keras.Input((4,)))
+    assert sizes == []
 
 
 def test_features_come_back_from_records(tmp_path):

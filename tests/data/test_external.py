@@ -214,14 +214,15 @@ def _tiny_images(image, examples):
 def test_tfds_images_of_any_size_are_those_that_tfds_reads(tmp_path):
     import tensorflow_datasets as tfds
 
-    pictures = [pixels for _, pixels in _images(9)]
-    rows = [(pixels, n % 3) for n, pixels in enumerate(pictures)]
+    every = [pixels for _, pixels in _images(9)]
+    rows = [(pixels, n % 3) for n, pixels in enumerate(every)]
     builder = _builder(
         tmp_path / "tfds",
         tfds.features.Image(shape=(None, None, 3)),
         {"train": rows[:6], "test": rows[6:]},
     )
     dataset = records.open_dataset(str(builder.data_dir)).viewed(SIZE, 3)
+    assert records.open_dataset(f"tfds:{builder.data_dir}").viewed(SIZE, 3) == dataset
     assert dataset.counts == {"train": 6, "test": 3, "validation": 3}
     assert dataset.synsets == ("a", "b", "c")
     plain = builder.as_dataset(split="test", shuffle_files=False)

@@ -23,13 +23,10 @@ def test_a_fingerprint_is_of_the_data_and_not_of_its_place(photo_records, make_d
 
 
 def test_images_of_each_class_are_counted(make_dataset):
-    dataset = open_dataset(make_dataset(9, 32, classes=3, labels=[0, 0, 1, 0, 1, 0, 0, 1, 0])[0])
-    dataset = dataclasses.replace(
-        dataset,
-        shards={"train": dataset.shards["validation"]},
-        counts={"train": 9},
-        shard_counts={"train": dataset.shard_counts["validation"]},
-    )
+    found = open_dataset(make_dataset(9, 32, classes=3, labels=[0, 0, 1, 0, 1, 0, 0, 1, 0])[0])
+    fields = ("shards", "counts", "shard_counts")
+    train = {field: {"train": getattr(found, field)["validation"]} for field in fields}
+    dataset = dataclasses.replace(found, **train)
     unknown_lengths = dataclasses.replace(dataset, shard_counts={})
     for one in (dataset, unknown_lengths):
         assert identity.class_counts(one).tolist() == [6, 3, 0]

@@ -34,9 +34,9 @@ def test_names_repeat_only_where_two_synsets_share_their_first_word():
     assert {n for n in names if names.count(n) > 1} == {"crane", "maillot"}
 
 
-def test_the_two_years_are_told_apart_by_their_first_and_last_synset():
-    synsets = imagenet.class_synsets()
-    assert (synsets[0], synsets[-1]) == imagenet.FIRST_AND_LAST_SYNSET["ILSVRC-2012"]
+def test_the_first_synset_tells_the_years_apart():
+    assert imagenet.class_synsets()[0] == imagenet.ILSVRC_2012.first_synset
+    assert imagenet.ILSVRC_2010.first_synset != imagenet.ILSVRC_2012.first_synset
 
 
 def test_decode_predictions_gives_the_best_first_and_ties_in_class_order():

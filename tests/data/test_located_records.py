@@ -1,4 +1,4 @@
-"""Where records' images stand: held to protobuf's own reader, TensorFlow's decoder, damage."""
+"""Reading images by position, against protobuf's reader and TensorFlow's decoder; damage."""
 
 import io
 import os
@@ -29,7 +29,7 @@ def _feature(value):
 
 
 def _in_any_order(generator, features):
-    """A record whose features stand in a drawn order, some behind a second Features message."""
+    """A record whose features are in a random order, some behind a second Features message."""
     names = list(features)
     generator.shuffle(names)
     parts = [
@@ -75,7 +75,7 @@ def test_pixels_and_labels_are_what_protobuf_reads(tmp_path, size):
 
 
 def test_labels_in_the_old_encoding_and_counted_from_one(tmp_path):
-    """A repeated number may stand unpacked: one key and one value each."""
+    """A repeated number may be unpacked: one key and one value each."""
     entry = b"\x0a\x05class" + b"\x12\x05" + b"\x1a\x03" + b"\x08\xac\x02"  # class: 300
     features = b"\x0a" + bytes([len(entry)]) + entry
     content = b"\x0a" + bytes([len(features)]) + features

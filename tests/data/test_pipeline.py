@@ -125,11 +125,11 @@ def test_each_image_is_a_crop_of_a_stored_one(dataset):
     for image, label in zip(images, labels, strict=True):
         best = min(
             (
-                (np.abs(picture[y : y + 224, x : x + 224] - view).mean(), y, x, flip)
-                for picture, truth in stored
+                (np.abs(original[y : y + 224, x : x + 224] - view).mean(), y, x, flip)
+                for original, truth in stored
                 if truth == label
                 for flip, view in ((0, image), (1, image[:, ::-1]))
-                for y, x in [_offset(picture, view)]
+                for y, x in [_offset(original, view)]
             ),
             key=lambda found: found[0],
         )
@@ -144,7 +144,7 @@ def test_each_image_is_a_crop_of_a_stored_one(dataset):
 
 
 def _offset(image, view):
-    """Where `view` lies in `image`, by matching a central patch of the green channel with FFT."""
+    """The offset of `view` in `image`: an FFT match of a central patch of the green channel."""
     patch = view[80:144, 80:144, 1] - view[80:144, 80:144, 1].mean()
     green = image[..., 1].astype(np.float64)
     spectrum = np.fft.rfft2(green) * np.conj(np.fft.rfft2(patch, green.shape))
@@ -165,17 +165,17 @@ def test_a_group_shares_one_crop(dataset):
     found = set()
     for image, label in zip(images[:12], labels[:12], strict=True):
         scores = {}
-        for picture, truth in stored:
+        for original, truth in stored:
             if truth == label:
-                y, x = _offset(picture, image)
-                scores[np.abs(picture[y : y + 224, x : x + 224] - image).mean()] = (y, x)
+                y, x = _offset(original, image)
+                scores[np.abs(original[y : y + 224, x : x + 224] - image).mean()] = (y, x)
         found.add(scores[min(scores)])
     assert len(found) == 1
 
 
 @pytest.mark.parametrize("kind", ["paper", "source"])
 def test_colour_noise_follows_the_published_formula(dataset, kind):
-    """The shift of each image lies along the principal axes with the published size."""
+    """The shift of each image is along the principal axes with the published size."""
     statistics = dataset.statistics()
     clean = Augmentation(mirror=False)
     noisy = dataclasses.replace(clean, noise=_noise(dataset, kind))
@@ -250,10 +250,10 @@ def test_raw_batches_are_what_numpy_makes_of_each_image(dataset, tmp_path, borde
                 features["image"].bytes_list.value,
                 features["label"].int64_list.value,
             )
-            picture = np.frombuffer(content, np.uint8).reshape(64, 64, 3)
-            picture = np.pad(picture, [(border, border), (border, border), (0, 0)])
+            original = np.frombuffer(content, np.uint8).reshape(64, 64, 3)
+            original = np.pad(original, [(border, border), (border, border), (0, 0)])
             top, left = draws["crop"]
-            view = picture[top : top + 60, left : left + 60].astype(np.float32)
+            view = original[top : top + 60, left : left + 60].astype(np.float32)
             view = view[:, ::-1] if draws["mirror"] else view
             shifted = view + draws["shift"]
             expected.append(noise.mean + (shifted - noise.mean) / draws["divisor"])
@@ -274,7 +274,7 @@ def test_raw_batches_are_what_numpy_makes_of_each_image(dataset, tmp_path, borde
 @pytest.mark.parametrize("located", [True, False])
 @pytest.mark.parametrize("encoding", ["jpeg", "raw"])
 def test_records_resume_and_split_to_the_same_bits(dataset, tmp_path, changes, encoding, located):
-    """Also from where they stand, as on a local disk, to records in a stream, as over a network."""
+    """Also between records read by position, as from a disk, and streamed, as from a network."""
     stored = dataset if encoding == "jpeg" else _raw(dataset, tmp_path / "raw", size=64)
     augmentation = Augmentation(crop_size=60, noise=_noise(dataset, NOISY))
     schedule = Schedule(batch_size=16, epochs=2, seed=4)

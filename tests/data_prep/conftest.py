@@ -12,8 +12,13 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+import tensorflow as tf
 from PIL import Image
 
+from alexnet_tf.data import records
+from data_prep import checks, convert
+
+KEYS = ("synset", "file_name")
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -139,3 +144,68 @@ def bad():
         "header_only.jpg": whole[:20],
         "zeros.jpg": bytes(5000),
     }
+
+
+@pytest.fixture(scope="session")
+def jpg(real):
+    """A function: number -> a small JPEG, another for each number."""
+    photo = real.photograph("chelsea", 60, 80)
+    return lambda number: real.jpeg(photo[number : number + 30, number : number + 40])
+
+
+@pytest.fixture
+def plant(tmp_path, real, jpg):
+    """Writes images: folder -> how many; returns the source."""
+
+    def plant(**folders):
+        source = tmp_path / "source"
+        number = 0
+        for folder, count in folders.items():
+            for n in range(count):
+                real.write(source / folder.replace("__", "/") / f"p{n}.jpg", jpg(number % 25))
+                number += 1
+        return source
+
+    return plant
+
+
+@pytest.fixture
+def converted(tmp_path, capsys):
+    """Converts a source; returns the manifest, the stored images and the report."""
+
+    def convert_(source, *flags, verify=True):
+        output = tmp_path / f"out{len(os.listdir(tmp_path))}"
+        done = convert.main(
+            [f"--source={source}", f"--output={output}", "--image_size=16", "--workers=1", *flags]
+        )
+        printed = capsys.readouterr()
+        assert done == 0, printed.err
+        manifest = records.read_manifest(str(output))
+        if verify:
+            assert checks.verify(str(output), 1, source=str(source))["problems"] == []
+        stored = {
+            (
+                shard["split"],
+                *(row[key].bytes_list.value[0].decode() for key in ("synset", "file_name")),
+            )
+            for shard in manifest["shards"]
+            for record in tf.data.TFRecordDataset(str(output / shard["file"]))
+            for row in [tf.train.Example.FromString(record.numpy()).features.feature]
+        }
+        assert len(stored) == sum(manifest["counts"].values()), "two images have one name"
+        return manifest, stored, printed.out
+
+    return convert_
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    def refused(source, *flags):
+        output = tmp_path / "refused"
+        done = convert.main([f"--source={source}", f"--output={output}", "--workers=1", *flags])
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert done == 1 and error.startswith("error: ") and "Traceback" not in error
+        assert not output.exists() and not os.path.exists(f"{output}.partial")
+        return error
+
+    return refused

@@ -178,14 +178,14 @@ def parquet(root, images, real):
         pyarrow.parquet.write_table(table, root / "data" / f"{name}.parquet")
 
 
-def _planes(pictures, size):
+def _planes(encoded, size):
     """(pixels (n, size, size, 3), labels) of training and of validation."""
 
     def decoded(contents):
         images = [cv2.imdecode(np.frombuffer(c, np.uint8), cv2.IMREAD_COLOR) for c in contents]
         return np.stack([cv2.resize(image, (size, size))[..., ::-1] for image in images])
 
-    train, validation = pictures
+    train, validation = encoded
     return (
         (decoded([c for _, _, c in train]), [SORTED.index(s) for s, _, _ in train]),
         (decoded([c for _, _, c in validation]), [SORTED.index(s) for _, s, _ in validation]),

@@ -10,7 +10,7 @@ from data_prep import area_resize, images
 
 
 def area_weights(side, size):
-    """float64 (size, side): how much of each source pixel lies in each resized one."""
+    """float64 (size, side): the share of each source pixel in each resized one."""
     edges = np.arange(size + 1) * (side / size)
     left = np.maximum(edges[:-1, None], np.arange(side))
     right = np.minimum(edges[1:, None], np.arange(1, side + 1))

@@ -269,4 +269,4 @@ FLAGS = (
 def test_the_flags_of_the_command(capsys):
     assert convert.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert [flag for flag in FLAGS if f"--{flag}:" not in text] == []
+    assert [flag for flag in FLAGS if f"\n  --{flag} " not in text] == []

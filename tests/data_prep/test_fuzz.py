@@ -319,7 +319,7 @@ def test_layouts(profile, name, all_sources):
                 with no_hang():
                     look(root)
             except (ValueError, OSError) as error:
-                told(error, root)
+                require_message(error, root)
             assert set(os.listdir(root)) <= {"source", "unpacked"}
 
     if name == "devkit":  # each meta.mat is read by a process of its own
@@ -327,7 +327,7 @@ def test_layouts(profile, name, all_sources):
     run(profile, check, st.data())
 
 
-def told(error, root):
+def require_message(error, root):
     """The sentence names a file of the source or the source itself."""
     text = str(error)
     assert not isinstance(error, UnicodeError), text

@@ -25,7 +25,7 @@ def by_tensorflow(pixels, size=256):
 
 
 def area_weights(source, resized):
-    """float64 (resized, source): how much of each source pixel lies in each resized one."""
+    """float64 (resized, source): the share of each source pixel in each resized one."""
     edges = np.arange(resized + 1) * (source / resized)
     left = np.maximum(edges[:-1, None], np.arange(source))
     right = np.minimum(edges[1:, None], np.arange(1, source + 1))

@@ -24,9 +24,9 @@ IMAGENET_LAYOUTS = {
     "name, build", [(name, build) for name, builds in IMAGENET_LAYOUTS.items() for build in builds]
 )
 def test_every_layout_of_imagenet_gives_the_same_data_set(
-    name, build, pictures, sources, real, tmp_path
+    name, build, images, sources, real, tmp_path
 ):
-    getattr(sources, build)(tmp_path / "source", pictures, real)
+    getattr(sources, build)(tmp_path / "source", images, real)
     assert layouts.find(listing.Listing(str(tmp_path / "source"))).name == name
     output = str(tmp_path / "out")
     preparation.prepare(
@@ -43,16 +43,16 @@ def test_every_layout_of_imagenet_gives_the_same_data_set(
         )
         for split in ("train", "validation")
     }
-    from data_prep import images
+    from data_prep.images import Conversion, convert_image
 
-    conversion = images.Conversion(image_size=32)
+    conversion = Conversion(image_size=32)
 
     def expected(synset, file_name, content):
-        encoded = images.convert_image(content, file_name, conversion).encoded
+        encoded = convert_image(content, file_name, conversion).encoded
         return synset, sources.SORTED.index(synset), file_name, encoded
 
     year = 2010 if "2010" in build else 2012
-    train, validation = pictures
+    train, validation = images
     assert stored["train"] == sorted(expected(*image) for image in train)
     assert stored["validation"] == sorted(
         expected(synset, sources.val_name(number, year), content)

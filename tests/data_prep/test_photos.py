@@ -1,6 +1,7 @@
 """The embedded data set: real photographs, no pixel shared between training and validation."""
 
 import collections
+import json
 import os
 
 import cv2
@@ -12,7 +13,8 @@ from data_prep import photos
 
 @pytest.fixture(scope="module")
 def crops(photo_folders):
-    return photos.read_crops(photo_folders)
+    with open(os.path.join(photo_folders, photos.CROPS_FILE), encoding="utf-8") as file:
+        return [photos.Crop(**crop) for crop in json.load(file)["crops"]]
 
 
 def test_every_class_has_its_share(photo_folders, crops):

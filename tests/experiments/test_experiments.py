@@ -185,6 +185,12 @@ def test_reports_hold_every_row_and_the_images_themselves(tmp_path):
         assert "narrowed" in text
     assert "(images/p.png)" in markdown and markdown.count("\n| ") == 2 + len(ROWS)
     assert "data:image/png;base64," in page and "a &lt;image&gt;" in page
+    heading = "Ablations: without LRN, overlap"
+    assert f"## {heading}" in markdown and f">{heading}" in page
+    # Fits a telephone: the width is the device's, and each cell knows its column.
+    assert '<meta name="viewport" content="width=device-width' in page
+    assert page.count('<td data-column="Published"') == len(ROWS)
+    assert "prefers-color-scheme: dark" in page
 
 
 def test_a_smoke_run_fills_no_measured_column():
@@ -208,7 +214,7 @@ def test_a_finished_experiment_is_not_run_again(photo_records, tmp_path, monkeyp
     kept = os.path.join(workdir, "findings", "ten_crop.json")
     numbers = json.loads(_text(kept))["finding"]["numbers"]
     assert len(numbers["gains"]) == 1
-    monkeypatch.setattr(loop, "train", lambda run: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("trained again"))
     assert reproduce_command.main(["ten_crop", *arguments]) == 0
     # table1 and fig3 are of the same network: they need no training either.
     assert reproduce_command.main(["fig3", *arguments]) == 0
@@ -247,12 +253,15 @@ def test_everything_runs_at_smoke_scale(photo_records, tmp_path):
     assert len(ablations) == 6 and len(results["ablations"]["finding"]["rows"]) == 6
     assert len(results["table2"]["finding"]["numbers"]["single"]) == 2
     page = _text(workdir, "report.html")
-    assert page.count("data:image/png;base64,") == 5 and page.count("<h2>") == 12
+    assert page.count("data:image/png;base64,") == 5 and page.count("<h2") == 12
     assert not os.path.exists(os.path.join(workdir, "networks", "alexnet_145", "checkpoints"))
 
 
 def _a_step_of(name, scale, photo_records, tmp_path):
-    """Runs an experiment with a scale's own networks and recipe on a batch of two images."""
+    """Runs an experiment with a scale's own recipe, on two images and narrow networks.
+
+    Eight full networks in one process, with their momenta and checkpoints, take 10 GB.
+    """
     few = {"train": 24, "validation": 4}
     path = data.derive(records.open_dataset(photo_records), str(tmp_path / "few"), few)
     one = data.derive(records.open_dataset(path), str(tmp_path / "one"), {"train": 2})
@@ -263,6 +272,7 @@ def _a_step_of(name, scale, photo_records, tmp_path):
         short |= {"bias_rate_steps": ((0, 2e-6),)}
     quick = dataclasses.replace(
         results.SCALES[scale],
+        narrowing=4,
         recipe=short,
         fig1_images=24,
         fig1_epochs=1,

@@ -387,6 +387,7 @@ def test_whatever_is_flipped_or_cut_is_read_or_refused(small_torch, graph, tmp_p
 def test_the_command_takes_classes(small_torch, tmp_path, capsys):
     torch.save(small_torch.state_dict(), tmp_path / "a.pth")
     flags = [f"--source={tmp_path}/a.pth", "--model=alexnet_owt", f"--output={tmp_path}/a.keras"]
+    flags += ["--allow_random"]
     assert import_weights.main([*flags, "--classes=0"]) == 2
     assert "--classes" in capsys.readouterr().err
     # The file is of a network that is narrower than the published one.

@@ -31,14 +31,18 @@ PARAMETERS = {
     "alexnet_onnx": 60_965_224,
     "caffenet": 60_965_224,
     "alexnet_owt": 61_100_840,
+    "alexnet_slim": 50_303_912,
     "lenet5": 60_000 + 840,  # trained + the centres of the output units
     "lenet5_softmax": 61_706,
     "cifarnet": 2_112_970,
     "cifarnet_no_norm": 1_116_490,
 }
-# Small enough to be quick, large enough that every layer still has something to see.
-SMALL = {name: (32, 32, 1) if name.startswith("lenet") else (24, 24, 3) for name in VARIANTS}
-SMALL |= {name: (95, 95, 3) for name in VARIANTS if name.startswith(("alexnet", "caffenet"))}
+# Small enough to be quick: of large networks 95 pixels, which leave
+# every layer something to see.
+SMALL = {
+    name: (min(variant.crop_size, 95), min(variant.crop_size, 95), variant.channels)
+    for name, variant in ((name, models.catalog.find_variant(name)) for name in VARIANTS)
+}
 
 
 @pytest.mark.parametrize("name", VARIANTS)

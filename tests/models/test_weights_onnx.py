@@ -111,7 +111,7 @@ def test_caffes_weights_fit_the_papers_network_but_for_its_norms(zoo_file):
 def test_the_command_writes_a_model_that_loads(zoo_file, tmp_path, capsys):
     output = tmp_path / "alexnet_onnx.keras"
     code = import_weights.main(
-        [f"--source={zoo_file}", "--model=alexnet_onnx", f"--output={output}"]
+        [f"--source={zoo_file}", "--model=alexnet_onnx", f"--output={output}", "--allow_random"]
     )
     assert code == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == [output.name, output.name + ".json"]

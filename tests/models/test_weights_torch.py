@@ -194,7 +194,9 @@ def test_another_network_is_refused_by_name(files):
 def test_the_command_converts_and_reports(files, tmp_path, capsys):
     output = tmp_path / "owt.keras"
     source = files / "net.safetensors"
-    code = import_weights.main([f"--source={source}", "--model=alexnet_owt", f"--output={output}"])
+    code = import_weights.main(
+        [f"--source={source}", "--model=alexnet_owt", f"--output={output}", "--allow_random"]
+    )
     assert code == 0, capsys.readouterr().err
     model = alexnet_tf.load_model(output)
     np.testing.assert_allclose(model.get_layer("preprocessing").mean, MEAN * 255, rtol=1e-6)

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from alexnet_tf.experiments import published, results
+
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -60,6 +62,48 @@ def test_a_table_follows_its_files(measured, tmp_path):
     assert "0.95 %" in rows[0] and "none that is comparable" in rows[1]
     measured.draw(tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["lenet5.png"]
+
+
+def _row(text, value, measured):
+    claim = published.Claim(text, value, published.CIFAR10, "[P]")
+    return results.ClaimRow(claim, measured, published.CIFAR10, (0,), "a spread", "a note")
+
+
+def test_what_reproduce_found_is_kept_and_comes_first(measured, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = {"recipe": {"epochs": 8}, "training_seconds": [120.0]}
+    found = {
+        "fig1": results.Result((_row("ReLU", "6 times", "2.00 times"),), {}, (("a", "a.png"),)),
+        "fig1_conditions": results.Result((_row("the same: He's", "6 times", "1.00 times"),)),
+        "cifar10": results.Result(
+            (_row("without", "13 %", "21.0 % with one view"), _row("with", "11 %", "19.0 %")),
+            {"cifarnet_no_norm": model, "cifarnet": model},
+            (("b", "a.png"),),
+        ),
+    }
+    content = {"data": "CIFAR-10", "scale": "small", "machine": {"processor": "x"}, "skipped": {}}
+    content |= {
+        name: {"seeds": [0], "command": "c", "finding": one.to_json()}
+        for name, one in found.items()
+    }
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "results.json").write_text(json.dumps(content))
+    (tmp_path / "work" / "a.png").write_bytes(b"png")
+    keep = importlib.import_module("keep")
+    kept = {"fig1": "fig1_cifar10", "fig1_conditions": "fig1_conditions", "cifar10": "cifar10_8"}
+    (tmp_path / "results").mkdir()
+    for experiment, name in kept.items():
+        flags = ["--workdir=work", f"--experiment={experiment}", f"--name={name}"]
+        assert keep.main([*flags, "--results=results", "--note=shared"]) == 0
+    assert keep.main([*flags[:1], "--experiment=fig3", "--name=a", "--results=results"]) == 1
+    one = json.loads((tmp_path / "results" / "cifar10_8.json").read_text(encoding="utf-8"))
+    assert set(one) == {"data", "scale", "machine", "cifar10", "note"}
+    assert (tmp_path / "results" / "fig1_cifar10.png").read_bytes() == b"png"
+    made = measured.render("<!-- measured -->\n<!-- end -->", tmp_path / "results")
+    rows = made.splitlines()[4:8]
+    assert "2.00 times" in rows[0] and "Figure 1, the same: He's" in rows[1]
+    assert "`cifarnet_no_norm`: without | 13 % | 21.0 % with one view (8 epochs of" in rows[2]
+    assert "`cifarnet`: with | 11 %" in rows[3] and "8 epochs, 2.0 minutes" in rows[3]
 
 
 def test_commands_keep_no_place(runs, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ import pytest
 
 from alexnet_tf import predict as predict_command
 from alexnet_tf.serving import client
-from alexnet_tf.serving.predictor import ImageError
+from alexnet_tf.serving.classifier import ImageError
 
 # TF Serving gives this the code that it gives to a bad image (server_core.cc).
 UNKNOWN_LABEL = "Unrecognized servable version label: nobody"

@@ -6,9 +6,13 @@ batching and monitoring: their fields stand here, as TF Serving's session_bundle
 monitoring_config.proto have them. Compose files are YAML.
 """
 
+import http.server
+import json
 import pathlib
 import re
 import shlex
+import subprocess
+import threading
 
 import pytest
 import yaml
@@ -97,13 +101,60 @@ def default_of(command, name):
     return flags[name].default
 
 
-def test_every_label_means_a_version_that_is_served(model, readme):
-    served = list(model.model_version_policy.specific.versions)
-    assert dict(model.version_labels) == {"stable": 1, "canary": 2}
-    assert set(model.version_labels.values()) == set(served) and len(set(served)) == len(served)
-    for label, version in model.version_labels.items():
-        assert f"`{label}` is {version}" in readme
-    assert set(re.findall(r"--version_label=(\w+)", readme)) <= set(model.version_labels)
+def test_the_newest_version_is_served_without_labels(model):
+    """So that a server starts after one export: a label of a version that is not there stops it."""
+    assert model.model_version_policy.WhichOneof("policy_choice") == "latest"
+    assert model.model_version_policy.latest.num_versions == 1 and not model.version_labels
+
+
+def test_the_commented_labels_are_a_configuration_that_the_readme_describes(readme):
+    from tensorflow_serving.config import model_server_config_pb2
+
+    text = (SAVED_MODELS / "models.config").read_text()
+    policy = r"    model_version_policy \{\n      latest \{.*?\n    \}\n"
+    text = re.sub(policy, "", text, count=1, flags=re.DOTALL)
+    text = text.replace("    # Two versions under", "## ").replace("    # ", "    ")
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    (only,) = config.model_config_list.config
+    served = list(only.model_version_policy.specific.versions)
+    assert dict(only.version_labels) == {"stable": 1, "canary": 2}
+    assert set(only.version_labels.values()) == set(served)
+    assert "`stable` is 1, `canary`\nis 2" in readme
+    assert set(re.findall(r"--version_label=(\w+)", readme)) <= set(only.version_labels)
+
+
+def test_the_image_is_pinned_and_the_gpus_is_of_the_same_version(service):
+    gpu = yaml.safe_load((SAVED_MODELS / "docker-compose.gpu.yml").read_text())
+    (other,) = gpu["services"].values()
+    assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", service["image"])
+    assert other["image"] == f"{service['image']}-gpu"
+
+
+@pytest.mark.parametrize(("state", "healthy"), [("AVAILABLE", True), ("LOADING", False)])
+def test_the_container_is_healthy_when_a_version_answers(service, model, state, healthy):
+    """The check itself, in bash, against a server that says what TF Serving says."""
+    asked = []
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"model_version_status": [{"state": state}]}).encode())
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("localhost", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        kind, *command = service["healthcheck"]["test"]
+        port = flags_of(service["command"])["rest_api_port"]
+        assert kind == "CMD" and f"localhost/{port}" in command[-1]
+        command[-1] = command[-1].replace(f"/{port}", f"/{server.server_port}")
+        done = subprocess.run(command, timeout=20)
+        server.shutdown()
+    assert (done.returncode == 0) == healthy
+    assert asked == [f"/v1/models/{model.name}"]
 
 
 def test_the_name_and_the_place_are_those_of_the_export_and_the_client(model, service, readme):

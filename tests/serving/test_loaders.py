@@ -146,6 +146,7 @@ def test_a_request_of_no_images_is_an_invalid_argument(exported, network):
     import tensorflow as tf
 
     from alexnet_tf.serving import predictor, signatures
+    from alexnet_tf.serving.classifier import ImageError
 
     loaded = tf.saved_model.load(exported)
     assert set(EMPTY) == set(loaded.signatures)
@@ -155,7 +156,7 @@ def test_a_request_of_no_images_is_an_invalid_argument(exported, network):
         kind = tf.string if value.dtype == object else value.dtype
         with pytest.raises(tf.errors.InvalidArgumentError, match=signatures.NO_PICTURES):
             serve(**{argument: tf.constant(value, kind)})
-    with pytest.raises(predictor.ImageError) as caught:
+    with pytest.raises(ImageError) as caught:
         predictor.open_classifier(exported)([])
     assert str(caught.value) == signatures.NO_PICTURES
     assert list(predictor.predict(predictor.open_classifier(exported), [])) == []

@@ -116,7 +116,8 @@ def test_litert_gives_the_networks_probabilities(
     # Graph and biases come on top; the next larger type would be twice as large.
     assert os.path.getsize(output) < 1.6 * per_weight * parameters + 30_000
     with zipfile.ZipFile(output) as archive:
-        assert archive.namelist() == ["labels.txt"] and archive.testzip() is None
+        assert archive.namelist() == ["labels.txt", "knowledge.json", "card.md"]
+        assert archive.testzip() is None
         assert archive.read("labels.txt").decode().splitlines() == NAMES
 
 
@@ -275,3 +276,40 @@ def test_the_full_network_as_onnx_takes_a_few_times_its_weights(tmp_path):
     assert kibibytes < 3 * 2**20, f"{kibibytes / 2**20:.2f} GiB"
     assert "top-1 agreement 100.0%" in done.stdout
     assert output.stat().st_size > 4 * model.count_params()
+
+
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_predict_reads_what_export_wrote_and_says_what_the_network_says(
+    cifarnet, images, tmp_path, capsys, format
+):
+    from alexnet_tf import predict as predict_command
+
+    output = str(tmp_path / f"net{ {'onnx': '.onnx', 'litert': '.tflite'}[format] }")
+    flags = [f"--format={format}", f"--output={output}", "--min_agreement=0"]
+    code, _, err = run_command(capsys, f"--model={cifarnet}", *flags)
+    assert code == 0, err
+    names, answers = list(images.values()), []
+    for model in (cifarnet, output):
+        assert predict_command.main([f"--model={model}", "--json", *names]) == 0
+        answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    for ours, theirs in zip(*answers, strict=True):
+        ours, theirs = ours["predictions"], theirs["predictions"]
+        assert [one["class"] for one in ours] == [one["class"] for one in theirs]
+        scores = [[one["score"] for one in answer] for answer in (ours, theirs)]
+        np.testing.assert_allclose(*scores, atol=1e-4)
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    assert predict_command.main([f"--model={output}", str(tmp_path / "bad.jpg"), names[0]]) == 1
+    captured = capsys.readouterr()
+    assert "neither a JPEG nor a PNG" in captured.err and names[0] in captured.out
+
+
+@pytest.mark.parametrize("name", ["x.onnx", "x.tflite"])
+def test_a_file_of_another_kind_is_one_sentence(tmp_path, images, capsys, name):
+    from alexnet_tf import predict as predict_command
+
+    image = next(iter(images.values()))
+    for content, sentence in ((None, "There is no model"), (b"nothing", "no network of this")):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        assert predict_command.main([f"--model={tmp_path / name}", image]) == 1
+        assert sentence in capsys.readouterr().err.splitlines()[-1]

@@ -98,13 +98,14 @@ def test_the_panel_shows_the_images_that_could_be_read(
 
 def test_more_images_than_a_batch_with_a_bad_one_in_the_middle():
     from alexnet_tf.serving import predictor
+    from alexnet_tf.serving.classifier import ImageError
 
     sizes = []
 
     def classifier(files):
         sizes.append(len(files))
         if b"bad" in files:
-            raise predictor.ImageError("it is bad")
+            raise ImageError("it is bad")
         ones = np.ones((len(files), 1), np.float32)
         return {
             "classes": np.array([[file] for file in files]),

@@ -14,7 +14,8 @@ import time
 import pytest
 
 from alexnet_tf.serving import client, export
-from alexnet_tf.serving.predictor import ImageError, open_classifier
+from alexnet_tf.serving.classifier import ImageError
+from alexnet_tf.serving.predictor import open_classifier
 
 IMAGE = "tensorflow/serving:latest"
 

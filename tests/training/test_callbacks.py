@@ -174,10 +174,10 @@ def _check_run_events(events, validation, rows, network):
     assert [value for _, value in events["learning_rate"]] == pytest.approx([0.05, 0.02])
     assert len(events["input"]) == 1 and len(events["input"][0][1]) == 8
     grid = events["first_kernels"][-1][1][0]
-    kernels = network.get_layer("c1").get_weights()[0]  # (5, 5, 1, 6): three in a row, two rows
-    assert grid.shape == (2 * 21, 3 * 21)
-    expected = 127.5 * (1 + kernels[2, 3, 0, 4] / np.abs(kernels).max())
-    assert abs(grid[21 + 4 * 2, 21 + 4 * 3] - expected) < 1.5
+    kernel = network.get_layer("c1").get_weights()[0][..., 0, 4]  # of (5, 5, 1, 6), in one row
+    assert grid.shape == (4 * 5, 4 * (6 * 6 - 1), 3)
+    expected = 127.5 * (1 + kernel[2, 3] / np.abs(kernel).max())
+    assert abs(int(grid[4 * 2, 4 * (4 * 6 + 3), 0]) - expected) < 1.5
 
 
 @pytest.mark.slow

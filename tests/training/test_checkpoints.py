@@ -1,4 +1,4 @@
-"""A checkpoint is whole, or it is known to be damaged; what is damaged is replaced."""
+"""Checkpoints are atomic; damage is detected, and damaged ones are replaced."""
 
 import json
 import random
@@ -119,16 +119,11 @@ def test_the_last_good_checkpoint_is_named_only_where_there_is_one(saved):
     assert saved.checkpoints.last_good().startswith("The last good checkpoint is that of step 1 in")
 
 
-def test_checkpoints_keep_the_newest_and_the_best(tmp_path):
-    variable = tf.Variable(0.0)
-    checkpoints = Checkpoints(tmp_path / "c", tf.train.Checkpoint(v=variable), keep=2)
+def test_checkpoints_keep_the_newest_and_the_best(saved):
     for step in range(1, 6):
-        variable.assign(step)
-        checkpoints.save(Progress(step=step, model="m"), best=step == 2)
-    assert checkpoints.steps() == [2, 4, 5]
-    variable.assign(0.0)
-    assert checkpoints.restore("m").step == 5
-    assert variable.numpy() == 5.0
+        saved.save(step, best=step == 2)
+    assert saved.checkpoints.steps() == [2, 4, 5]
+    assert saved.restore().step == 5 and saved.variable.numpy() == 5
 
 
 def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path):

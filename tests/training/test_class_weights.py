@@ -1,4 +1,4 @@
-"""Weights of classes: where they come from, and that learning is that of sample weights."""
+"""Class weights: their sources, and training against Keras' sample weights."""
 
 import dataclasses
 import json
@@ -37,6 +37,8 @@ def test_balanced_classes_count_alike(dataset):
     assert class_weights.class_weights(None, dataset, counts) is None
     table = class_weights.table(dataset, counts, weights)
     assert "6  n00000000  weight 0.75" in table and "1 class(es) have no training images" in table
+    alone = dataclasses.replace(dataset, synsets=("only",))
+    assert "there is only one class" in class_weights.table(alone, np.array([9]), None)
 
 
 def test_a_file_gives_weights_by_name(dataset, tmp_path):
@@ -58,11 +60,6 @@ def test_a_file_gives_weights_by_name(dataset, tmp_path):
             class_weights.class_weights(str(file), dataset, None)
     with pytest.raises(FileNotFoundError, match=r"for --class_weight: expected 'balanced', or"):
         class_weights.class_weights(str(tmp_path / "none.json"), dataset, None)
-
-
-def test_one_class_is_a_warning(dataset):
-    alone = dataclasses.replace(dataset, synsets=("only",))
-    assert "there is only one class" in class_weights.table(alone, np.array([9]), None)
 
 
 def test_a_step_learns_what_keras_learns_with_sample_weights(tiny_network):

@@ -1,4 +1,4 @@
-"""Two processes on localhost train as one, and outlive each other's death.
+"""Two processes on localhost train as one, and resume after either is killed.
 
 The network is tiny.py's: AlexNet's entries on few pixels, with dropout, mirrors and colour noise.
 """

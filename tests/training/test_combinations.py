@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import pytest
 
-from alexnet_tf.data import records
 from alexnet_tf.experiments import networks
 from alexnet_tf.models import build_model, catalog
 from alexnet_tf.training import distribution, loop
@@ -56,14 +55,6 @@ def _selection() -> list[dict]:
 
 
 SELECTION = _selection()
-
-
-def test_the_selection_covers_all_pairs():
-    for one, other in itertools.combinations(KINDS, 2):
-        for values in itertools.product(KINDS[one], KINDS[other]):
-            wanted = dict(zip((one, other), values, strict=True))
-            met = any(wanted.items() <= row.items() for row in SELECTION)
-            assert met == _possible(wanted), wanted
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,8 +115,8 @@ def _recipe(row: dict, source: str | None):
     return dataclasses.replace(published, **changes)
 
 
-def _wanted_rates(recipe, history) -> list[float]:
-    """Of the last step of each epoch, computed anew."""
+def _wanted_rates(recipe) -> list[float]:
+    """Of the last step of each epoch."""
     rates = []
     for epoch in range(EPOCHS):
         step = (epoch + 1) * STEPS - 1
@@ -180,8 +171,6 @@ def test_a_combination(row, data, tmp_path, stop_at):
         model.save(source)
         images = np.random.default_rng(0).uniform(0, 255, (4, size, size, channels))
         before = _Before(images.astype(np.float32))
-    elif row["recipe"] == "finetune":
-        row = {**row, "body": "anew"}  # a recipe's numbers may be used on a new network too
     recipe = _recipe(row, source)
     run = loop.Run(recipe, data_dir, str(tmp_path / "run"), seed=SEED)
     strategy = distribution.make_strategy(row["strategy"])
@@ -191,12 +180,11 @@ def test_a_combination(row, data, tmp_path, stop_at):
         history = list(csv.DictReader(file))
     assert [int(line["step"]) for line in history] == [STEPS, EPOCHS * STEPS]
     rates = [float(line["learning_rate"]) for line in history]
-    assert rates == pytest.approx(_wanted_rates(recipe, history), rel=1e-5)
+    assert rates == pytest.approx(_wanted_rates(recipe), rel=1e-5)
     assert all(np.isfinite(float(line["loss"])) for line in history)
     assert all(bool(line["validation_top1_error"]) == row["validation"] for line in history)
     weights = _weights(tmp_path / "run")
     assert all(np.isfinite(values).all() for values in weights.values())
-    assert records.open_dataset(data_dir).classes == 6
 
     if before:
         said = np.asarray(model(before.images))

@@ -1,4 +1,4 @@
-"""Batches on the devices, read here or by a tf.data service (which is exact to the epoch)."""
+"""Batches on the devices; runs from a tf.data service resume at the end of an epoch."""
 
 import csv
 

@@ -38,10 +38,10 @@ def _step(strategy):
     return network, steps.step, (batch, tf.constant(0.0))
 
 
-def _two_workers(options=None):
+def _two_workers():
     """The strategy of two workers with a device each, both in this process, as its own tests do."""
     return collective_all_reduce_strategy.CollectiveAllReduceStrategy._from_local_devices(
-        [f"/device:{device}" for device in CPUS], options
+        [f"/device:{device}" for device in CPUS]
     )
 
 
@@ -93,14 +93,6 @@ def test_multi_worker_sums_all_gradients_in_one_collective_and_the_losses_in_ano
         for device in CPUS
         for shape in ([4], [weights])
     ]
-
-
-def test_smaller_packs_are_several_collectives_of_the_same_bytes(tiny_network):
-    """What would let sums overlap the backward pass, and what the listing above would show."""
-    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=1024)
-    network, step, arguments = _step(_two_workers(options))
-    sizes = [size for device, _, _, size in _operations(step, arguments) if device == "CPU:0"]
-    assert len(sizes) > 3 and sum(sizes) == 4 * network.count_params() + 16
 
 
 def test_what_a_strategy_cannot_train_is_refused(tiny_run):

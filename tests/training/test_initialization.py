@@ -1,4 +1,4 @@
-"""A trained body under a new last layer: frozen, slow, or at the full rate."""
+"""Fine-tuning: a trained body, frozen, slow or at the full rate, under a new last layer."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""A run gives the same weights on one device and on two, in one go and in pieces.
+"""A run gives the same weights on one device and on two, uninterrupted and resumed.
 
 The network is AlexNet itself on small crops (67 pixels is the least it can take), with dropout,
 mirrors and colour noise on.

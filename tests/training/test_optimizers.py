@@ -1,4 +1,4 @@
-"""PaperSGD against the published recurrences in float64 NumPy, and the schedules."""
+"""PaperSGD against the published recurrences in float64 NumPy."""
 
 import keras
 import numpy as np

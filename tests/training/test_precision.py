@@ -40,6 +40,16 @@ def _training(precision, strategy=None, initial_scale=2.0**15, jit_compile=False
     return model, optimizer, lambda batch: steps.step((*batch, {}), tf.constant(0.0))
 
 
+def _halves(strategy, *arrays):
+    """Half of the batch for each of two replicas."""
+
+    def of_replica(context):
+        start = 8 * context.replica_id_in_sync_group
+        return tuple(tf.constant(array[start : start + 8]) for array in arrays)
+
+    return strategy.experimental_distribute_values_from_function(of_replica)
+
+
 def _values(variables):
     return [np.asarray(variable) for variable in variables]
 
@@ -85,11 +95,7 @@ def test_overflow_in_one_replica_skips_the_step_in_all(batch):
     before = _values(model.weights)
 
     def spread(images):
-        def of_replica(context):
-            half = slice(context.replica_id_in_sync_group * 8, None)
-            return tf.constant(images[half][:8]), tf.constant(batch[1][half][:8])
-
-        return strategy.experimental_distribute_values_from_function(of_replica)
+        return _halves(strategy, images, batch[1])
 
     for broken in (slice(8, 16), slice(0, 8)):
         images = batch[0].copy()
@@ -109,17 +115,13 @@ def test_overflow_in_one_replica_skips_the_step_in_all(batch):
     assert all(np.isfinite(value).all() for value in _values(model.weights))
 
 
-def test_a_compiled_step_on_two_replicas_scales_its_loss_as_a_plain_one(images):
+def test_a_compiled_step_on_two_replicas_scales_its_loss_as_a_plain_one(batch):
     losses = {}
     for jit_compile in (False, True):
         strategy = distribution.make_strategy("mirrored", 2)
         _, _, step = _training("mixed_float16", strategy, 2.0**10, jit_compile)
 
-        def of_replica(context):
-            half = slice(8 * context.replica_id_in_sync_group, None)
-            return tf.constant(images[0][half][:8]), tf.constant(images[1][half][:8])
-
-        batch = strategy.experimental_distribute_values_from_function(of_replica)
-        losses[jit_compile] = [float(step(batch)["loss"]) for _ in range(3)]
+        spread = _halves(strategy, *batch)
+        losses[jit_compile] = [float(step(spread)["loss"]) for _ in range(3)]
     assert losses[True][0] > losses[True][2]
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-2)

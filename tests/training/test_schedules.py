@@ -1,4 +1,4 @@
-"""Rates where fields of a recipe meet: warm-ups, layers, frozen layers, what is watched."""
+"""Schedules and the optimiser of a recipe: warm-up, layers' rates, frozen layers, plateaus."""
 
 import dataclasses
 import math

@@ -1,7 +1,6 @@
-"""Two halves on two devices are the network in one piece: its outputs, its learning, its files.
+"""Two halves on two devices infer and train as the whole network.
 
-The networks are the variants' own entries with an eighth of the kernels, on images of 67 pixels,
-the least that AlexNet can take.
+The networks are variants with an eighth of the kernels, on images of 67 pixels, AlexNet's smallest.
 """
 
 import collections
@@ -21,9 +20,8 @@ from alexnet_tf.models.builder import dtype_policy
 from alexnet_tf.models.spec import Conv, Dense
 from alexnet_tf.models.towers import crossing_values, stages
 from alexnet_tf.perf.placement import placement
-from alexnet_tf.training import distributed_input, distribution, loop
+from alexnet_tf.training import distributed_input, distribution
 from alexnet_tf.training.optimizers import PaperSGD
-from alexnet_tf.training.recipes import Recipe
 from alexnet_tf.training.step import ReplicaSteps
 from alexnet_tf.training.towers import Towers
 
@@ -210,58 +208,6 @@ def test_transfers_at_the_published_size():
 def test_networks_without_two_columns_are_refused(name, reason):
     with pytest.raises(ValueError, match=reason):
         stages(catalog.find_variant(name))
-
-
-RECIPE = Recipe(
-    model="narrow",
-    epochs=2,
-    batch_size=24,
-    crop_size=67,
-    initializer="he",
-    schedule="cosine",
-    learning_rate=1e-3,
-    colour_noise="source",
-    mean="image",
-)
-
-
-@pytest.fixture(scope="module")
-def records(photo_records):
-    """The photographs, with the narrow network known by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalog._VARIANTS, "narrow", narrow("alexnet_145"))
-        yield photo_records
-
-
-def _train(records, stop_at, workdir, *strategies):
-    """Trains under the first strategy up to step 3, and from there under the next."""
-    run = loop.Run(RECIPE, records, str(workdir), seed=4)
-    for name in strategies[:-1]:
-        with pytest.raises(loop.Interrupted):
-            loop.train(run, distribution.make_strategy(name), callbacks=[stop_at(3)])
-    results = loop.train(run, distribution.make_strategy(strategies[-1]))
-    model = keras.models.load_model(pathlib.Path(workdir) / "model.keras")
-    return [np.asarray(v) for v in model.weights], results
-
-
-@pytest.mark.slow
-def test_a_run_goes_on_exactly_and_under_any_strategy(records, tmp_path, stop_at):
-    towers, results = _train(records, stop_at, tmp_path / "towers", "towers")
-    resumed, again = _train(records, stop_at, tmp_path / "resumed", "towers", "towers")
-    for a, b in zip(towers, resumed, strict=True):
-        np.testing.assert_array_equal(a, b)
-    times = ("seconds", "images_per_second")
-    assert {k: v for k, v in results.items() if k not in times} == {
-        k: v for k, v in again.items() if k not in times
-    }
-    for strategies in (("none",), ("towers", "mirrored"), ("none", "towers")):
-        others, other_results = _train(
-            records, stop_at, tmp_path / "-".join(strategies), *strategies
-        )
-        for a, b in zip(towers, others, strict=True):
-            np.testing.assert_allclose(a, b, atol=2e-5)
-        for name in ("loss", "validation_loss"):
-            assert other_results[name] == pytest.approx(results[name], rel=1e-5), name
 
 
 @pytest.mark.slow

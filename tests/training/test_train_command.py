@@ -1,4 +1,4 @@
-"""Flags of the training command that decide about a run's safety."""
+"""Bad input of the training command."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""A workdir belongs to one run, is a local directory, and what is said of it is true."""
+"""A workdir is locked, local and writable."""
 
 import json
 import os

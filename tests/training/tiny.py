@@ -2,14 +2,12 @@
 
 "tiny" is made of AlexNet's own entries: grouped convolution, LRN, overlapping pools, dropout. With
 FORKS as its only argument the process imports TensorFlow once, without starting it, and forks a
-child for each line of standard input, which is a JSON list: where the child's output goes, the
-size in bytes that no file of it may exceed (0 for any), its arguments. It answers the child's
-process id, and its exit code once it has ended.
+child for each line of standard input, a JSON list of the file for its output and its arguments. It
+answers the child's process id, and its exit code once it has ended.
 """
 
 import json
 import os
-import resource
 import sys
 
 
@@ -65,14 +63,12 @@ def serve_forks():
     from alexnet_tf.training import loop  # noqa: F401
 
     for line in sys.stdin:
-        output, largest_file, *arguments = json.loads(line)
+        output, *arguments = json.loads(line)
         child = os.fork()
         if not child:
             log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            if largest_file:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
             os._exit(train(arguments))
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -46,7 +46,7 @@ class Storage:
             found = _read(os.path.join(path, NUMBERS_FILE)).get("made_from", {})
         elif os.path.exists(known):
             found = _read(known)
-        elif os.path.isdir(path) and os.listdir(path):
+        elif os.path.isdir(path) and set(os.listdir(path)) - {_UNFINISHED}:
             raise ValueError(f"{path} holds other files: name a new or an empty directory.")
         if found is not None and found != made_from:
             different = [_OTHER[key] for key in made_from if found.get(key) != made_from[key]]

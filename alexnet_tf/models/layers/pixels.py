@@ -69,11 +69,6 @@ class PixelNormalization(Knowing, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def with_mean(self, mean, **kwargs):
-        """The same layer (scale, channel order, name) around another mean."""
-        config = {**self.get_config(), "mean": np.asarray(mean), **kwargs}
-        return type(self).from_config(config)
-
     def get_config(self):
         return {
             **super().get_config(),

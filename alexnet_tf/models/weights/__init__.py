@@ -1,4 +1,4 @@
-"""Loads other programs' weights into these networks: ONNX, PyTorch, safetensors.
+"""Loads other programs' weights: ONNX, PyTorch, Caffe, MatConvNet, TensorFlow 1, safetensors.
 
     model = alexnet_tf.build_model("alexnet_owt")
     report = weights.load_torch(model, "alexnet-owt-7be5be79.pth")
@@ -26,15 +26,20 @@ import os
 import keras
 
 from alexnet_tf.models import keras_files
-from alexnet_tf.models.weights import sources
+from alexnet_tf.models.weights import openers, sources
 from alexnet_tf.models.weights.assignment import ImportReport, assign
-from alexnet_tf.models.weights.sources import Source, open_source
+from alexnet_tf.models.weights.openers import open_source
+from alexnet_tf.models.weights.sources import Source
 
 __all__ = [
     "ImportReport",
     "Source",
     "assign",
     "load",
+    "load_caffe",
+    "load_checkpoint",
+    "load_matconvnet",
+    "load_numpy",
     "load_onnx",
     "load_safetensors",
     "load_torch",
@@ -47,8 +52,8 @@ def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
 
     Args:
       model: a network of this package with its top.
-      path: `.onnx`, `.pth`, `.pt`, `.pth.tar`, `.safetensors`; or `.keras` or `.weights.h5` of the
-        same network.
+      path: `.onnx`, `.pth`, `.pt`, `.pth.tar`, `.safetensors`, `.caffemodel`, `.mat`, `.npy`, a
+        checkpoint of TensorFlow 1; or `.keras` or `.weights.h5` of the same network.
 
     Returns:
       The report of the import; None for Keras' own files, which need no conversion.
@@ -56,7 +61,7 @@ def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
     Raises:
       FileNotFoundError: no such file. ValueError: another suffix, or a file that does not fit.
     """
-    path = _existing(path)
+    path = existing(path)
     if not path.endswith((".keras", ".weights.h5")):
         return assign(model, open_source(path))
     try:
@@ -83,7 +88,7 @@ def load_onnx(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`; also when `onnx` is not installed.
     """
-    return assign(model, sources.open_onnx(_existing(path)))
+    return assign(model, sources.open_onnx(existing(path)))
 
 
 def load_torch(model: keras.Model, path: str | os.PathLike) -> ImportReport:
@@ -96,7 +101,56 @@ def load_torch(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`.
     """
-    return assign(model, sources.open_torch(_existing(path)))
+    return assign(model, sources.open_torch(existing(path)))
+
+
+def load_caffe(model: keras.Model, path: str | os.PathLike) -> ImportReport:
+    """Sets the weights from a `.caffemodel`, such as BVLC's AlexNet or CaffeNet.
+
+    Its convolutions and dense layers are taken in order, whatever they are called; a network that
+    was fine-tuned has another name for the last one. BGR pixels of 0..255, minus a mean.
+
+    Raises:
+      FileNotFoundError: no such file. ValueError: see `load`.
+    """
+    return assign(model, openers.open_caffe(existing(path)))
+
+
+def load_matconvnet(model: keras.Model, path: str | os.PathLike) -> ImportReport:
+    """Sets the weights from a `.mat` file of MatConvNet, such as imagenet-caffe-alex.mat.
+
+    SciPy reads it in a process of its own. RGB pixels of 0..255, minus a mean.
+
+    Raises:
+      FileNotFoundError: no such file. ValueError: see `load`.
+    """
+    return assign(model, openers.open_matconvnet(existing(path)))
+
+
+def load_numpy(model: keras.Model, path: str | os.PathLike) -> ImportReport:
+    """Sets the weights from a pickled dictionary of arrays, such as bvlc_alexnet.npy.
+
+    The pickle is read as those of PyTorch are: a file from a stranger cannot run code. The file is
+    taken to be of Caffe's network: BGR pixels of 0..255, minus a mean.
+
+    Raises:
+      FileNotFoundError: no such file. ValueError: see `load`.
+    """
+    return assign(model, openers.open_numpy(existing(path)))
+
+
+def load_checkpoint(model: keras.Model, path: str | os.PathLike) -> ImportReport:
+    """Sets the weights from a checkpoint of TensorFlow 1.
+
+    Args:
+      model: alexnet_slim for one of TF-Slim's alexnet_v2, alexnet_caffe for one with kernels in
+        groups.
+      path: as TensorFlow names it, model.ckpt-1000.
+
+    Raises:
+      FileNotFoundError: no such file. ValueError: see `load`.
+    """
+    return assign(model, openers.open_checkpoint(existing(path)))
 
 
 def load_safetensors(model: keras.Model, path: str | os.PathLike) -> ImportReport:
@@ -105,11 +159,16 @@ def load_safetensors(model: keras.Model, path: str | os.PathLike) -> ImportRepor
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`.
     """
-    return assign(model, sources.open_safetensors(_existing(path)))
+    return assign(model, sources.open_safetensors(existing(path)))
 
 
-def _existing(path: str | os.PathLike) -> str:
+def existing(path: str | os.PathLike) -> str:
+    """The path as text.
+
+    Raises:
+      FileNotFoundError: there is no file there, nor a checkpoint of that name.
+    """
     path = os.fspath(path)
-    if not os.path.isfile(path):
+    if not os.path.isfile(path) and not os.path.isfile(f"{path}.index"):
         raise FileNotFoundError(f"There is no file of weights {path}.")
     return path

@@ -13,8 +13,11 @@ from alexnet_tf.models.weights.graphs import differences, model_steps
 from alexnet_tf.models.weights.sources import Source, SourceTensor
 
 # What the networks of a source do to RGB pixels p of 0..255 before their first layer.
-_SOURCES = {
+CONVENTIONS = {
     "caffe": spec.CAFFE,
+    # The same network; its first kernels were brought to RGB.
+    "matconvnet": dataclasses.replace(spec.CAFFE, channel_order="rgb"),
+    "slim": spec.SLIM,
     "torchvision": spec.TORCHVISION,
 }
 
@@ -23,7 +26,7 @@ _SOURCES = {
 class ImportReport:
     """What an import did.
 
-    convention: "caffe" or "torchvision", what the file's network was taken to do to pixels.
+    convention: a key of `CONVENTIONS`, what the file's network was taken to do to pixels.
     tensors: (name in the file, layer of the model, shape in the file) of every tensor.
     conversions: what was done to values beyond reordering, in words.
     modelling: where the source's network and the model compute different things, in words; empty
@@ -94,7 +97,7 @@ def assign(model: keras.Model, source: Source, new_head: bool = False) -> Import
         tensors=tuple((t.name, t.layer, t.stored.shape) for t in tensors.values()),
         conversions=tuple(conversions),
         modelling=tuple(differences(file_steps, steps)),
-        preprocessing=tuple(_preprocessing_differences(model, source.convention)),
+        preprocessing=(*_preprocessing_differences(model, source), *source.notes),
     )
 
 
@@ -158,7 +161,7 @@ def _fit_first_layer(model, kernel, source, conversions):
 
     A model without preprocessing is taken to see what the file's network sees.
     """
-    layer, original = _preprocessing_of(model), _SOURCES[source]
+    layer, original = _preprocessing_of(model), CONVENTIONS[source]
     if layer is None:
         return kernel
     # Channel by channel in RGB: the file's kernel times the file's scale over the model's.
@@ -188,29 +191,35 @@ def _kernels_after_paper_dropout(model):
             pending = 1.0
 
 
-def _preprocessing_differences(model, source):
-    layer, original = _preprocessing_of(model), _SOURCES[source]
+def _preprocessing_differences(model, source: Source):
+    layer, original = _preprocessing_of(model), CONVENTIONS[source.convention]
+    mean = original.mean if source.mean is None else source.mean
+    whole = layer is not None and layer.mean.ndim == 3
+    shown = _shown(np.mean(mean, axis=tuple(range(np.ndim(mean) - 1))))
     if layer is None:
         yield (
             f"the model has no preprocessing layer: give it {original.channel_order.upper()} "
-            f"pixels of 0..255, minus {_shown(original.mean)} (in RGB order), times "
-            f"{_shown(original.scale)}"
+            f"pixels of 0..255, minus {shown} (in RGB order), times {_shown(original.scale)}"
         )
+    elif np.ndim(mean) == layer.mean.ndim and np.allclose(layer.mean, mean, rtol=0, atol=1e-3):
+        pass
     elif layer.mean.ndim == 3:
+        yield f"the model subtracts a mean per pixel, the file's network {shown} (RGB)"
+    elif np.ndim(mean) == 3:
         yield (
-            f"the model subtracts a mean per pixel, the file's network {_shown(original.mean)} "
-            "(RGB)"
+            f"the model subtracts {_shown(layer.mean)}, the file's network a mean per pixel, on "
+            f"average {shown} (RGB)"
         )
-    elif not np.allclose(layer.mean, original.mean, rtol=0, atol=1e-3):
+    else:
         yield (
-            f"the model subtracts {_shown(layer.mean)}, the file's network {_shown(original.mean)} "
+            f"the model subtracts {_shown(layer.mean)}, the file's network {shown} "
             "(RGB); no weight can make up for it where conv1 pads"
         )
-    if source == "caffe":
+    if source.convention in ("caffe", "matconvnet"):
         yield (
             "the file's network was trained on images warped to 256x256 and a mean per pixel; "
-            "this package keeps their proportions, and subtracts that mean's average over the "
-            "image"
+            "this package keeps their proportions"
+            + ("" if whole else ", and subtracts that mean's average over the image")
         )
 
 

@@ -5,6 +5,7 @@ import os
 
 from alexnet_tf import files
 from alexnet_tf.models import catalog, knowledge, weights
+from alexnet_tf.models.weights import openers
 
 
 def convert(source, variant: str, output, classes: int | None = None) -> weights.ImportReport:
@@ -29,20 +30,17 @@ def convert(source, variant: str, output, classes: int | None = None) -> weights
         raise FileNotFoundError(
             f"There is no directory {directory} to write {output} to: create it."
         )
-    if os.fspath(source).endswith((".keras", ".weights.h5")):
-        raise ValueError(
-            f"{source} is a file of Keras and needs no conversion: expected .pth, .safetensors or "
-            ".onnx."
-        )
-    if not os.path.isfile(source):
-        raise FileNotFoundError(f"There is no file of weights {source}.")
-    opened = weights.open_source(source)
+    refuse_keras(source)
+    opened = weights.open_source(weights.existing(source))
     wanted = opened.classes if classes is None else classes
-    model = catalog.build_model(variant, classes=wanted)
+    first = catalog.preprocessing_layer(variant, _fitting_mean(opened, variant))
+    model = catalog.build_model(variant, classes=wanted, include_preprocessing=first)
     report = weights.assign(model, opened, new_head=wanted != opened.classes)
+    named = opened.class_names is not None and len(opened.class_names) == wanted == opened.classes
     knowledge.write(
         model,
         {
+            **({"class_names": list(opened.class_names or ())} if named else {}),
             "crop_size": model.input_shape[1],
             "apply_exif": False,  # as none of the programs whose files are read
             "lineage": {"weights": os.path.basename(os.fspath(source))},
@@ -54,8 +52,25 @@ def convert(source, variant: str, output, classes: int | None = None) -> weights
     return report
 
 
-_CONVENTIONS = {
+def refuse_keras(source) -> None:
+    """Raises ValueError for a file of Keras, which needs no conversion."""
+    if os.fspath(source).endswith((".keras", ".weights.h5")):
+        raise ValueError(
+            f"{source} is a file of Keras and needs no conversion: expected one of "
+            f"{', '.join(openers.SUFFIXES)}."
+        )
+
+
+def _fitting_mean(source: weights.Source, variant: str):
+    """The mean that the file itself says, where the variant can subtract it."""
+    mean, side = source.mean, catalog.crop_size(variant)
+    return mean if mean is not None and mean.shape in ((3,), (side, side, 3)) else None
+
+
+CONVENTIONS = {
     "caffe": "Caffe's network: BGR pixels of 0..255, minus a mean",
+    "matconvnet": "Caffe's network, of which MatConvNet takes RGB pixels of 0..255, minus a mean",
+    "slim": "TF-Slim's network: RGB pixels of 0..255, minus a mean",
     "torchvision": "torchvision's network: RGB pixels, standardised",
 }
 
@@ -64,7 +79,7 @@ def text(report: weights.ImportReport, source, output) -> str:
     """The report in words."""
     lines = [
         f"{len(report.tensors)} tensors of {source} are now in {output}.",
-        f"Read as {_CONVENTIONS[report.convention]}.",
+        f"Read as {CONVENTIONS[report.convention]}.",
     ]
     for title, items, nothing in (
         ("Converted", report.conversions, "only the order of the numbers"),

@@ -9,6 +9,9 @@ Source: huggingface/safetensors, README.md, "Format".
 import json
 import math
 import os
+from collections.abc import Mapping
+
+import numpy as np
 
 from alexnet_tf.models.weights.stored import CODES, StoredTensor, file_part
 
@@ -69,3 +72,31 @@ def _read(path):
     if start + end != size:
         raise ValueError("bytes are left over at its end")
     return tensors
+
+
+def write(
+    path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Writes float32 tensors, in the order of their names.
+
+    Args:
+      path: the file; whole files are the caller's business.
+      tensors: name -> float32.
+      metadata: name -> text, for the header.
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name in sorted(tensors):
+        end = offset + 4 * tensors[name].size
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(tensors[name].shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in sorted(tensors):
+            file.write(np.ascontiguousarray(tensors[name], "<f4").data)

@@ -4,24 +4,15 @@ Nothing here knows about Keras, and nothing reads a tensor's values: names and s
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from alexnet_tf.models import layer_names
 from alexnet_tf.models.weights import graphs, onnx_files, safetensors_files, torch_files
 from alexnet_tf.models.weights.stored import FLOATS, StoredTensor
 
-# torchvision's AlexNet numbers the modules of its two Sequentials; the others have no weights.
-TORCHVISION_LAYERS = {
-    "features.0": "conv1",
-    "features.3": "conv2",
-    "features.6": "conv3",
-    "features.8": "conv4",
-    "features.10": "conv5",
-    "classifier.1": "fc6",
-    "classifier.4": "fc7",
-    "classifier.6": "fc8",
-}
 HEAD = "fc8"
 _ROLES = {"weight": "kernel", "bias": "bias"}
 # What DataParallel and torch.compile put into names, around the network or around a part of it.
@@ -45,14 +36,20 @@ class Source:
     Attributes:
       path: of the file.
       tensors: kernels (O, I / groups, kh, kw) or (O, I), and biases (O,).
-      convention: "caffe" or "torchvision", what the file's network does to pixels.
+      convention: what the file's network does to pixels, a key of `assignment.CONVENTIONS`.
       steps: what it computes, see `graphs`.
+      mean: the RGB mean that the file says it subtracts, (h, w, 3) or (3,), if it does.
+      class_names: in output order, if the file says them.
+      notes: what was assumed because the file does not say it, in words.
     """
 
     path: str
     tensors: tuple[SourceTensor, ...]
     convention: str
     steps: tuple[str, ...]
+    mean: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -74,40 +71,18 @@ class Source:
         raise ValueError(f"{self.path} has no last layer, {HEAD}: expected an AlexNet.")
 
 
-def open_source(path: str | os.PathLike) -> Source:
-    """A file of another program, recognised by its name.
-
-    Args:
-      path: `.onnx`, `.safetensors`, or one of PyTorch's: `.pth`, `.pt`, `.pth.tar`, `.tar`.
-
-    Raises:
-      ValueError: another suffix, a damaged file, or no AlexNet.
-    """
-    path = os.fspath(path)
-    if path.endswith(".onnx"):
-        return open_onnx(path)
-    if path.endswith(".safetensors"):
-        return open_safetensors(path)
-    if path.endswith((".pth", ".pt", ".tar")):
-        return open_torch(path)
-    raise ValueError(
-        f"{path} has no known suffix: expected .onnx, .pth, .pt, .pth.tar, .safetensors, .keras or "
-        ".weights.h5."
-    )
-
-
 def open_torch(path: str) -> Source:
-    """See `open_source`."""
+    """See `openers.open_source`."""
     return _torchvision(torch_files.state_dict(path), path)
 
 
 def open_safetensors(path: str) -> Source:
-    """See `open_source`."""
+    """See `openers.open_source`."""
     return _torchvision(safetensors_files.read(path), path)
 
 
 def open_onnx(path: str) -> Source:
-    """See `open_source`. A network with response normalisation is Caffe's, others torchvision's."""
+    """See `openers.open_source`. With response normalisation it is Caffe's, else torchvision's."""
     graph, layers = onnx_files.read(path)
     try:
         steps = graphs.graph_steps(graph, path)
@@ -126,7 +101,7 @@ def open_onnx(path: str) -> Source:
 def _torchvision(content: Mapping[Any, Any], path: str) -> Source:
     places = {
         f"{module}.{suffix}": (layer, role)
-        for module, layer in TORCHVISION_LAYERS.items()
+        for module, layer in layer_names.TORCHVISION_WEIGHTS.items()
         for suffix, role in _ROLES.items()
     }
     names = _unwrapped(content, path)
@@ -176,7 +151,7 @@ def _unwrapped(content: Mapping[Any, Any], path) -> dict[str, str]:
             "names of tensors, in a state dictionary."
         )
     parts = {n: [part for part in n.split(".") if part not in _WRAPPERS] for n in content}
-    known = {name.split(".")[0] for name in TORCHVISION_LAYERS}
+    known = {name.split(".")[0] for name in layer_names.TORCHVISION_WEIGHTS}
     # A network inside another one, "model.features.0.weight": all names begin in the same way.
     while len(first := {p[0] for p in parts.values() if p}) == 1 and not first & known:
         parts = {name: p[1:] for name, p in parts.items()}

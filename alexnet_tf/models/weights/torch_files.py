@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any, Literal
 
-from alexnet_tf.models.weights import pickles
+from alexnet_tf import pickles
 from alexnet_tf.models.weights.stored import CODES, StoredTensor, file_part
 
 # The first two pickles of a file without zip.

@@ -21,7 +21,7 @@ def digests(folder):
 
 
 def stopped_after(shards):
-    """A run that is interrupted when so many shards are finished."""
+    """A run that is interrupted after a number of shards."""
 
     def run(job, left, progress):
         for shard in left[:shards]:

@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from alexnet_tf.models.weights import pickles
+from alexnet_tf import pickles
 
 
 def load(content, **names):
@@ -36,7 +36,7 @@ def test_containers_numbers_and_text_are_what_python_reads(protocol):
     assert list(again["ordered"]) == ["x", "y"]
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("dtype", ["f4", ">f8", "i8", "u1", "?", "c16"])
 def test_arrays_and_numbers_of_numpy(protocol, dtype):
     values = np.arange(24).reshape(2, 3, 4).astype(dtype)

@@ -25,6 +25,7 @@ _PLAIN = {
     "BINSTRING",
     "BINUNICODE",
     "BINUNICODE8",
+    "BYTEARRAY8",
     "LONG1",
     "LONG4",
     "SHORT_BINBYTES",
@@ -215,16 +216,24 @@ def containers() -> dict[str, Any]:
 
 
 class PickledArray:
-    """An array of numbers in a pickle; `numpy.asarray` gives it."""
+    """An array of numbers in a pickle; `numpy.asarray` gives it.
+
+    Attributes:
+      objects: what an array of objects holds, where the format has such; else None.
+    """
 
     def __init__(self, *_):
         self.value = np.zeros(0)
+        self.objects: list[Any] | None = None
 
     def set_state(self, state) -> None:
-        """Fills it from (version, shape, dtype, Fortran order, bytes)."""
+        """Fills it from (version, shape, dtype, Fortran order, bytes or list of objects)."""
         _, shape, dtype, fortran, content = state
         if not isinstance(dtype, _DType) or not all(type(n) is int and n >= 0 for n in shape):
             raise TypeError("an array without a shape or a type")
+        if dtype.value.hasobject:
+            self.objects = _list(content)
+            return
         values = np.frombuffer(_bytes(content), dtype.value)
         if values.size != _product(shape):
             raise ValueError(f"an array of shape {shape} in its pickle has {values.size} numbers")
@@ -235,11 +244,14 @@ class PickledArray:
 
 
 class _DType:
-    """`numpy.dtype`, of numbers only: objects would be unpickled by NumPy itself."""
+    """`numpy.dtype`, of numbers only; of objects where the format has such, which stay a list."""
+
+    objects = False
 
     def __init__(self, text, *_):
         self.value = np.dtype(text) if type(text) is str else np.dtype("O")
-        if self.value.kind not in "biufc" or self.value.shape:
+        allowed = "biufcO" if self.objects else "biufc"
+        if self.value.kind not in allowed or self.value.shape:
             raise ValueError(f"its pickle has an array of {text!r}: expected numbers")
 
     def set_state(self, state) -> None:
@@ -247,8 +259,16 @@ class _DType:
             self.value = self.value.newbyteorder(state[1])
 
 
-def numpy_names() -> dict[str, Any]:
-    """Names of NumPy's numbers and arrays, for one `load`. Arrays become `PickledArray`."""
+class _AnyDType(_DType):
+    objects = True
+
+
+def numpy_names(objects: bool = False) -> dict[str, Any]:
+    """Names of NumPy's numbers and arrays, for one `load`. Arrays become `PickledArray`.
+
+    Args:
+      objects: whether arrays of objects may be among them, as in a `.npy` file of a dictionary.
+    """
     encoded: dict[int, tuple[str, bytes]] = {}
 
     def encode(text, encoding):
@@ -262,14 +282,20 @@ def numpy_names() -> dict[str, Any]:
         (value,) = np.frombuffer(_bytes(content), dtype.value)
         return value.item()
 
+    def frombuffer(content, dtype, shape, order):  # how protocol 5 says an array
+        array = PickledArray()
+        array.set_state((1, shape, dtype, order == "F", content))
+        return array
+
     names: dict[str, Any] = {
         "numpy.ndarray": "ndarray",
-        "numpy.dtype": _DType,
+        "numpy.dtype": _AnyDType if objects else _DType,
         "_codecs.encode": encode,
     }
     for core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
         names[f"{core}.multiarray._reconstruct"] = PickledArray
         names[f"{core}.multiarray.scalar"] = scalar
+        names[f"{core}.numeric._frombuffer"] = frombuffer
     return names
 
 

@@ -131,7 +131,7 @@ def test_workers_end_with_their_parent(tmp_path):
 
 
 def test_shards_of_an_older_arithmetic_are_made_again(photo_folders, tmp_path, monkeypatch):
-    """Images of two versions must not stand in one data set."""
+    """Images of two versions must not be in one data set."""
     output, left = str(tmp_path / "data"), []
     settings = preparation.Settings(image_size=32, shards=3)
 

@@ -27,13 +27,13 @@ ONNX = ["onnx>=1.21", "onnxruntime>=1.18", "tf2onnx>=1.17"]
 # benchmarks' peers. CVE-2025-32434 and CVE-2026-24747: code in weights, before torch 2.10.
 TORCH = ["torch>=2.10", "safetensors>=0.5", "onnxscript>=0.5"]
 # Networks on the Hugging Face Hub, hf://OWNER/NAME.
-HUB = ["huggingface-hub>=0.30"]
+HUB = ["huggingface_hub>=0.30"]
 # Pins an older protobuf than TensorFlow takes: give it an environment of its own.
 BEAM = ["apache-beam>=2.60"]
 # Without PyTorch: its default build brings gigabytes of CUDA. Tests that want it skip without it.
 TEST = [*DEMO, *DATA, *SERVING, *ONNX, *HUB, "openvino>=2024.4", "pytest>=8", "pytest-xdist>=3.6"]
 TEST += ["hypothesis>=6.100"]
-TEST += ["xarray>=2024.1", "h5netcdf>=1.3", "tensorboard>=2.20"]
+TEST += ["xarray>=2024.1", "h5netcdf>=1.3"]
 TEST += ["playwright>=1.45", "psutil>=5.9", "pyyaml>=6"]
 TEST += ["uv>=0.5"]  # resolves against what Google Colab ships
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]

@@ -20,6 +20,16 @@ class EpochMetrics:
 
     Attributes:
       stop: whether any worker's stop flag was set in the last sums read.
+
+    Args:
+      progress: of the run.
+      batch_size: images in a global batch.
+      pace: is given the time that steps take.
+      checkpoints: for the message of a run that diverged.
+      bar: the progress bar.
+      label: of the epoch, for the bar.
+      log: is told of finished steps: the last one's number, an array (steps, 3) of their losses,
+        top-1 and top-5 errors, and images per second. None for no log.
     """
 
     def __init__(

@@ -20,32 +20,32 @@ the pipeline works. It says nothing about photographs of other things, and nothi
 # From end to end: photographs, records, training on two replicas, evaluation, a SavedModel, predictions.
 # Each step skips what is already there, so a second `make demo` is quick.
 demo: $(READY)
-	$(BIN)/python -m data_prep.photos --output=$(DEMO)/photographs
-	$(BIN)/python -m data_prep.convert --source=$(DEMO)/photographs --output=$(DEMO)/records
-	$(BIN)/python benchmarks/histogram_baseline.py --data_dir=$(DEMO)/records
-	$(BIN)/python -m alexnet_tf.train --strategy=mirrored --recipe=quickstart --data_dir=$(DEMO)/records --workdir=$(DEMO)/run
-	$(BIN)/python -m alexnet_tf.evaluate --model=$(DEMO)/run --data_dir=$(DEMO)/records --crops=1 --output=$(DEMO)/evaluation_1_crop.json
-	$(BIN)/python -m alexnet_tf.evaluate --model=$(DEMO)/run --data_dir=$(DEMO)/records --crops=10 --output=$(DEMO)/evaluation_10_crops.json
-	test -d saved_models/alexnet/1 || $(BIN)/python -m alexnet_tf.export --model=$(DEMO)/run --output=saved_models/alexnet --version=1
-	$(BIN)/python saved_models/predict_example.py saved_models/alexnet/1 $$(ls $(DEMO)/photographs/val/*/*.jpg | awk 'NR % 40 == 1')
-	$(BIN)/python -m alexnet_tf.analyze run --workdir=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/page.png --note=$(NOTE)
-	$(BIN)/python -m alexnet_tf.atlas --model=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/atlas --units=4 --images=7 --steps=32 --places=8
+	@echo "Images: cutting 1,500 for training and 300 for validation out of real photographs."
+	@$(BIN)/python -m data_prep.photos --output=$(DEMO)/photographs
+	@echo "Records: turning the images into a data set that TensorFlow reads fast."
+	@$(BIN)/python -m data_prep.convert --source=$(DEMO)/photographs --output=$(DEMO)/records
+	@echo "Baseline: what a simple method reaches, to compare with."
+	@$(BIN)/python benchmarks/histogram_baseline.py --data_dir=$(DEMO)/records
+	@echo "Training: AlexNet with its 60 million parameters, from random weights (minutes)."
+	@$(BIN)/python -m alexnet_tf.train --strategy=mirrored --recipe=quickstart --data_dir=$(DEMO)/records --workdir=$(DEMO)/run
+	@echo "Evaluation: the validation images, each seen once, then in ten crops."
+	@$(BIN)/python -m alexnet_tf.evaluate --model=$(DEMO)/run --data_dir=$(DEMO)/records --crops=1 --output=$(DEMO)/evaluation_1_crop.json > $(DEMO)/evaluation_1_crop.txt
+	@head -n 3 $(DEMO)/evaluation_1_crop.txt
+	@$(BIN)/python -m alexnet_tf.evaluate --model=$(DEMO)/run --data_dir=$(DEMO)/records --crops=10 --output=$(DEMO)/evaluation_10_crops.json > $(DEMO)/evaluation_10_crops.txt
+	@head -n 3 $(DEMO)/evaluation_10_crops.txt
+	@echo "Export: a SavedModel for TF Serving, and predictions from it without this package."
+	@test -d saved_models/alexnet/1 || $(BIN)/python -m alexnet_tf.export --model=$(DEMO)/run --output=saved_models/alexnet --version=1
+	@$(BIN)/python saved_models/predict_example.py saved_models/alexnet/1 $$(ls $(DEMO)/photographs/val/*/*.jpg | awk 'NR % 40 == 1')
+	@echo "Pages: what the network learned, as an image and as a site."
+	@$(BIN)/python -m alexnet_tf.analyze run --workdir=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/page.png
+	@$(BIN)/python -m alexnet_tf.atlas --model=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/atlas --units=4 --images=7 --steps=32 --places=8
 	@echo
 	@echo "The data set        $(DEMO)/records"
 	@echo "The trained network $(DEMO)/run/model.keras"
 	@echo "For TF Serving      saved_models/alexnet/1"
 	@echo "To look at          $(DEMO)/page.png"
 	@echo "In a browser        $(DEMO)/atlas/index.html"
-
-# The paper's claims on the paper's data: CIFAR-10, fetched through TFDS. `make cifar CIFAR10=DIR` takes a
-# prepared data set instead. Hours on a processor; started again it goes on.
-CIFAR10 ?= tfds:cifar10
-cifar: $(READY)
-	$(BIN)/python -m alexnet_tf.reproduce fig1 --data_dir=$(CIFAR10) --seeds=0,1,2 --workdir=cifar/fig1
-	$(BIN)/python -m alexnet_tf.reproduce cifar10 --scale=small --data_dir=$(CIFAR10) --workdir=cifar/short
-	@echo
-	@echo "Figure 1            cifar/fig1/report.html"
-	@echo "The two networks    cifar/short/report.html"
+	@echo "Curves              $(BIN)/tensorboard --logdir=$(DEMO)/run"
 
 test: $(TESTING)
 	$(PYTEST) -m "not slow" $(TESTS)

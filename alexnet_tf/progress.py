@@ -33,6 +33,9 @@ class tqdm(_tqdm.tqdm):
         state.update(ncols=0, bar_format=None)
         return self.format_meter(**state).strip()
 
+    def set_postfix_str(self, s="", refresh=True):
+        super().set_postfix_str(s, refresh and not self._lines)
+
     def clear(self, nolock=False):
         if not self._lines:
             super().clear(nolock)

@@ -12,9 +12,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.modules["keras"] = sys.modules["alexnet_tf"] = None
 
 
-def main(model: str, images: list[str]) -> None:
-    import tensorflow as tf
+def import_tensorflow():
+    """TensorFlow, without the lines about the machine that it writes while it is imported."""
+    kept = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        import tensorflow as tf
+    finally:
+        os.dup2(kept, 2)
+    return tf
 
+
+def main(model: str, images: list[str]) -> None:
+    tf = import_tensorflow()
     try:
         predict = tf.saved_model.load(model).signatures["serving_default"]
         files = [pathlib.Path(image).read_bytes() for image in images]

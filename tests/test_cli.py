@@ -170,6 +170,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch):
         for _ in range(100):
             now[0] += 1.0
             bar.update()
+            bar.set_postfix_str("loss 1")
     text = file.getvalue()
     assert "\r" not in text
     assert re.findall(r"^look: .* (\d+/100) .*image/s", text, re.MULTILINE) == [

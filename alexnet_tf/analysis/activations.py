@@ -168,7 +168,7 @@ def _pooled(output, pooling):
 
 
 def _extract(network, layers, stimuli, pooling, batch_size, arrays, partial, state) -> None:
-    from tqdm import tqdm
+    from alexnet_tf.progress import tqdm
 
     count = len(stimuli.names)
     with tqdm(total=count, initial=state["end"], unit="image", disable=None) as progress:

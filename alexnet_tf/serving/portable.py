@@ -6,6 +6,7 @@ out. Decoding, resizing and cropping are left to the caller (`preprocessing.eval
 
 import dataclasses
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import files
+from alexnet_tf import files, quiet
 from alexnet_tf.data import evaluation_data, preprocessing, records
 from alexnet_tf.models import card, saved_run
 from alexnet_tf.serving import integers, onnx_conversion
@@ -217,7 +218,13 @@ def litert_runner(path: str) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = tf.lite.Interpreter
-    return Interpreter(model_path=path).get_signature_runner()
+    # It says that it is deprecated in TensorFlow, and that it made a delegate.
+    with warnings.catch_warnings(), quiet.standard_error_aside():
+        warnings.simplefilter("ignore")
+        runner = Interpreter(model_path=path).get_signature_runner()
+        shape = runner.get_input_details()["crops"]["shape"]
+        runner(crops=np.zeros(shape, np.float32))  # the delegate is made by the first call
+    return runner
 
 
 def run_one_by_one(runner, crops: np.ndarray) -> np.ndarray:

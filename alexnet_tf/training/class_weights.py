@@ -91,6 +91,8 @@ def _read(path: str) -> dict:
 
 def table(dataset: PreparedDataset, counts: np.ndarray, weights: np.ndarray | None) -> str:
     """Training images and weight of each class; of many classes, only the extremes."""
+    if dataset.classes > 1 and weights is None and counts.min() == counts.max() > 0:
+        return f"training images: {counts[0]} of each of {dataset.classes} classes"
     order = np.argsort(-counts, kind="stable")
     shown = list(order)
     if len(order) > _MOST_ROWS:

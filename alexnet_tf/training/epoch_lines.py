@@ -19,15 +19,12 @@ class EpochLines(keras.callbacks.Callback):
         self.epochs = epochs
 
     def on_epoch_end(self, epoch, logs=None):
-        tqdm.write(line(self.epochs, logs or {}), file=sys.stderr)
+        tqdm.write(line(epoch + 1, self.epochs, logs or {}), file=sys.stderr)
 
 
-def line(epochs: int, row: dict) -> str:
-    """A row of metrics in words; errors are fractions in it."""
-    text = (
-        f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, "
-        f"training error {row['top1_error']:.1%}"
-    )
+def line(epoch: int, epochs: int, row: dict) -> str:
+    """A row of metrics in words; errors are fractions in it, and epochs count from 1."""
+    text = f"epoch {epoch}/{epochs}: loss {row['loss']:.3f}, training error {row['top1_error']:.1%}"
     if row["validation_top1_error"] is not None:
         text += (
             f", validation error {row['validation_top1_error']:.1%} "

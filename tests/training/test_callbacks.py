@@ -278,11 +278,11 @@ def test_means_of_steps_do_not_depend_on_the_calls(tmp_path):
 
 
 def test_the_line_of_an_epoch_has_the_validation_error():
-    row = {"epoch": 2, "loss": 1.2345, "top1_error": 0.4, "learning_rate": 0.01}
+    row = {"epoch": 2.0, "loss": 1.2345, "top1_error": 0.4, "learning_rate": 0.01}
     row |= {"images_per_second": 1234.5, "validation_top1_error": 0.25}
     row |= {"validation_top5_error": 0.0625}
-    assert epoch_lines.line(4, row) == (
+    assert epoch_lines.line(2, 4, row) == (
         "epoch 2/4: loss 1.234, training error 40.0%, validation error 25.0% (top-5 6.2%), "
         "rate 0.01, 1,234 images/s"
     )
-    assert "validation" not in epoch_lines.line(4, {**row, "validation_top1_error": None})
+    assert "validation" not in epoch_lines.line(2, 4, {**row, "validation_top1_error": None})

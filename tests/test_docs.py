@@ -43,7 +43,7 @@ DOCUMENTS = [
 SMALLER = {
     "alexnet_tf.train": "--epochs=1 --batch_size=14 --nodeterministic",
     "alexnet_tf.train --strategy=(mirrored|towers)$": "--recipe=quickstart --data_dir=DATA",
-    "alexnet_tf.reproduce": "--scale=smoke",
+    "alexnet_tf.reproduce": "--scale=smoke --plan_seconds=2",
     "alexnet_tf.atlas": "--units=2 --images=2 --steps=2 --places=3",
     "alexnet_tf.benchmark": "--batch_size=4",
     "alexnet_tf.benchmark step": "--model=cifarnet --runs=1",

@@ -37,7 +37,7 @@ demo: $(READY)
 	@test -d saved_models/alexnet/1 || $(BIN)/python -m alexnet_tf.export --model=$(DEMO)/run --output=saved_models/alexnet --version=1
 	@$(BIN)/python saved_models/predict_example.py saved_models/alexnet/1 $$(ls $(DEMO)/photographs/val/*/*.jpg | awk 'NR % 40 == 1')
 	@echo "Pages: what the network learned, as an image and as a site."
-	@$(BIN)/python -m alexnet_tf.analyze run --workdir=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/page.png
+	@$(BIN)/python -m alexnet_tf.analyze run --workdir=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/page.png --note=$(NOTE)
 	@$(BIN)/python -m alexnet_tf.atlas --model=$(DEMO)/run --data_dir=$(DEMO)/records --output=$(DEMO)/atlas --units=4 --images=7 --steps=32 --places=8
 	@echo
 	@echo "The data set        $(DEMO)/records"
@@ -46,6 +46,16 @@ demo: $(READY)
 	@echo "To look at          $(DEMO)/page.png"
 	@echo "In a browser        $(DEMO)/atlas/index.html"
 	@echo "Curves              $(BIN)/tensorboard --logdir=$(DEMO)/run"
+
+# The paper's claims on the paper's data: CIFAR-10, fetched through TFDS. `make cifar CIFAR10=DIR` takes a
+# prepared data set instead. Hours on a processor; started again it goes on.
+CIFAR10 ?= tfds:cifar10
+cifar: $(READY)
+	$(BIN)/python -m alexnet_tf.reproduce fig1 --data_dir=$(CIFAR10) --seeds=0,1,2 --workdir=cifar/fig1
+	$(BIN)/python -m alexnet_tf.reproduce cifar10 --scale=small --data_dir=$(CIFAR10) --workdir=cifar/short
+	@echo
+	@echo "Figure 1            cifar/fig1/report.html"
+	@echo "The two networks    cifar/short/report.html"
 
 test: $(TESTING)
 	$(PYTEST) -m "not slow" $(TESTS)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from alexnet_tf import evaluation
 from alexnet_tf.data import evaluation_data, identity
+from alexnet_tf.data.pipeline import Schedule
 from alexnet_tf.experiments import milestones, networks
 from alexnet_tf.experiments.results import Context
 from alexnet_tf.models import catalog, compilation
@@ -116,8 +117,10 @@ def describe(plan: dict) -> str:
 
 
 def _training_rate(setup: initialization.Setup, seconds: float) -> dict:
-    feed = Feed(setup.strategy, setup.dataset, setup.augmentation, setup.schedule)
-    batches, most = feed.of_epoch(0), setup.steps_per_epoch * setup.run.recipe.epochs
+    recipe, replicas = setup.run.recipe, setup.strategy.num_replicas_in_sync
+    schedule = Schedule(recipe.batch_size, recipe.epochs, setup.run.seed, replicas=replicas)
+    feed = Feed(setup.strategy, setup.dataset, setup.augmentation, schedule)
+    batches, most = feed.of_epoch(0), setup.steps_per_epoch * recipe.epochs
     setup.steps.scatter()
     done, never = 0, tf.constant(0.0)
 
@@ -137,7 +140,7 @@ def _training_rate(setup: initialization.Setup, seconds: float) -> dict:
         steps = min(size, most - done)
         if steps < 1:
             break
-        rates.append(steps * setup.run.recipe.batch_size / call(steps))
+        rates.append(steps * recipe.batch_size / call(steps))
     return _summary(rates)
 
 

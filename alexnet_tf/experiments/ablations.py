@@ -6,7 +6,7 @@ from alexnet_tf.experiments import comparison, networks, published
 from alexnet_tf.experiments.results import Context, Result
 from alexnet_tf.models import catalog
 
-# Those of the catalogue are the authors' own layer files; a removed layer is made from the spec.
+# The catalogue's ablations are the authors' layer files; a removed layer is derived from the spec.
 _VARIANTS = {
     "alexnet_145_half": published.ONE_COLUMN,
     "alexnet_145_no_norm": published.NO_NORM,
@@ -18,7 +18,7 @@ _NOTES = {published.NO_CONV3: "conv4 reads both halves in place of conv3"}
 
 
 def run(context: Context) -> Result:
-    """Trains each ablation as the whole network is trained, and compares seed by seed."""
+    """Trains each ablation with the full network's recipe and compares errors seed by seed."""
     context = networks.at_network_size(context)
     whole = catalog.find_variant("alexnet_145")
     changed = [(catalog.find_variant(name), claim) for name, claim in _VARIANTS.items()]

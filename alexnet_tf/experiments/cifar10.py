@@ -1,8 +1,8 @@
-"""The four-layer CIFAR-10 network with response normalisation and without (section 3.3).
+"""The four-layer CIFAR-10 network with and without response normalisation (section 3.3).
 
-At full scale both are trained by cuda-convnet's schedule of 520 epochs, at small scale by a short
-one of ours. The published errors average several views of a test image; cuda-convnet2 takes the
-nine that begin at 0, 4 and 8 pixels in either direction, without mirrors.
+At full scale both use cuda-convnet's schedule of 520 epochs, at small scale a shorter one. The
+published errors average several views of a test image; cuda-convnet2 uses the nine that start at
+0, 4 and 8 pixels in each direction, without mirrors.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _EXCHANGED = (
 
 
 def run(context: Context) -> Result:
-    """Trains both networks for each seed; errors with one view and with several."""
+    """Trains both networks for each seed; evaluates with one view and with several."""
     own = dataclasses.replace(context, data_dir=at_32_pixels(context))
     rows, numbers, curves = [], {}, {}
     for published_recipe, claim in _NETWORKS:
@@ -58,7 +58,7 @@ def run(context: Context) -> Result:
 
 
 def at_32_pixels(context: Context) -> str:
-    """The setting's data, with a copy at 32 pixels where it is stored in another size."""
+    """The directory of the context's data at 32 pixels; writes a copy if it has another size."""
     dataset = records.open_dataset(context.data_dir)
     if dataset.format.image_size == SIZE:
         return context.data_dir

@@ -1,4 +1,4 @@
-"""Errors of two kinds of network, seed by seed."""
+"""Compares the errors of two kinds of network seed by seed."""
 
 import statistics
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 def difference(
     context: Context, claim: Claim, baseline: list[str], changed: list[str], crops: int = 10
 ) -> tuple[ClaimRow, list[tuple[float, float]]]:
-    """A row that says how much higher the errors of `changed` are than those of `baseline`.
+    """Reports how much higher the errors of `changed` are than those of `baseline`.
 
     Args:
-      setting: data and seeds.
-      claim: what was published.
+      context: data and seeds.
+      claim: the published claim.
       baseline, changed: workdirs of trained networks, one for each seed in the same order.
       crops: 1 or 10.
 
@@ -37,16 +37,16 @@ def difference(
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Student's two-sided 95 % interval of the mean of two values or more."""
+    """Student's two-sided 95 % confidence interval of the mean of at least two values."""
     mean, count = statistics.fmean(values), len(values)
-    # Above ten values the interval comes out a little too wide.
+    # For more than ten values the interval is slightly too wide.
     quantile = _STUDENT[min(count - 1, len(_STUDENT)) - 1]
     half = quantile * statistics.stdev(values) / count**0.5
     return mean - half, mean + half
 
 
 def verdict(differences: Sequence[float]) -> str:
-    """The interval of the mean in words, and whether nothing may be behind it."""
+    """The confidence interval of the mean in words, and whether it includes zero."""
     if len(differences) < 2:
         return ""
     low, high = interval(differences)

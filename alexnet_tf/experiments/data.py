@@ -17,18 +17,18 @@ def derive(
     limit: dict[str, int] | None = None,
     image_size: int | None = None,
 ) -> str:
-    """Writes the first images of a data set's splits, shrunk, as another data set.
+    """Writes the first images of a data set's splits, resized, as another data set.
 
     Args:
       dataset: the source, with training images.
-      directory: where the copy goes; when it is there already nothing is done.
-      limit: split -> the most images taken; None for all. Records were shuffled when they were
-        written, so the first ones are a sample.
+      directory: the output directory; an existing copy is kept.
+      limit: split -> maximum number of images; None for all. Records are shuffled when they are
+        written, so the first ones are a random sample.
       image_size: side of the copies in pixels; None keeps the source's.
 
     Returns:
-      directory. Its mean is of the images that it holds; its principal components stay the
-      source's, which more images tell better.
+      directory. Its mean is computed from its own images; its principal components are the
+      source's, which are estimated from more images.
     """
     if os.path.exists(os.path.join(directory, _DONE)):
         return directory
@@ -65,7 +65,7 @@ def derive(
         rgb_mean=mean.mean(axis=(0, 1)),
         **components,
     )
-    # Last, so that an interrupted copy starts again.
+    # Written last, so that an interrupted copy starts again.
     files.write_json(os.path.join(directory, _DONE), {"source": dataset.path, "counts": counts})
     return directory
 

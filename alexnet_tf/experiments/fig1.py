@@ -1,10 +1,9 @@
-"""Figure 1: a four-layer network with ReLU and with tanh, epochs to 25 % training error.
+"""Figure 1: epochs to 25 % training error of a four-layer network with ReLU and with tanh.
 
-The learning rate of each kind of unit is chosen independently: of RATES the one that gets to 25 %
-in the fewest epochs, with a neighbour on both sides that takes longer, tried with a seed that is
-not measured afterwards. A rate is given up when it has taken longer than the best before it, when
-after three epochs it is not as far as that one was in half the time, or when the error is still
-that of guessing.
+The learning rate of each unit is chosen independently: the one of RATES that reaches 25 % in the
+fewest epochs, with a slower neighbour on both sides. The choice uses a seed that is not measured
+afterwards. A rate is abandoned when it has taken longer than the best one so far, when after three
+epochs its error is above the best one's at half the time, or when its error is still at chance.
 """
 
 import dataclasses
@@ -26,13 +25,13 @@ _COLOURS = {"relu": "#0072B2", "tanh": "#D55E00"}
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The rate that gets to 25 % first.
+    """The rate that reaches 25 % first.
 
     Attributes:
-      rate: of RATES.
-      epochs: rate -> epochs to 25 %, of those that were tried; infinity where that took longer than
-        with a better rate, or was not reached.
-      bracketed: whether the next rate on either side was tried and takes longer.
+      rate: one of RATES.
+      epochs: rate -> epochs to 25 %, for the rates that were tried; infinity if 25 % was not
+        reached, or not before a better rate.
+      bracketed: whether the next rate on each side was tried and is slower.
     """
 
     rate: float
@@ -41,7 +40,7 @@ class Choice:
 
     @property
     def fewest(self) -> float:
-        """Epochs with `rate`; infinity where it was not tried."""
+        """Epochs with `rate`; infinity if it was not tried."""
         return self.epochs.get(self.rate, math.inf)
 
     def to_json(self) -> dict:
@@ -50,7 +49,7 @@ class Choice:
 
 
 def run(context: Context) -> Result:
-    """Chooses each unit's rate, then measures both for each seed."""
+    """Chooses each unit's rate, then measures both units for each seed."""
     there, told = prepared(context)
     choices, epochs, curves = {}, {}, {}
     for unit in UNITS:
@@ -74,7 +73,7 @@ def run(context: Context) -> Result:
 
 
 def prepared(context: Context) -> tuple[records.PreparedDataset, str]:
-    """The data set at 32 pixels and at most the scale's number of images; what it is in words."""
+    """The data set at 32 pixels with at most the scale's number of images, and its description."""
     dataset = records.open_dataset(context.data_dir)
     most = context.scale.fig1_images
     limit = {"train": most, "validation": max(1, most // 50)}
@@ -84,7 +83,7 @@ def prepared(context: Context) -> tuple[records.PreparedDataset, str]:
 
 
 def choose(context: Context, dataset, condition: Condition) -> Choice:
-    """The condition's rate; a smoke run tries none."""
+    """Chooses the condition's rate; a smoke run tries none."""
     start = _START[condition.unit]
     if not context.scale.measures:
         return Choice(RATES[start], {}, bracketed=False)
@@ -103,15 +102,15 @@ def choose(context: Context, dataset, condition: Condition) -> Choice:
 
 
 def bracket(rates: Sequence[float], start: int, epochs_at: Callable[[float], float]) -> Choice:
-    """Climbs from a rate to its neighbours while these take fewer epochs.
+    """Moves from a rate to its neighbours as long as they take fewer epochs.
 
     Args:
       rates: in ascending order.
-      start: position of the first to try.
-      epochs_at: from a rate to epochs, infinity for more than before.
+      start: index of the first rate to try.
+      epochs_at: rate -> epochs; infinity if slower than the best one so far.
     """
     tried, best = {start: epochs_at(rates[start])}, start
-    # With a rate that leads nowhere at all, the next one to try is a lower one.
+    # If a rate never reaches the target, a lower one is tried next.
     for direction in (1, -1) if math.isfinite(tried[start]) else (-1, 1):
         position = best + direction
         while 0 <= position < len(rates) and position not in tried:
@@ -126,7 +125,7 @@ def bracket(rates: Sequence[float], start: int, epochs_at: Callable[[float], flo
 
 
 def compared(epochs: dict[str, list[float]], limit: int) -> tuple[str, str]:
-    """(what was measured, its spread over seeds) of both units, in words."""
+    """(measured values, their spread over seeds) of both units, in words."""
     missed = [name for unit, name in UNITS.items() if not all(map(math.isfinite, epochs[unit]))]
     if missed:
         return f"{' and '.join(missed)} did not get to 25 % in {limit} epochs", ""
@@ -140,7 +139,7 @@ def compared(epochs: dict[str, list[float]], limit: int) -> tuple[str, str]:
 
 
 def rates_in_words(choices: dict[str, Choice]) -> str:
-    """Both units' rates, and whether each has a worse one on either side."""
+    """Both units' rates, and whether each has a slower one on both sides."""
     parts = []
     for unit, choice in choices.items():
         neighbours = "" if choice.bracketed else " (not bracketed)"
@@ -157,7 +156,7 @@ def _row(context: Context, epochs, choices, told: str) -> ClaimRow:
 
 
 def _finite(epochs: float) -> float | None:
-    return epochs if math.isfinite(epochs) else None  # JSON knows no infinity
+    return epochs if math.isfinite(epochs) else None  # JSON has no infinity
 
 
 def _draw(curves: dict, choices: dict[str, Choice], output: str) -> None:
@@ -176,7 +175,7 @@ def _draw(curves: dict, choices: dict[str, Choice], output: str) -> None:
         label = f"the paper's {UNITS[unit]}: about {paper} epochs, read from its figure"
         axes.plot(paper, TARGET, "o", mfc="none", color=colour, label=label)
     axes.axhline(TARGET, color="#888888", linewidth=0.8)
-    where = axes.get_yaxis_transform()  # x as a share of the width
+    where = axes.get_yaxis_transform()  # x as a fraction of the width
     axes.text(
         0.99, TARGET + 0.015, "25 %", color="#555555", fontsize=9, ha="right", transform=where
     )

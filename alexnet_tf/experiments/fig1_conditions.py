@@ -1,7 +1,7 @@
-"""How figure 1's answer depends on the start, the batch size and the rate, which it does not name.
+"""How figure 1's result depends on initialisation, batch size and rate, which it does not state.
 
-Each condition's rates are chosen as figure 1's are, and what the choice measured is the answer: one
-run for each rate, all with one seed.
+Each condition's rates are chosen as for figure 1. The result is taken from that choice: one run per
+rate, all with the same seed.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ _CONDITIONS = (
 
 
 def run(context: Context) -> Result:
-    """Chooses both units' rates under each condition."""
+    """Chooses both units' rates for each condition."""
     there, told = fig1.prepared(context)
     rows, numbers = [], {}
     for words, initializer, batch_size in _CONDITIONS:
@@ -38,7 +38,7 @@ def run(context: Context) -> Result:
 
 
 def _with_equal_rates(choices: dict[str, fig1.Choice]) -> str:
-    """The ratios at each rate that both units reached 25 % with."""
+    """The ratio of epochs at each rate with which both units reached 25 %."""
     relu, tanh = (choices[unit].epochs for unit in ("relu", "tanh"))
     ratios = [
         f"{rate:g}: {tanh[rate] / relu[rate]:.2f}"

@@ -9,9 +9,9 @@ from alexnet_tf.models import catalog, saved_run
 
 
 def run(context: Context) -> Result:
-    """Draws each seed's kernels; the measure is the gap between the groups' colour selectivity.
+    """Draws each seed's kernels and measures the difference in colour selectivity between groups.
 
-    Normalisation across the groups would tie them together, and a random kernel has 2/3 in both.
+    Normalisation across the groups would couple them; a random kernel has 2/3 in both.
     """
     workdirs = networks.networks(context, catalog.find_variant("alexnet_145"))
     found, images = {}, []

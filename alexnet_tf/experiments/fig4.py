@@ -12,7 +12,7 @@ LAYER = "relu7"  # the 4096 numbers of section 6.1
 
 
 def run(context: Context) -> Result:
-    """Draws both halves of the figure; the measure is how often near images share a class."""
+    """Draws both halves of the figure; measures how often nearest neighbours share a class."""
     dataset = records.open_dataset(context.data_dir)
     workdirs = networks.networks(context, catalog.find_variant("alexnet_145"))
     shares, images = [], []

@@ -1,9 +1,9 @@
-"""The four-layer network of figure 1, and epochs to 25 % training error under one learning rate.
+"""The four-layer network of figure 1, and its epochs to 25 % training error at one learning rate.
 
-The paper names neither the network's layers nor its rates. The network here is the one of the
-authors' earlier program, cuda-convnet, with four layers of weights (`layers-18pct` and `-19pct`:
-three convolutions of 5x5 with 32, 32 and 64 maps, pooled 3/2, and a dense layer), without
-normalisation, weight decay or augmentation, as the figure's caption says of regularisation.
+The paper states neither the network's layers nor its rates. This is the network with four weight
+layers of the authors' earlier program, cuda-convnet (`layers-18pct` and `-19pct`: three 5x5
+convolutions with 32, 32 and 64 maps, 3/2 pooling, and a dense layer). It has no normalisation,
+weight decay or augmentation: the figure's caption says that no regularisation was used.
 """
 
 import contextlib
@@ -28,22 +28,22 @@ from alexnet_tf.training import errors, loop, recipes
 
 TARGET = 0.25
 SIZE = 32
-CHOICE_SEED = 10_000  # of the choice of a rate: none that is measured
-_SAMPLE_SHARE, _SAMPLE_LEAST = 10, 1000  # a tenth of the training images, 1,000 at least
-_AT_ONCE = 500  # images of a forward pass
-_GUESSING, _PATIENCE = 0.85, 3  # an error that is given up after so many epochs
-_PER_EPOCH = 4  # looks at the training error in an epoch
+CHOICE_SEED = 10_000  # for choosing a rate; never measured
+_SAMPLE_SHARE, _SAMPLE_LEAST = 10, 1000  # a tenth of the training images, at least 1,000
+_AT_ONCE = 500  # images per forward pass
+_GUESSING, _PATIENCE = 0.85, 3  # abandoned at this error after this many epochs
+_PER_EPOCH = 4  # evaluations of the training error per epoch
 UNITS = {"relu": "ReLU", "tanh": "tanh"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """What a curve depends on beside its rate and seed.
+    """What a curve depends on besides its rate and seed.
 
     Attributes:
       unit: "relu" or "tanh".
       initializer: "published", cuda-convnet's (N(0, 0.0001**2), then 0.01), or "he".
-      batch_size: images of a step.
+      batch_size: images per step.
     """
 
     unit: str
@@ -52,7 +52,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """For files."""
+        """A name for files."""
         other = "" if self.initializer == "published" else f"-{self.initializer}"
         return f"{self.unit}{other}" + (
             "" if self.batch_size == 128 else f"-batch{self.batch_size}"
@@ -61,7 +61,7 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True)
 class AveragePool:
-    """Average pooling 3/2 whose last window may hang over the edge, as cuda-convnet's."""
+    """3/2 average pooling whose last window may extend past the edge, as in cuda-convnet."""
 
     name: str
 
@@ -106,15 +106,15 @@ def curve(
     seed: int,
     rival: dict | None = None,
 ) -> dict:
-    """The training error as it falls, until it is 25 % or there is no hope of it.
+    """Trains until the training error is 25 %, or until that can be ruled out.
 
-    It ends at the scale's last epoch; when the error is still that of guessing after three epochs;
-    and when it is slower than `rival`, the curve of another rate: when that one was at 25 % by
-    then, or, after three epochs, was as far in half the time. A curve is made once in a workdir.
-    Killed in the middle, it goes on from its last checkpoint.
+    Training ends at the scale's last epoch, when the error is still at chance after three epochs,
+    or when it is slower than `rival`, another rate's curve: when that curve had reached 25 % by
+    then or, after three epochs, had the same error in half the time. A finished curve is kept in
+    the workdir; an interrupted one resumes from its last checkpoint.
 
     Returns:
-      {"epoch": [...], "training_error": [...]}; it ends early where training diverged.
+      {"epoch": [...], "training_error": [...]}; shorter if training diverged.
     """
     network = variant(condition.unit, dataset.format.channels)
     name = f"fig1-{condition.name}-rate{rate:g}-seed{seed}"
@@ -139,7 +139,7 @@ def curve(
 
 
 def recipe(context: Context, condition: Condition, name: str, rate: float) -> recipes.Recipe:
-    """Training without any regularisation at a constant rate."""
+    """Training at a constant rate, without regularisation."""
     return recipes.Recipe(
         model=name,
         epochs=context.scale.fig1_epochs,
@@ -156,7 +156,7 @@ def recipe(context: Context, condition: Condition, name: str, rate: float) -> re
 
 
 def epochs_to_target(curve: dict) -> float:
-    """Epochs to 25 %, interpolated between the looks; infinity when it was not reached."""
+    """Epochs to 25 %, interpolated between evaluations; infinity if it was not reached."""
     error, epoch = curve["training_error"], curve["epoch"]
     if not error or error[-1] > TARGET:
         return math.inf
@@ -167,13 +167,13 @@ def epochs_to_target(curve: dict) -> float:
 
 
 class _Done(Exception):
-    """The training error is low enough, or will not be in time."""
+    """The training error has reached the target, or will not reach it in time."""
 
 
 class _TrainingError(keras.callbacks.Callback):
-    """Looks at the error on some training images several times in an epoch.
+    """Measures the error on some training images several times per epoch.
 
-    Each look is kept in a file, because a run that goes on from a checkpoint lacks those before.
+    Each value is kept in a file, because a resumed run has lost the earlier ones.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class _TrainingError(keras.callbacks.Callback):
         call, parts = self.call, range(0, len(self.labels), _AT_ONCE)
         outputs = [call(tf.constant(self.images[i : i + _AT_ONCE], tf.float32)) for i in parts]
         error = float((np.concatenate(outputs).argmax(axis=1) != self.labels).mean())
-        # A run that went on from a checkpoint comes by some steps for the second time.
+        # A resumed run repeats the steps since its checkpoint.
         self.error_at = {one: value for one, value in self.error_at.items() if one < step}
         self.error_at[step] = error
         files.write_json(self.kept, self.error_at)

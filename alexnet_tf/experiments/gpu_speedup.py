@@ -1,4 +1,4 @@
-"""A training step on the CPU and on a GPU."""
+"""The time of a training step on the CPU and on a GPU."""
 
 import statistics
 import time
@@ -21,7 +21,7 @@ EPOCHS = 90
 
 
 def run(context: Context) -> Result:
-    """Times whole steps (forward, backward, update) on one batch that is in memory."""
+    """Times full steps (forward, backward, update) on one batch in memory."""
     rates = {"CPU": context.remembered("speed-cpu", lambda: _images_per_second(context, "CPU:0"))}
     if tf.config.list_logical_devices("GPU"):
         measured = context.remembered("speed-gpu", lambda: _images_per_second(context, "GPU:0"))

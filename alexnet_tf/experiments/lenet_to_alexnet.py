@@ -11,9 +11,9 @@ from alexnet_tf.models import catalog, spec
 
 @dataclasses.dataclass(frozen=True)
 class GreyThumbnail:
-    """Colour images to LeNet-5's grey 32 pixels: means over blocks of pixels and channels.
+    """Converts colour images to LeNet-5's grey 32 x 32: means over blocks of pixels and channels.
 
-    Mean and scale come before it in the network, which is the same: all three are linear.
+    Mean and scale precede it in the network; the order does not matter, as all three are linear.
     """
 
     name: str = "thumbnail"
@@ -31,9 +31,9 @@ class GreyThumbnail:
 
 
 def thumbnail_lenet() -> spec.Variant:
-    """LeNet-5 behind a `GreyThumbnail`: it sees AlexNet's very crops of 224, as 32 pixels."""
+    """LeNet-5 behind a `GreyThumbnail`: it sees AlexNet's 224-pixel crops at 32 pixels."""
     lenet = catalog.find_variant("lenet5")
-    # An entry that only enlarges small images has nothing to do here.
+    # An entry that only enlarges small images is not needed here.
     layers = tuple(entry for entry in lenet.features if entry.name != "canvas")
     return dataclasses.replace(
         lenet,
@@ -47,7 +47,7 @@ def thumbnail_lenet() -> spec.Variant:
 
 
 def run(context: Context) -> Result:
-    """Trains both with the same recipe on the same crops; LeNet-5 keeps its size at any scale."""
+    """Trains both with the same recipe on the same crops; no scale narrows LeNet-5."""
     whole = dataclasses.replace(context, scale=dataclasses.replace(context.scale, narrowing=1))
     nets = {
         "LeNet-5": networks.networks(whole, thumbnail_lenet(), colour_noise="none"),

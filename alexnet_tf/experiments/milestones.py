@@ -1,4 +1,4 @@
-"""Published points of training, and a callback that compares a run with them as it goes."""
+"""Published training milestones, and a callback that compares a run with them."""
 
 import math
 import sys
@@ -8,11 +8,11 @@ import keras
 from alexnet_tf.experiments import published
 from alexnet_tf.experiments.published import Milestone
 
-_SLOWER = 1.25  # times the planned duration, from which a run is reported as slow
+_SLOWER = 1.25  # a run is reported as slow from this multiple of the planned duration
 
 
 def milestones(classes: int) -> list[Milestone]:
-    """Chance level for a number of classes, and for 1000 classes what is published."""
+    """Chance level for a number of classes and, for 1000 classes, the published milestones."""
     chance = Milestone(
         "before training: chance level",
         math.log(classes),
@@ -24,7 +24,7 @@ def milestones(classes: int) -> list[Milestone]:
 
 
 def describe(one: Milestone) -> str:
-    """A milestone in a line."""
+    """A milestone in one line."""
     numbers = [f"loss {one.loss:.3f}"] if one.loss is not None else []
     for name, value in (("top-1", one.top1_error), ("top-5", one.top5_error)):
         if value is not None:
@@ -33,11 +33,11 @@ def describe(one: Milestone) -> str:
 
 
 def warnings(row: dict, classes: int) -> list[str]:
-    """What is off after an epoch, in sentences; empty where nothing is.
+    """What is wrong after an epoch, in sentences; empty if nothing is.
 
     Args:
-      row: of metrics.csv, with numbers.
-      classes: of the data set.
+      row: a row of metrics.csv, with numbers.
+      classes: number of classes of the data set.
     """
     found = []
     chance = math.log(classes)
@@ -70,11 +70,11 @@ def warnings(row: dict, classes: int) -> list[str]:
 
 
 class Compare(keras.callbacks.Callback):
-    """Says after each epoch what is off against published points and the plan, and by how much.
+    """Reports after each epoch where and how far a run misses published milestones and the plan.
 
     Args:
-      classes: of the data set.
-      planned_seconds: of an epoch, from a plan; None without one.
+      classes: number of classes of the data set.
+      planned_seconds: planned seconds per epoch; None without a plan.
     """
 
     def __init__(self, classes: int, planned_seconds: float | None = None):

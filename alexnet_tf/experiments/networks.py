@@ -1,4 +1,4 @@
-"""Networks of the experiments: derived variants, trained and evaluated once each."""
+"""The experiments' networks: derived variants, each trained and evaluated once."""
 
 import dataclasses
 import gc
@@ -19,11 +19,11 @@ ENLARGED, CROP = 72, 64  # pixels
 def without(variant: spec.Variant, layer: str) -> spec.Variant:
     """The variant without a convolution and its ReLU ("conv3": conv3 and relu3).
 
-    Where that convolution is the one that reads all columns, the next one does in its place:
-    otherwise the columns would meet later too, and two things would be measured at once.
+    If that convolution is the one that reads all columns, the next one does so instead:
+    otherwise the columns would also be joined later, and two changes would be measured at once.
 
     Raises:
-      ValueError: it has no such layer.
+      ValueError: the variant has no such layer.
     """
     gone = {layer, layer.replace("conv", "relu")}
     features = [entry for entry in variant.features if entry.name not in gone]
@@ -45,7 +45,7 @@ def without(variant: spec.Variant, layer: str) -> spec.Variant:
 
 
 def narrowed(variant: spec.Variant, divisor: int) -> spec.Variant:
-    """The variant with a `divisor`-th of each layer's maps and units; the classes stay."""
+    """The variant with each layer's maps and units divided by `divisor`; classes are unchanged."""
     if divisor == 1:
         return variant
 
@@ -66,17 +66,16 @@ def narrowed(variant: spec.Variant, divisor: int) -> spec.Variant:
 
 
 def _share(count: int, divisor: int, groups: int) -> int:
-    # Two per group at least: columns that read each other's maps are split again further up.
+    # At least two per group: columns that read each other's maps are split again further up.
     step = 2 * groups
     return max(step, count // divisor // step * step)
 
 
 def at_network_size(context: Context) -> Context:
-    """The setting with images from which AlexNet can take a crop.
+    """The context, with images large enough for AlexNet's crop.
 
-    Images that are smaller than the network's own crop are enlarged to ENLARGED pixels, and the
-    network takes crops of CROP: a step between the photographs and ImageNet, at a tenth of the
-    work.
+    Images smaller than the network's crop are enlarged to ENLARGED pixels, and the network takes
+    crops of CROP pixels, at a tenth of the computation.
     """
     dataset = records.open_dataset(context.data_dir)
     if dataset.format.image_size >= crop_size("alexnet_145"):
@@ -90,18 +89,18 @@ def at_network_size(context: Context) -> Context:
 
 
 def recipe(context: Context, variant: spec.Variant, **changes) -> recipes.Recipe:
-    """The authors' recipe at the setting's scale, with an experiment's own changes."""
+    """The authors' recipe at the context's scale, with an experiment's changes."""
     fields = {**context.scale.recipe, "model": variant.name, **changes}
     return dataclasses.replace(recipes.SOURCE_145, **fields)
 
 
 def network(context: Context, variant: spec.Variant, seed: int, **changes) -> str:
-    """Trains a network at the setting's scale, unless that was done; returns its workdir.
+    """Trains a network at the context's scale unless it exists already; returns its workdir.
 
     Args:
-      setting: data, scale, workdir.
+      context: data, scale, workdir.
       variant: the published network; the scale may narrow it.
-      seed: of weights, order, crops and dropout.
+      seed: seed of weights, order, crops and dropout.
       **changes: recipe fields that differ from the authors'.
     """
     variant = narrowed(variant, context.scale.narrowing)
@@ -117,21 +116,21 @@ def network(context: Context, variant: spec.Variant, seed: int, **changes) -> st
 def trained(
     context: Context, name: str, recipe: recipes.Recipe, seed: int, callbacks: Sequence = ()
 ) -> str:
-    """Trains by a recipe, unless that was done under this name; returns the network's workdir."""
+    """Trains with a recipe unless a network of this name exists; returns its workdir."""
     workdir = context.path("networks", name)
     done = [os.path.join(workdir, name) for name in ("model.keras", "results.json")]
     if not all(os.path.exists(path) for path in done):
         run = loop.Run(recipe=recipe, data_dir=context.data_dir, workdir=workdir, seed=seed)
         loop.train(run, callbacks=callbacks)
-        # A network and its graphs refer to each other: without this the next one comes on top.
+        # A network and its graphs form a cycle: without this, the next one's memory adds to it.
         gc.collect()
-    # The finished network is there: its checkpoints are three times its size and of no more use.
+    # The network is finished: its checkpoints take three times its size and are no longer needed.
     shutil.rmtree(os.path.join(workdir, "checkpoints"), ignore_errors=True)
     return workdir
 
 
 def errors(context: Context, workdirs: list[str], crops: int) -> dict:
-    """`evaluation.evaluate` on validation, of one network or of an average; done once."""
+    """`evaluation.evaluate` on the validation split for one or several networks; cached."""
     names = "+".join(os.path.basename(path) for path in workdirs)
     view = evaluation.EvaluationSettings("validation", crops, min(128, 16 * crops))
     return context.remembered(
@@ -141,16 +140,16 @@ def errors(context: Context, workdirs: list[str], crops: int) -> dict:
 
 
 def both(scored: dict) -> tuple[float, float]:
-    """(top-1, top-5) error of what `errors` returned, fractions."""
+    """(top-1, top-5) error of a result of `errors`, as fractions."""
     return scored["top1_error"], scored["top5_error"]
 
 
 def mean_errors(context: Context, workdirs: list[str], crops: int) -> tuple[float, float]:
-    """Errors of each network by itself, averaged over the networks."""
+    """(top-1, top-5) error of single networks, averaged over the networks."""
     pairs = [both(errors(context, [path], crops)) for path in workdirs]
     return tuple(sum(column) / len(pairs) for column in zip(*pairs, strict=True))
 
 
 def networks(context: Context, variant: spec.Variant, **changes) -> list[str]:
-    """One trained network for each of the setting's seeds."""
+    """Workdirs of one trained network for each of the context's seeds."""
     return [network(context, variant, seed, **changes) for seed in context.seeds]

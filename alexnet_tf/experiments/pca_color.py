@@ -6,7 +6,7 @@ from alexnet_tf.models import catalog
 
 
 def run(context: Context) -> Result:
-    """Trains the authors' network with the noise and without; positive: the noise helps."""
+    """Trains the authors' network with and without the noise; positive means the noise helps."""
     whole = catalog.find_variant("alexnet_145")
     noisy = networks.networks(context, whole)
     plain = networks.networks(context, whole, colour_noise="none")

@@ -1,4 +1,4 @@
-"""What a run of an experiment will cost on this machine, measured for a minute without training."""
+"""What an experiment will cost on this machine, from a short measurement without training."""
 
 import dataclasses
 import os
@@ -29,11 +29,11 @@ _TEN_CROPS = 10
 def make(context: Context, seconds: float = 60.0) -> dict:
     """Measures the authors' network and recipe on the data.
 
-    Steps run as in training: input, forward, backward, update. Their weights are thrown away.
+    Steps run as in training: input, forward, backward, update. Their weights are discarded.
 
     Args:
       context: data, scale and seeds; nothing is written.
-      seconds: how long to measure; tracing and compiling come on top.
+      seconds: how long to measure, not counting tracing and compiling.
 
     Returns:
       JSON-ready numbers: "images_per_second" of training and evaluation, "hours" by part,
@@ -87,7 +87,7 @@ def make(context: Context, seconds: float = 60.0) -> dict:
 
 
 def describe(plan: dict) -> str:
-    """The plan as lines for people."""
+    """The plan as human-readable lines."""
     rates, hours = plan["images_per_second"], plan["hours"]
     lines = [
         f"{plan['data']}: {plan['counts']['train']:,} training and "

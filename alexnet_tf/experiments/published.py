@@ -1,4 +1,4 @@
-"""Published numbers, each once, with its source.
+"""Published numbers with their sources.
 
 [P] Krizhevsky, Sutskever, Hinton, NIPS 2012. [S] the authors' program and its notes, published in
 2025 as computerhistory/AlexNet-Source-Code.
@@ -149,8 +149,8 @@ class Milestone:
     """A published point of training.
 
     Attributes:
-      when: in words; publications do not always name the step.
-      loss, top1_error, top5_error: mean cross entropy and error fractions; None where not known.
+      when: in words; publications do not always state the step.
+      loss, top1_error, top5_error: mean cross entropy and error fractions; None if not known.
       source: where it is published.
     """
 
@@ -166,7 +166,7 @@ FIRST_BATCHES = Milestone("first batches", 7.156, 1.0, None, _CUDA_CONVNET2)
 FIRST_CHECKPOINT = Milestone(
     "its first checkpoint, at a step that is not stated", 5.305, 0.939, 0.820, _CUDA_CONVNET2
 )
-# The ends of training on which the paper's tables rest.
+# The ends of the training runs behind the paper's tables.
 END_2010 = Milestone(
     "end, 93 epochs, one crop, ILSVRC-2010 test", 1.706, 0.390, 0.183, "[S] #145-2010; [P] 4.1"
 )

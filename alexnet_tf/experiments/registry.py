@@ -1,20 +1,20 @@
-"""Experiments by name; imports none of them."""
+"""Experiments by name. Importing this module imports none of them."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What can be run by name.
+    """An experiment that can be run by name.
 
     Attributes:
-      title: what the report calls it; a table or figure is the paper's.
-      summary: one line for people.
-      module: what holds `run(setting) -> Finding`.
-      cifar10: whether the claim is of CIFAR-10. Such an experiment runs on any data when it is
-        named, and in "all" on CIFAR-10 only.
-      any_size: whether it takes images that are smaller than AlexNet's crop; in "all" the others
-        are left out on such data.
+      title: its title in the report; tables and figures are the paper's.
+      summary: a one-line description.
+      module: the module with `run(context) -> Result`.
+      cifar10: whether the claim is about CIFAR-10. Such an experiment runs on any data when it is
+        named, but in "all" only on CIFAR-10.
+      any_size: whether it accepts images smaller than AlexNet's crop; in "all" the others are
+        left out on such data.
     """
 
     title: str

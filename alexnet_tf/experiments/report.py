@@ -1,4 +1,4 @@
-"""The report: a row per claim, as Markdown and as one HTML file with its images inside."""
+"""The report: one row per claim, as Markdown and as an HTML file with embedded images."""
 
 import base64
 import html
@@ -49,10 +49,10 @@ def write_report(
     """Writes report.md and report.html into the workdir.
 
     Args:
-      results: experiment -> what it found.
+      results: experiment -> its result.
       commands: experiment -> the command that runs it.
       context: workdir, data and scale.
-      machine: what it ran on, name -> value.
+      machine: properties of the machine, name -> value.
       skipped: experiment -> why it was left out.
 
     Returns:
@@ -66,10 +66,10 @@ def write_report(
 
 
 def cells(row: ClaimRow, narrowing: int = 1) -> tuple[str, ...]:
-    """A row's texts, in the order of the columns.
+    """A row's cells, in the order of the columns.
 
-    A measured value is always shown with the data that it was measured on and the
-    `narrowing` of its networks.
+    A measured value is always shown with the data it was measured on and the `narrowing` of its
+    networks.
     """
     claim = row.claim
     measured = NOT_RUN

@@ -24,12 +24,12 @@ class Scale:
     """How much of an experiment is run.
 
     Attributes:
-      name: what --scale says.
-      narrowing: maps and units are divided by this; 1 is the published network.
+      name: the value of --scale.
+      narrowing: divisor of maps and units; 1 is the published network.
       recipe: fields that replace those of the published recipe.
-      images: split -> the most images used of it; None for all.
-      fig1_images: the most training images in figure 1; CIFAR-10 has 50,000.
-      fig1_epochs: after which figure 1 gives up.
+      images: split -> maximum number of images; None for all.
+      fig1_images: maximum number of training images in figure 1; CIFAR-10 has 50,000.
+      fig1_epochs: maximum number of epochs in figure 1.
       cifar10_recipe: fields that replace those of the CIFAR-10 networks' published recipes.
       measures: whether the report may show its results as measured.
     """
@@ -93,14 +93,14 @@ SCALES = {
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What an experiment is given.
+    """An experiment's input.
 
     Attributes:
       data_dir: a prepared data set.
-      data: what it is, in words, for the report.
-      workdir: where networks, images and findings go.
+      data: its description for the report.
+      workdir: directory of networks, images and results.
       scale: how much is run.
-      seeds: one run for each.
+      seeds: one run per seed.
     """
 
     data_dir: str
@@ -114,7 +114,7 @@ class Context:
         return os.path.join(self.workdir, *parts)
 
     def planned_seconds(self) -> float | None:
-        """Seconds of an epoch of the authors' network by the workdir's plan, if it has one."""
+        """Seconds per epoch of the authors' network in the workdir's plan; None without a plan."""
         try:
             with open(self.path(PLAN_FILE), encoding="utf-8") as file:
                 return float(json.load(file)["seconds_per_epoch"])
@@ -122,7 +122,7 @@ class Context:
             return None
 
     def remembered(self, name: str, compute: Callable[[], dict]) -> dict:
-        """What `compute` returned when it was first called under this name in this workdir."""
+        """The result of `compute`, computed once per name and workdir."""
         path = self.path("steps", f"{name}.json")
         if not os.path.exists(path):
             files.write_json(path, compute())
@@ -132,16 +132,16 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class ClaimRow:
-    """A claim beside what was measured.
+    """A published claim and the measured value.
 
     Attributes:
       claim: see `published`.
-      measured: the value with its unit; None when it was not run.
-      data: on what it was measured.
-      seeds: of the runs.
-      spread: of the value over seeds or images.
+      measured: the value with its unit; None if it was not run.
+      data: the data it was measured on.
+      seeds: seeds of the runs.
+      spread: spread of the value over seeds or images.
       note: why it was not run, or what the reader should know.
-      narrowed: whether its networks are those that the scale narrows.
+      narrowed: whether the scale narrows its networks.
     """
 
     claim: Claim
@@ -155,12 +155,12 @@ class ClaimRow:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What an experiment gives back.
+    """An experiment's output.
 
     Attributes:
-      rows: for the report's table.
-      numbers: everything measured, JSON-ready.
-      images: (caption, path relative to the workdir).
+      rows: rows of the report's table.
+      numbers: all measurements, JSON-ready.
+      images: (caption, path relative to the workdir) pairs.
     """
 
     rows: tuple[ClaimRow, ...]
@@ -182,7 +182,7 @@ class Result:
         return cls(tuple(rows), content["numbers"], images)
 
     def unmeasured(self, why: str) -> "Result":
-        """The same without a measured value in any row."""
+        """The same result without measured values in its rows."""
         rows = [
             dataclasses.replace(row, measured=None, data="", seeds=(), spread="", note=why)
             for row in self.rows
@@ -196,7 +196,7 @@ def not_run(claim: Claim, why: str) -> ClaimRow:
 
 
 def is_cifar10(dataset) -> bool:
-    """Whether these are CIFAR-10's images, as far as counts, size and class names tell."""
+    """Whether a data set is CIFAR-10, judged by counts, size and class names."""
     form, counts = dataset.format, dataset.counts
     return (
         (form.image_size, form.channels) == (32, 3)
@@ -206,7 +206,7 @@ def is_cifar10(dataset) -> bool:
 
 
 def describe_data(dataset, name: str | None = None) -> str:
-    """A prepared data set in words; `name` instead of its directory's."""
+    """Describes a prepared data set; `name` replaces its directory's name."""
     train, validation = (dataset.counts.get(name, 0) for name in ("train", "validation"))
     if dataset.classes == imagenet.CLASSES and train in _ILSVRC:
         return _ILSVRC[train]

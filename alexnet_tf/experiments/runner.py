@@ -1,4 +1,4 @@
-"""Runs experiments in turn and keeps what is finished, so that a rerun resumes."""
+"""Runs experiments one after the other and keeps finished work, so that a rerun resumes."""
 
 import importlib
 import json
@@ -34,23 +34,23 @@ def reproduce(
 ) -> dict[str, Result]:
     """Runs experiments, and writes results.json, report.md and report.html.
 
-    A workdir in which some were run keeps what it has: finished networks, scores and findings are
-    not made again, and the report holds all of them.
+    A workdir keeps earlier work: finished networks, scores and results are not computed again, and
+    the report holds all of them.
 
     Args:
-      names: of `registry.EXPERIMENTS`.
+      names: names of `registry.EXPERIMENTS`.
       data_dir: a prepared data set.
-      workdir: where everything goes.
-      scale: of `findings.SCALES`.
-      seeds: one run for each.
-      only_suited: leave out experiments whose claim is of other data than this, and say so.
+      workdir: output directory.
+      scale: a name of `results.SCALES`.
+      seeds: one run per seed.
+      only_suited: whether to leave out, and report, experiments whose claim is about other data.
 
     Returns:
-      Experiment -> finding, of this call.
+      Experiment -> result, for the experiments of this call.
 
     Raises:
-      ValueError: unknown names, or a workdir that was begun with other settings.
-      OSError: data that is not there.
+      ValueError: unknown names, or a workdir that was started with other settings.
+      OSError: the data does not exist.
     """
     unknown = [name for name in names if name not in EXPERIMENTS]
     if unknown:
@@ -74,14 +74,14 @@ def plan(
     seeds: Sequence[int] = (0,),
     seconds: float = 60.0,
 ) -> str:
-    """Measures what table 1 will cost on this machine; trains nothing.
+    """Measures what table 1 will cost on this machine. Trains nothing; writes WORKDIR/plan.json.
 
     Args:
-      data_dir, workdir, scale, seeds: as of `reproduce`. Written is WORKDIR/plan.json.
+      data_dir, workdir, scale, seeds: see `reproduce`.
       seconds: how long to measure.
 
     Returns:
-      The plan for people.
+      The plan as human-readable text.
 
     Raises:
       ValueError, OSError: as `reproduce`.
@@ -97,7 +97,7 @@ def plan(
 def _context(
     data_dir: str, workdir: str, scale: str, seeds: Sequence[int]
 ) -> tuple[Context, records.PreparedDataset]:
-    """The setting of a workdir, and the whole data set."""
+    """The context of a workdir, and the full data set."""
     if scale not in SCALES:
         raise ValueError(f"There is no scale {scale!r}: use one of {', '.join(SCALES)}.")
     if not seeds:
@@ -115,7 +115,7 @@ def _context(
 
 
 def _why_not(name: str, dataset: records.PreparedDataset) -> str | None:
-    """Why an experiment does not fit the data, in words; None where it does."""
+    """Why an experiment does not suit the data, in words; None if it does."""
     if EXPERIMENTS[name].cifar10 and not is_cifar10(dataset):
         return f"its claim is of CIFAR-10, and {dataset.path} is not; {_GET_CIFAR10}"
     size, needed = dataset.format.image_size, crop_size("alexnet_145")
@@ -125,7 +125,7 @@ def _why_not(name: str, dataset: records.PreparedDataset) -> str | None:
 
 
 def _one(name: str, context: Context) -> Result:
-    """What the experiment finds, or found with these seeds before."""
+    """The experiment's result, from this run or an earlier one with the same seeds."""
     path = context.path("findings", f"{name}.json")
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
@@ -147,7 +147,7 @@ def _one(name: str, context: Context) -> Result:
 
 
 def _report(context: Context, skipped: Mapping[str, str]) -> None:
-    """Writes what all experiments of the workdir found, in the registry's order."""
+    """Writes the results of all experiments of the workdir, in the registry's order."""
     contents = {}
     for name in EXPERIMENTS:
         path = context.path("findings", f"{name}.json")
@@ -155,7 +155,7 @@ def _report(context: Context, skipped: Mapping[str, str]) -> None:
             with open(path, encoding="utf-8") as file:
                 contents[name] = json.load(file)
     computer = machine.describe()
-    # What was found by name before stays in the report.
+    # Results of experiments that were run by name before stay in the report.
     skipped = {name: why for name, why in skipped.items() if name not in contents}
     results = {
         "data": context.data,

@@ -1,4 +1,4 @@
-"""Table 1: one network, ten crops and one."""
+"""Table 1: one network with ten crops and with one."""
 
 from alexnet_tf.experiments import networks, published, verdict
 from alexnet_tf.experiments.results import ClaimRow, Context, Result, not_run, percent, spread_of
@@ -8,7 +8,7 @@ _OTHERS = "no network: the published number is for comparison"
 
 
 def run(context: Context) -> Result:
-    """Trains the authors' network for each seed and scores it with ten crops and one."""
+    """Trains the authors' network for each seed and evaluates it with ten crops and with one."""
     workdirs = networks.networks(context, catalog.find_variant("alexnet_145"))
     rows, numbers = [], {}
     for crops, claim in ((10, published.ONE_NETWORK_2010), (1, published.ONE_CROP_2010)):

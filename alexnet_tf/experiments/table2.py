@@ -1,4 +1,4 @@
-"""Table 2: one network, and the average of five."""
+"""Table 2: one network and the average of five."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ _PRETRAINED = "needs pre-training on ImageNet Fall 2011 (21,841 classes)"
 
 
 def run(context: Context) -> Result:
-    """Trains five networks that differ by their seed; a smoke run makes do with two."""
+    """Trains five networks that differ in their seed; a smoke run trains two."""
     members = MEMBERS if context.scale.measures else 2
     first = context.seeds[0]
     several = dataclasses.replace(context, seeds=tuple(range(first, first + members)))

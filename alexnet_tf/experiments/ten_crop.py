@@ -6,7 +6,7 @@ from alexnet_tf.models import catalog
 
 
 def run(context: Context) -> Result:
-    """Scores the same networks with one crop and with ten."""
+    """Evaluates the same networks with one crop and with ten."""
     workdirs = networks.networks(context, catalog.find_variant("alexnet_145"))
     gains = []
     for path in workdirs:

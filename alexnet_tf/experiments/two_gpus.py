@@ -1,4 +1,4 @@
-"""Section 3.2: the network in two halves against one column, and what each half's kernels show."""
+"""Section 3.2: the network in two halves against one column, and the kernels of each half."""
 
 import os
 
@@ -9,10 +9,10 @@ from alexnet_tf.models import catalog, saved_run
 
 
 def run(context: Context) -> Result:
-    """Trains the network of two halves and the one-column network, and compares seed by seed.
+    """Trains the network of two halves and the one-column network; compares them seed by seed.
 
-    The network of two halves is trained in one piece: under --strategy=towers the same seed gives
-    the same network, which a test holds.
+    The network of two halves is trained on one device: with --strategy=towers the same seed gives
+    the same network, which a test verifies.
     """
     two = networks.networks(context, catalog.find_variant("alexnet_145"))
     one = networks.networks(context, catalog.find_variant("alexnet_145_half"))

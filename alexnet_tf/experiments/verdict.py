@@ -1,4 +1,4 @@
-"""One page about one network trained for table 1, complete in itself: to be sent on."""
+"""A self-contained page about one network trained for table 1."""
 
 import base64
 import dataclasses
@@ -25,7 +25,7 @@ th, td { border: 1px solid #8886; padding: 0.35rem 0.6rem; text-align: left; ver
 img { max-width: 100%; background: white; }
 code { overflow-wrap: anywhere; }
 """
-# What the paper does that no run here can, whatever its recipe.
+# What the paper does and no run here can, whatever its recipe.
 _ALWAYS = (
     "The paper's table 1 is of ILSVRC-2010's test images; here the errors are of the data set's "
     "validation split.",
@@ -38,12 +38,12 @@ def write(context: Context, workdir: str, scores: Mapping[int, dict]) -> str:
     """Writes verdict.html into a network's workdir.
 
     Args:
-      context: of the experiment.
-      workdir: of the trained network.
-      scores: number of crops -> what `evaluation.evaluate` returned.
+      context: the experiment's context.
+      workdir: the trained network's workdir.
+      scores: number of crops -> the result of `evaluation.evaluate`.
 
     Returns:
-      Its path.
+      The page's path.
     """
     with open(os.path.join(workdir, "config.json"), encoding="utf-8") as file:
         config = json.load(file)
@@ -53,12 +53,12 @@ def write(context: Context, workdir: str, scores: Mapping[int, dict]) -> str:
 
 
 def deviations(context: Context, recipe: dict, classes: int, train: int) -> list[str]:
-    """How a run differs from the authors', in sentences.
+    """How a run differs from the authors' run, in sentences.
 
     Args:
-      context: of the experiment.
-      recipe: the run's, as in config.json.
-      classes, train: of the data set: classes and training images.
+      context: the experiment's context.
+      recipe: the run's recipe, as in config.json.
+      classes, train: numbers of classes and of training images in the data set.
     """
     found = list(_ALWAYS)
     if classes != 1000 or train not in {year.train for year in imagenet.CHALLENGES}:

@@ -44,7 +44,7 @@ class Scale:
     measures: bool
 
 
-# Without colour noise's division and with He's start a few epochs are enough to learn something.
+# Without colour noise's division and with He's initialisation, a few epochs are enough to learn.
 _SHORT = {
     "schedule": "cosine",
     "warmup_epochs": 0.5,
@@ -56,7 +56,7 @@ _SHORT = {
     "crop_group": 1,
     "mean": "rgb",
 }
-# Of the rates 0.0015, 0.003 and 0.006 the one with the lowest error after two epochs of a cosine.
+# Of the rates 0.0015, 0.003 and 0.006, the one with the lowest error after a two-epoch cosine.
 _SHORT_CIFAR10 = {
     "epochs": 8,
     "learning_rate": 0.003,

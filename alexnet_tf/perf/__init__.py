@@ -1,1 +1,1 @@
-"""Measures step, input, training and serving on this machine."""
+"""Benchmarks of training step, input, training and serving on this machine."""

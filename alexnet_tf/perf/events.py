@@ -11,11 +11,11 @@ class Task:
     """A piece of work.
 
     Attributes:
-      name: unlike every other.
-      resource: what it occupies alone while it lasts, such as "gpu".
-      seconds: how long it lasts.
-      after: names of the tasks that must have ended before it begins.
-      sent: bytes that it sends over a link.
+      name: a unique name.
+      resource: the resource it occupies exclusively, such as "gpu".
+      seconds: its duration.
+      after: names of the tasks that must end before it begins.
+      sent: bytes it sends over a link.
     """
 
     name: str
@@ -26,16 +26,16 @@ class Task:
 
 
 def simulate(tasks: Iterable[Task]) -> dict[str, tuple[float, float]]:
-    """When each task begins and ends.
+    """Computes when each task begins and ends.
 
-    A resource does one task at a time and takes the one next that has waited longest; of two that
-    became ready at once, the one that comes first in `tasks`.
+    A resource runs one task at a time, the one that has waited longest first; among tasks that
+    became ready at the same time, the first in `tasks`.
 
     Returns:
-      Name -> (begin, end), in seconds after the first task's begin.
+      Name -> (begin, end), in seconds after the first task begins.
 
     Raises:
-      ValueError: tasks wait for each other in a circle, or for one that there is not.
+      ValueError: tasks depend on each other in a cycle, or on one that does not exist.
     """
     by_name = {task.name: task for task in tasks}
     rank = {name: number for number, name in enumerate(by_name)}

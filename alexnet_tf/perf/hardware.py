@@ -1,6 +1,6 @@
-"""What `benchmark plan` assumes of GPUs, links, networks and records: each number with its source.
+"""Assumptions of `benchmark plan` about GPUs, links, networks and records, with their sources.
 
-What was measured here: on one H200, 16 cores, TensorFlow 2.21, batch 512.
+Measured numbers are from one H200 with 16 cores, TensorFlow 2.21, batch 512.
 """
 
 import dataclasses
@@ -8,12 +8,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """What a ring of devices sends its pieces through.
+    """A connection in a ring of devices.
 
     Attributes:
-      bytes_per_second: from each device to the next.
-      hop_seconds: until a piece arrives that has no bytes.
-      start_seconds: of each collective, before its first piece.
+      bytes_per_second: rate from each device to the next.
+      hop_seconds: latency of an empty piece.
+      start_seconds: overhead of each collective before its first piece.
     """
 
     bytes_per_second: float
@@ -44,25 +44,25 @@ def network(gbit: float) -> Link:
     return Link(_NETWORK_EFFICIENCY * gbit * 1e9 / 8, _NETWORK_HOP, _START)
 
 
-# Bytes of gradients that are summed by one collective, where sums overlap the backward pass: the
-# default of PyTorch's DistributedDataParallel (Li et al., PyTorch Distributed, arXiv 2006.15704).
+# Bytes of gradients per collective if sums overlap the backward pass: the default of PyTorch's
+# DistributedDataParallel (Li et al., PyTorch Distributed, arXiv 2006.15704).
 BUCKET_BYTES = 25 * 2**20
 
 # nvidia.com/en-us/data-center/h200: 4.8 TB/s.
 MEMORY_RATE = 4.8e12
-# Measured: operations per second of a product of large matrices.
+# Measured: operations per second of a large matrix product.
 MATRIX_RATE = {"float32": 349e12, "mixed_bfloat16": 790e12, "mixed_float16": 790e12}
-# Measured: images per second of a training step compiled by XLA, the images being on the device.
+# Measured: images per second of a training step compiled by XLA, with images on the device.
 STEP_RATES = {
     ("alexnet", "float32"): 22_790,
     ("alexnet", "mixed_bfloat16"): 30_570,
     ("alexnet_owt", "float32"): 32_650,
     ("alexnet_owt", "mixed_bfloat16"): 48_070,
 }
-# Measured: milliseconds of that step of "alexnet" in float32. Its shares are taken for any step.
+# Measured: milliseconds of that step of "alexnet" in float32. Its shares are used for any step.
 FORWARD, BACKWARD, UPDATE = 5.9, 16.1, 0.5
 
-# Measured: milliseconds of a core for one augmented image, from records of 256 x 256 pixels.
+# Measured: core milliseconds per augmented image, from records of 256 x 256 pixels.
 IMAGE_CPU_MS = {"jpeg": 0.52, "raw": 0.20}
 # Of the records of that measurement.
 JPEG_KB = 17.3

@@ -1,4 +1,4 @@
-"""Images per second of the input pipeline, and the share of each of its stages."""
+"""Measures images per second of the input pipeline and of each of its stages."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from alexnet_tf import machine
 from alexnet_tf.perf import timing
 
 _FOREVER = 1_000_000  # epochs
-_WARM_BATCHES = 3  # fill the buffers before the clock starts
+_WARM_BATCHES = 3  # fill the buffers before timing starts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +17,10 @@ class InputSettings:
 
     Attributes:
       data_dir: a prepared data set.
-      model: the variant whose crop size is taken.
-      batch_size: images of a batch.
-      batches: batches of a timed run, at least; an epoch that fits into the shuffle buffer is read
-        in one go, so that of such a data set whole epochs are timed.
+      model: the variant whose crop size is used.
+      batch_size: images per batch.
+      batches: minimum batches per timed run; an epoch that fits into the shuffle buffer is read in
+        one go, so whole epochs of such a data set are timed.
       runs: timed runs of each stage.
     """
 
@@ -32,18 +32,18 @@ class InputSettings:
 
 
 def measure_input(settings: InputSettings) -> dict:
-    """Times the training pipeline cut off after each stage, the last being all of it.
+    """Times the training pipeline up to each of its stages; the last one is the full pipeline.
 
     Crop, mirror and colour noise are on, as in the original program; grey images get no noise.
-    The clock starts when the buffers are full.
+    Timing starts when the buffers are full.
 
     Returns:
-      {"machine", "settings", "data", "images": of a run, "rows": one per stage}. A row has
-      "images_per_second" of the pipeline up to there, and "cpu_milliseconds_per_image" of that
-      stage alone: processor time, which does not shrink when several cores share the work.
+      {"machine", "settings", "data", "images": per run, "rows": one per stage}. A row has
+      "images_per_second" of the pipeline up to that stage, and "cpu_milliseconds_per_image" of the
+      stage alone: processor time, which is independent of the number of cores.
 
     Raises:
-      FileNotFoundError, ValueError: no prepared data set, or one that is too small.
+      FileNotFoundError, ValueError: the data set does not exist or is too small.
     """
     dataset = _open(settings.data_dir)
     stages = _stages(dataset, settings)
@@ -79,7 +79,7 @@ def measure_input(settings: InputSettings) -> dict:
 
 
 def describe_data(dataset) -> dict:
-    """Images, size, encoding and bytes per record of the training split."""
+    """Number of images, size, encoding and bytes per record of the training split."""
     import os
 
     return {
@@ -93,7 +93,7 @@ def describe_data(dataset) -> dict:
 
 
 def augmentation(dataset, model: str):
-    """The original program's augmentation, at the size that the network takes."""
+    """The original program's augmentation at the network's input size."""
     from alexnet_tf.data.pipeline import Augmentation
     from alexnet_tf.data.preprocessing import ColourNoise
     from alexnet_tf.models import crop_size
@@ -131,7 +131,7 @@ def _timed_batches(dataset, settings: InputSettings) -> int:
 
 
 def _drain(stage, batches: int) -> tuple[float, float]:
-    """Seconds and processor seconds of some batches of a stage whose buffers are full."""
+    """Wall-clock and processor seconds of some batches of a stage whose buffers are full."""
     iterator = iter(stage)
     for _ in range(_WARM_BATCHES):
         next(iterator)

@@ -1,4 +1,4 @@
-"""Which device a function's operations run on, and what is transferred between devices."""
+"""Finds the devices of a function's operations, and the transfers between devices."""
 
 import dataclasses
 import math
@@ -9,10 +9,10 @@ from tensorflow.python.eager import context
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """A tensor that goes from one device to another in each call.
+    """A tensor that is copied from one device to another in each call.
 
     Attributes:
-      name: of the operation that makes it, as in "functional/pool2/MaxPool2d".
+      name: name of the operation that computes it, such as "functional/pool2/MaxPool2d".
       source, target: devices, such as "CPU:0".
       size: bytes.
     """
@@ -28,9 +28,9 @@ class Placement:
     """A function as TensorFlow placed, optimised and partitioned it.
 
     Attributes:
-      operations: device -> kinds of its operations, with repetitions; fused and oneDNN's own kinds
-        under the plain name ("_MklNativeFusedConv2D" as "Conv2D").
-      transfers: what is transferred between devices.
+      operations: device -> kinds of its operations, with repetitions; fused and oneDNN's kinds have
+        the plain name ("_MklNativeFusedConv2D" is "Conv2D").
+      transfers: tensors that are transferred between devices.
     """
 
     operations: dict[str, list[str]]
@@ -38,17 +38,17 @@ class Placement:
 
 
 def placement(function, *arguments) -> Placement:
-    """Runs a `tf.function` for the first time, and reads the graphs that each device was given.
+    """Runs a `tf.function` for the first time and reads the graph of each device.
 
     Args:
-      function: not called before with arguments of these shapes: TensorFlow keeps the graphs only
-        of what it compiles while it is watched.
-      arguments: the function's; their shapes must be known, or the sizes of transfers are not.
+      function: a function not called before with these shapes: TensorFlow records only the graphs
+        that it compiles during this call.
+      arguments: the function's arguments; without known shapes, transfer sizes are unknown.
     """
     eager = context.context()
     eager.enable_run_metadata()
     try:
-        eager.export_run_metadata()  # forgets what others compiled before
+        eager.export_run_metadata()  # discards earlier graphs
         function(*arguments)
         compiled = eager.export_run_metadata().function_graphs
     finally:
@@ -66,7 +66,7 @@ def placement(function, *arguments) -> Placement:
 
 
 def _partitions(compiled, names: set[str]) -> list:
-    """Of all that was compiled, maybe an input pipeline too, the function that has these names."""
+    """Finds the function with these operation names among all compiled graphs."""
 
     def shared(parts) -> int:
         return sum(node.name in names for part in parts for node in part.node)
@@ -76,12 +76,12 @@ def _partitions(compiled, names: set[str]) -> list:
 
 def _transfer(node, graph) -> list[Transfer]:
     name, _, output = node.input[0].partition(":")
-    if "/ctrl/" in name:  # a signal without content, so that one device waits for the other
+    if "/ctrl/" in name:  # a signal without data, which synchronises two devices
         return []
     outputs = graph.get_operation_by_name(name).outputs
     shape = outputs[min(int(output or 0), len(outputs) - 1)].shape
     if int(output or 0) == len(outputs):
-        # A fused Conv2DBackpropFilterWithBias has the gradient of the bias as one output more.
+        # A fused Conv2DBackpropFilterWithBias has the bias gradient as an additional output.
         shape = shape[-1:]
     size = math.prod(shape) * outputs[0].dtype.size
     source, target = (_short(node.attr[f"{end}_device"].s.decode()) for end in ("send", "recv"))

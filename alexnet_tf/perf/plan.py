@@ -1,7 +1,7 @@
-"""Estimates a training step on many GPUs and machines: time, and input that it needs.
+"""Estimates time and required input of a training step on many GPUs and machines.
 
-From the measured step of one GPU, the network's own layers and the rates in `hardware`. What the
-layers' sums and exchanges cost beside the arithmetic is simulated (`schemes`, `events`).
+The estimate uses the measured step of one GPU, the network's layers and the rates in `hardware`.
+The cost of communication between GPUs is simulated (`schemes`, `events`).
 """
 
 import dataclasses
@@ -19,16 +19,16 @@ class PlanSettings:
 
     Attributes:
       model: a variant.
-      batch_size: images of each GPU.
+      batch_size: images per GPU.
       precision: a Keras policy.
-      step_ms: milliseconds of one GPU's training step, measured; None for `hardware`'s.
-      machines: how many.
-      gpus: of each machine.
-      links: between the GPUs of a machine, see `hardware.LINKS`.
-      network_gbit: Gbit/s of a machine to the others, in each direction.
-      image_cpu_ms: milliseconds of a core for an image, of JPEG and of raw records.
-      jpeg_kb: kilobytes of a JPEG record.
-      worker_cores: cores of a machine that runs a worker of tf.data's service.
+      step_ms: measured milliseconds of one GPU's training step; None for the value in `hardware`.
+      machines: numbers of machines.
+      gpus: numbers of GPUs per machine.
+      links: links between the GPUs of a machine, see `hardware.LINKS`.
+      network_gbit: Gbit/s from a machine to the others, in each direction.
+      image_cpu_ms: core milliseconds per image from JPEG and from raw records.
+      jpeg_kb: kilobytes per JPEG record.
+      worker_cores: cores of a machine that runs a tf.data service worker.
     """
 
     model: str = "alexnet"
@@ -49,11 +49,11 @@ class Scheme:
     """How the GPUs share a step.
 
     Attributes:
-      name: for people.
-      sent_as: dtype of gradients and activations on their way.
-      limit: bytes of gradients that travel together; infinite: all, after the backward pass.
-      split: whether dense layers are dealt out by neurons; of the paper's schemes a and c the
-        faster is taken.
+      name: a readable name.
+      sent_as: dtype in which gradients and activations are sent.
+      limit: bytes of gradients per collective; infinite for all at once after the backward pass.
+      split: whether dense layers are split by neurons; the faster of the paper's schemes a and c is
+        used.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Scheme:
 
 
 SCHEMES = (
-    # What --strategy=mirrored and multi_worker do: TensorFlow packs all gradients into one tensor.
+    # As in --strategy=mirrored and multi_worker: TensorFlow packs all gradients into one tensor.
     Scheme("sum after backward", "float32", math.inf),
     Scheme("sum during backward", "float32"),
     Scheme("sum during backward", "bfloat16"),
@@ -73,16 +73,16 @@ SCHEMES = (
 
 
 def make_plan(settings: PlanSettings) -> dict:
-    """The time of a step by each scheme, and the input that it needs.
+    """Estimates the time of a step with each scheme, and the input that it needs.
 
     Returns:
       {"settings", "step_seconds": of one GPU, "parameters", "dense_parameters", "dense_layers":
-      names, "split_pays_below": images of a machine's GPUs together up to which the split of dense
-      layers sends fewer bytes than the sum of their gradients, "rows": one per combination and
+      names, "split_pays_below": total images of a machine's GPUs up to which splitting dense
+      layers sends fewer bytes than summing their gradients, "rows": one per combination and
       scheme, "inputs": one per combination and encoding of records}.
 
     Raises:
-      ValueError: no such model, or no measured step of it in this precision.
+      ValueError: unknown model, or no measured step of it in this precision.
     """
     from alexnet_tf import models
     from alexnet_tf.models import catalog
@@ -112,7 +112,7 @@ def make_plan(settings: PlanSettings) -> dict:
 
 
 def step_seconds(settings: PlanSettings) -> float:
-    """Of one GPU: as the settings say, else by the measured rate."""
+    """Seconds of a step on one GPU, from the settings or else the measured rate."""
     if settings.step_ms is not None:
         return settings.step_ms / 1e3
     measured = hardware.STEP_RATES.get((settings.model, settings.precision))
@@ -126,21 +126,21 @@ def step_seconds(settings: PlanSettings) -> float:
 
 
 def update_seconds(step: float) -> float:
-    """The part of a step of one GPU in which the weights are changed."""
+    """Seconds of the weight update in a step of one GPU."""
     return step * hardware.UPDATE / (hardware.FORWARD + hardware.BACKWARD + hardware.UPDATE)
 
 
 def layers_of(network, settings: PlanSettings, step: float) -> list[schemes.Layer]:
-    """A network's layers with weights and their shares of a step's measured time.
+    """A network's layers with weights and their shares of the measured step time.
 
-    A layer's share follows from a roofline: the greater of its operations at the rate of matrix
-    products and its values at that of memory. Gradients of weights and of inputs cost as much again
-    each, but nobody needs those of the pixels.
+    A layer's share follows the roofline model: the greater of its operations at the rate of matrix
+    products and its values at the rate of memory. Gradients of weights and of inputs cost the same
+    again each, but gradients of the pixels are not needed.
 
     Args:
-      network: a chain of layers, built.
-      settings: for batch and precision.
-      step: seconds of one GPU.
+      network: a built chain of layers.
+      settings: batch size and precision.
+      step: seconds of a step on one GPU.
     """
     from alexnet_tf.analysis.summary import layer_table
 
@@ -189,22 +189,22 @@ def layers_of(network, settings: PlanSettings, step: float) -> list[schemes.Laye
 
 
 def split_pays_below(dense: list[schemes.Layer]) -> float:
-    """Images of n GPUs together up to which the split of dense layers sends fewer bytes.
+    """Total images of n GPUs up to which splitting dense layers sends fewer bytes.
 
-    Each GPU sends (n - 1) / n of what all read (forward and, as gradients, back) and of the logits;
-    summing the gradients sends 2 (n - 1) / n times the weights.
+    Each GPU sends (n - 1) / n of the layers' inputs (forward, and backward as gradients) and of the
+    logits; summing the gradients sends 2 (n - 1) / n times the weights.
     """
     each_image = 2 * sum(layer.inputs for layer in dense) + dense[-1].outputs
     return 2 * sum(layer.parameters for layer in dense) / each_image
 
 
 def feeding(rate: float, machines: int, crop_values: int, settings: PlanSettings) -> list[dict]:
-    """What brings `rate` images per second to the machines, from JPEG and from raw records.
+    """Resources that supply `rate` images per second, from JPEG and from raw records.
 
     Returns:
-      Per encoding: {"encoding", "images_per_second", "cores" and "disk_bytes_per_second" of each
-      machine that reads its own share, "service_workers" in all that do it instead, and
-      "service_gbit": what then comes to each machine as uint8 crops}.
+      Per encoding: {"encoding", "images_per_second", "cores" and "disk_bytes_per_second" per
+      machine if each reads its own share, "service_workers": total workers that could do so
+      instead, and "service_gbit": what each machine then receives as uint8 crops}.
     """
     needs = []
     kilobytes = {"jpeg": settings.jpeg_kb, "raw": hardware.RAW_KB}
@@ -224,7 +224,7 @@ def feeding(rate: float, machines: int, crop_values: int, settings: PlanSettings
 
 
 def _layouts(settings: PlanSettings) -> list[dict]:
-    """Combinations; a machine alone has no network, a GPU alone no link."""
+    """All combinations; a single machine has no network, a single GPU no link."""
     found = []
     for machines, gpus, link, gbit in itertools.product(
         settings.machines, settings.gpus, settings.links, settings.network_gbit
@@ -241,7 +241,7 @@ def _layouts(settings: PlanSettings) -> list[dict]:
 
 
 def _row(layout: dict, scheme: Scheme, layers: list, settings: PlanSettings, step: float):
-    """One scheme on one layout; None for a split among the GPUs of a machine that has one."""
+    """One scheme on one layout; None for a split on machines with a single GPU."""
     if scheme.split and layout["gpus"] == 1:
         return None
     link = hardware.LINKS.get(layout["link"], hardware.Link(math.inf))

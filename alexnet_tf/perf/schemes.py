@@ -1,7 +1,7 @@
-"""A training step on many GPUs as tasks: computation, transfers and their dependencies.
+"""Models a training step on many GPUs as tasks: computation, transfers and dependencies.
 
-The tasks are those of one GPU and of its machine's network, since all GPUs do the same at the same
-time. "gpu" computes, "link" sends to the next GPU of the machine, "network" to the next machine.
+The tasks are those of one GPU and its machine's network, because all GPUs do the same at the same
+time. "gpu" computes, "link" sends to the machine's next GPU, "network" to the next machine.
 """
 
 import dataclasses
@@ -12,13 +12,13 @@ from alexnet_tf.perf.hardware import Link
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A layer with weights, and those without that follow it.
+    """A layer with weights, together with the layers without weights that follow it.
 
     Attributes:
-      name: of the layer with weights.
-      parameters: weights and biases; of a share of a layer maybe no whole number.
-      inputs, outputs: values per image that go in and come out.
-      dense: whether its neurons may be dealt out to the GPUs.
+      name: name of the layer with weights.
+      parameters: weights and biases; may be fractional for a share of a layer.
+      inputs, outputs: values per image.
+      dense: whether its neurons may be split between GPUs.
       forward, backward: seconds of one GPU for its batch.
     """
 
@@ -43,7 +43,7 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A part of a collective: what it occupies, for how long, and the bytes that it sends there."""
+    """A part of a collective: the resource it occupies, its duration, and the bytes it sends."""
 
     resource: str
     seconds: float
@@ -51,10 +51,11 @@ class Phase:
 
 
 def all_reduce(size: float, cluster: Cluster) -> list[Phase]:
-    """The sum over all GPUs of `size` bytes of each, which every GPU has in the end.
+    """Sums `size` bytes over all GPUs and gives every GPU the result.
 
-    In a ring of n every member sends 2 (n - 1) / n times the bytes. Between machines each GPU sends
-    the part that it summed within its own, so that a machine sends 2 (m - 1) / m times the bytes.
+    In a ring of n, every member sends 2 (n - 1) / n times the bytes. Between machines, each GPU
+    sends the part that it summed within its machine, so a machine sends 2 (m - 1) / m times the
+    bytes.
     """
     if cluster.machines == 1:
         return _ring("link", cluster.gpus, 2, size, cluster.link)
@@ -63,7 +64,7 @@ def all_reduce(size: float, cluster: Cluster) -> list[Phase]:
 
 
 def _ring(resource: str, members: int, rounds: int, size: float, link: Link) -> list[Phase]:
-    """One round scatters sums, or gathers parts; two do both."""
+    """One round scatters sums or gathers parts; two rounds do both."""
     if members == 1:
         return []
     steps = rounds * (members - 1)
@@ -73,10 +74,10 @@ def _ring(resource: str, members: int, rounds: int, size: float, link: Link) -> 
 
 
 def buckets(layers: list[Layer], value_bytes: int, limit: float) -> list[tuple[str, float]]:
-    """The gradients, last layer's first, cut into pieces of `limit` bytes.
+    """Cuts the gradients, starting with the last layer's, into pieces of `limit` bytes.
 
     Returns:
-      (the layer whose gradient completes it, bytes) of each piece.
+      (layer whose gradient completes the piece, bytes) of each piece.
     """
     cut, size = [], 0.0
     for layer in reversed(layers):
@@ -90,16 +91,16 @@ def buckets(layers: list[Layer], value_bytes: int, limit: float) -> list[tuple[s
 def data_parallel(
     layers: list[Layer], update: float, cluster: Cluster, value_bytes: int, limit: float
 ) -> list[Task]:
-    """Every GPU has the whole network; the gradients are summed, in pieces of `limit` bytes.
+    """Every GPU has the full network; gradients are summed in pieces of `limit` bytes.
 
-    A piece is sent as soon as the backward pass has made it. One without a limit waits for its end.
+    A piece is sent as soon as the backward pass has computed it; without a limit, at its end.
 
     Args:
-      layers: from the images to the logits.
-      update: seconds of one GPU to change all weights.
-      cluster: which GPUs.
-      value_bytes: of a gradient on its way.
-      limit: bytes of a piece; `math.inf` for all gradients in one.
+      layers: layers from images to logits.
+      update: seconds of one GPU to update all weights.
+      cluster: the GPUs.
+      value_bytes: bytes of a gradient value when sent.
+      limit: bytes per piece; `math.inf` for all gradients in one piece.
     """
     tasks = _compute("forward", layers, ())
     tasks += _compute("backward", layers[::-1], _last(tasks))
@@ -116,22 +117,22 @@ def weird_trick(
     batch_size: int,
     turns: int,
 ) -> list[Task]:
-    """Convolutions by images, fully connected layers by neurons (Krizhevsky, arXiv 1404.5997).
+    """Splits convolutions by images, dense layers by neurons (Krizhevsky, arXiv 1404.5997).
 
-    Each of a machine's n GPUs has 1 / n of the dense layers' neurons and sees the images of all of
-    them. What a layer reads of the other GPUs is gathered, and on the way back the sums of its
-    gradient are scattered. Between machines the gradients of the shares are summed as others are.
+    Each of a machine's n GPUs has 1 / n of the dense layers' neurons and processes the images of
+    all of them. Layer inputs are gathered from the other GPUs; in the backward pass the sums of
+    their gradients are scattered. Between machines, the shares' gradients are summed like others.
 
     Args:
-      layers, update, cluster, limit: as of `data_parallel`.
-      value_bytes: of a gradient or an activation on its way.
-      batch_size: images of a GPU.
-      turns: 1 for the paper's scheme a: all images go through the dense layers at once. As many as
-        GPUs for its scheme c: while one part of them does, the next is gathered.
+      layers, update, cluster, limit: see `data_parallel`.
+      value_bytes: bytes of a gradient or activation value when sent.
+      batch_size: images per GPU.
+      turns: 1 for the paper's scheme a: all images pass through the dense layers at once. The
+        number of GPUs for scheme c: while one part is computed, the next is gathered.
     """
     features = [layer for layer in layers if not layer.dense]
     dense = [layer for layer in layers if layer.dense]
-    # n times the images, and 1 / n of the neurons: as much arithmetic in all turns together.
+    # n times the images and 1 / n of the neurons: the same arithmetic in all turns together.
     shares = [
         dataclasses.replace(
             layer,
@@ -173,7 +174,7 @@ def weird_trick(
 
 
 def _compute(way: str, layers: list[Layer], after: tuple[str, ...], suffix: str = "") -> list[Task]:
-    """The layers one after the other."""
+    """Tasks that compute the layers one after the other."""
     tasks: list[Task] = []
     for layer in layers:
         name = f"{way} {layer.name}{suffix}"
@@ -190,7 +191,7 @@ def _sums(pieces: list[tuple[str, float]], cluster: Cluster) -> list[Task]:
 
 
 def _series(name: str, phases: list[Phase], after: tuple[str, ...]) -> list[Task]:
-    """A collective's phases one after the other."""
+    """Tasks that run a collective's phases one after the other."""
     tasks: list[Task] = []
     for number, phase in enumerate(phases):
         waits = _last(tasks) or after

@@ -1,4 +1,4 @@
-"""Latency and throughput of an exported network, in process and behind a server."""
+"""Measures latency and throughput of an exported network, in process and behind a server."""
 
 import concurrent.futures
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from alexnet_tf import machine
 
 _WARM_REQUESTS = 2
-_PATIENCE = 10.0  # seconds for a server that is starting
+_PATIENCE = 10.0  # seconds to wait for a starting server
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +21,13 @@ class ServeSettings:
     """What to measure: every combination of batch size and number of clients.
 
     Attributes:
-      saved_model: a version's directory; None for an AlexNet with random weights and 1000 classes,
-        exported for the occasion: time does not depend on the weights.
+      saved_model: a version's directory; None exports an AlexNet with random weights and 1000
+        classes: time does not depend on the weights.
       server: http://HOST:8501 or grpc://HOST:8500 to measure as well, or None.
-      name: the model's name at the server.
-      batch_sizes: images of a request.
-      clients: requests that are under way at the same time.
-      requests: timed requests of each client.
+      name: the model's name on the server.
+      batch_sizes: images per request.
+      clients: numbers of concurrent requests.
+      requests: timed requests per client.
     """
 
     saved_model: str | None = None
@@ -43,11 +43,11 @@ def measure_serve(settings: ServeSettings) -> dict:
 
     Returns:
       {"machine", "settings", "rows"}: see `ask`. Forms: "SavedModel, JPEG files"; "SavedModel,
-      crops", the network alone; "decode and crop", what the former does before; "server, JPEG
-      files", over the wire.
+      crops", the network alone; "decode and crop", the preprocessing alone; "server, JPEG files",
+      over the network.
 
     Raises:
-      FileNotFoundError, ValueError: no SavedModel of this package.
+      FileNotFoundError, ValueError: not a SavedModel of this package.
       ConnectionError, TimeoutError: the server does not answer.
     """
     image = photograph()
@@ -74,7 +74,7 @@ def measure_serve(settings: ServeSettings) -> dict:
 
 
 def ask(form: Callable[[], object], batch_size: int, clients: int, requests: int) -> dict:
-    """Lets `clients` threads call `form`, each `requests` times in a row.
+    """Calls `form` in `clients` threads, `requests` times in each.
 
     Returns:
       {"batch_size", "clients", "p50_ms", "p95_ms", "p99_ms": latency of a request,
@@ -106,7 +106,7 @@ def ask(form: Callable[[], object], batch_size: int, clients: int, requests: int
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
-    """p50_ms, p95_ms and p99_ms of some latencies, interpolated between neighbours."""
+    """p50_ms, p95_ms and p99_ms of latencies in seconds, interpolated."""
     if len(seconds) == 1:
         return dict.fromkeys(("p50_ms", "p95_ms", "p99_ms"), 1e3 * seconds[0])
     cuts = statistics.quantiles(seconds, n=100, method="inclusive")
@@ -114,7 +114,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def request_forms(loaded, image: bytes, batch_size: int) -> dict[str, Callable[[], object]]:
-    """Calls of a loaded SavedModel with `batch_size` images that wait for the answer."""
+    """Blocking calls of a loaded SavedModel with `batch_size` images, by form."""
     import tensorflow as tf
 
     from alexnet_tf.serving import signatures
@@ -133,7 +133,7 @@ def request_forms(loaded, image: bytes, batch_size: int) -> dict[str, Callable[[
 
 
 def decoder(crop_size: int, channels: int):
-    """A function of JPEG files that does what the signature does before the network."""
+    """A function that decodes and crops JPEG files as the signature does."""
     import tensorflow as tf
 
     from alexnet_tf.data import preprocessing, untrusted
@@ -154,7 +154,7 @@ def decoder(crop_size: int, channels: int):
 
 
 def exported_alexnet(directory: str, precision: str = "float32") -> str:
-    """Exports an AlexNet with random weights below `directory`; the version's directory."""
+    """Exports an AlexNet with random weights below `directory`; returns the version's directory."""
     from alexnet_tf.serving import export, labels
     from alexnet_tf.serving import precision as precisions
 
@@ -164,7 +164,7 @@ def exported_alexnet(directory: str, precision: str = "float32") -> str:
 
 
 def random_alexnet():
-    """An AlexNet of 1000 classes whose random weights give probabilities that differ."""
+    """An AlexNet with 1000 classes and random weights that give distinct probabilities."""
     import keras
 
     from alexnet_tf import models
@@ -177,10 +177,10 @@ def random_alexnet():
 
 
 def open_saved_model(path: str):
-    """Loads a version's directory that `python -m alexnet_tf.export` wrote.
+    """Loads a version's directory written by `python -m alexnet_tf.export`.
 
     Raises:
-      FileNotFoundError: there is none. ValueError: another program's.
+      FileNotFoundError: there is none. ValueError: another program wrote it.
     """
     import tensorflow as tf
 
@@ -202,7 +202,7 @@ def open_saved_model(path: str):
 
 
 def photograph() -> bytes:
-    """A photograph of 512 x 512 pixels as a JPEG file of quality 90."""
+    """A 512 x 512 photograph as a JPEG file of quality 90."""
     import skimage.data
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Images per second of the training step, without any input pipeline."""
+"""Measures images per second of the training step, without an input pipeline."""
 
 import dataclasses
 import time
@@ -7,9 +7,9 @@ from alexnet_tf import machine
 from alexnet_tf.data.imagenet import ILSVRC_2012
 from alexnet_tf.perf import timing
 
-STORED = (256, 32)  # sides of stored images in pixels, of which networks take crops
-_LONG = 90 * ILSVRC_2012.train  # images of a run that is worth compiling: the paper's
-# The precision of a Keras policy's matrix products.
+STORED = (256, 32)  # sides of stored images in pixels, before the crop
+_LONG = 90 * ILSVRC_2012.train  # images of a run that is worth compiling: the paper's run
+# Keras policy -> precision of its matrix products.
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 
 
@@ -19,11 +19,11 @@ class StepSettings:
 
     Attributes:
       model: a variant.
-      batch_sizes: images of a global batch.
+      batch_sizes: images per global batch.
       precisions: Keras policies, see PRECISIONS.
       strategies: "none" and "mirrored".
       devices: replicas of "mirrored"; None for all GPUs, or 2 logical CPUs.
-      jit_compile: whether XLA compiles: "true", "false", or "auto", on a GPU.
+      jit_compile: whether XLA compiles: "true", "false", or "auto" (only on a GPU).
       runs: timed runs of each combination.
     """
 
@@ -37,7 +37,7 @@ class StepSettings:
 
 
 def measure_step(settings: StepSettings) -> dict:
-    """Times whole training steps on stored images, beside matrix products.
+    """Times full training steps on stored images, and matrix products for comparison.
 
     Forward, backward, weight decay and update, as `train` runs them with the paper's recipe.
 
@@ -46,11 +46,11 @@ def measure_step(settings: StepSettings) -> dict:
       matrix products, "rows": one per combination}.
 
     Raises:
-      ValueError: no such model, or a batch that the replicas cannot share.
+      ValueError: unknown model, or a batch that cannot be divided between the replicas.
     """
     from alexnet_tf.training import distribution
 
-    # The CPU can only be split into devices before anything runs.
+    # The CPU can only be split into devices before TensorFlow runs anything.
     strategies = {
         name: distribution.make_strategy(name, settings.devices if name == "mirrored" else None)
         for name in sorted(settings.strategies)
@@ -93,7 +93,7 @@ def measure_step(settings: StepSettings) -> dict:
 
 
 def training_form(strategy, model: str, precision: str, batch_size: int, jit_compile: str = "auto"):
-    """(form of training steps on one batch, floating-point operations per image)."""
+    """(form that runs training steps on one batch, floating-point operations per image)."""
     import tensorflow as tf
 
     from alexnet_tf.data.augmentation import Augmentation
@@ -123,25 +123,25 @@ def training_form(strategy, model: str, precision: str, batch_size: int, jit_com
 
 
 def step_clock(steps, batches):
-    """A form's `seconds` of training on the next batches, as a run has them: on the devices."""
+    """A form's `seconds` for training on the next batches, which are on the devices."""
     import tensorflow as tf
 
     def seconds(times: int) -> float:
         started = time.perf_counter()
         sums = steps.run(batches, tf.constant(times), tf.constant(0.0))
-        sums["loss"].numpy()  # waits for the last step, whose weights depend on all before it
+        sums["loss"].numpy()  # waits for the last step, which depends on all earlier ones
         return time.perf_counter() - started
 
     return seconds
 
 
 def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile: str = "auto"):
-    """(the steps of `train` under the paper's recipe, their network).
+    """(the steps of `train` with the paper's recipe, their network).
 
     Args:
       strategy: from `distribution.make_strategy`.
-      augmentation: what the step does to images first.
-      what: variant, Keras policy, images of a global batch, classes.
+      augmentation: the step's augmentation of images.
+      what: variant, Keras policy, images per global batch, classes.
       jit_compile: as the flag; "auto" compiles on a GPU.
     """
     import numpy as np
@@ -155,7 +155,7 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
 
     model, precision, batch_size, classes = what
     replica_batch_size(batch_size, strategy.num_replicas_in_sync)
-    # A rate so low that hundreds of steps on one batch change nothing that matters to the clock.
+    # A rate so low that hundreds of steps on one batch do not affect the timing.
     recipe = dataclasses.replace(
         PAPER,
         model=model,
@@ -179,11 +179,11 @@ def trainer(strategy, augmentation, what: tuple[str, str, int, int], jit_compile
 
 
 def training_operations(network) -> int:
-    """Floating-point operations of one image's training step.
+    """Floating-point operations of a training step per image.
 
-    Each multiply-add of the forward pass is two operations; the gradients of the inputs and of the
-    weights cost as much again each, but the first layer's inputs, the pixels, need none. What is no
-    convolution or dense layer is not counted.
+    Each multiply-add of the forward pass is two operations; gradients of inputs and of weights cost
+    the same again each, except that the pixels need no gradient. Only convolutions and dense layers
+    are counted.
     """
     from alexnet_tf.analysis.summary import layer_table
 

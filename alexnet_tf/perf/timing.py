@@ -1,7 +1,7 @@
-"""Alternating timed runs, their statistics.
+"""Interleaved timed runs and their statistics.
 
-A form clocks itself: it is called with how many times to do its work and returns the seconds that
-this took. So it can leave out what does not belong, and wait for an accelerator once, at the end.
+A form times itself: it takes a number of repetitions and returns the seconds they took. So it can
+exclude setup, and wait for an accelerator once at the end.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ class Form:
     """Something to time.
 
     Attributes:
-      seconds: from how many times to do it to the seconds that this took.
-      amount: of what is counted (images, operations), done each time.
+      seconds: number of repetitions -> seconds they took.
+      amount: what one repetition processes (images, operations).
     """
 
     seconds: Callable[[int], float]
@@ -29,20 +29,20 @@ class Form:
 def take_turns(
     forms: dict[str, Form], runs: int, at_least: float = 0.5, order: Iterable[str] = ()
 ) -> dict[str, list[float]]:
-    """Times every form `runs` times, in turn, so that a busy moment hits all alike.
+    """Times every form `runs` times, interleaved, so that disturbances affect all equally.
 
     Args:
       forms: by name.
-      runs: timed runs of each form. Two more before them are not counted.
-      at_least: seconds that a run should take: short work is repeated.
-      order: names, some more than once, of a round; by default every form once.
+      runs: timed runs of each form, after two warm-up runs.
+      at_least: minimum seconds per run: short work is repeated.
+      order: names in a round, possibly repeated; by default every form once.
 
     Returns:
       Name -> `amount` per second in each run.
     """
     times = {}
     for name, form in forms.items():
-        form.seconds(1)  # tracing, compiling, and the memory to be there
+        form.seconds(1)  # traces, compiles and allocates memory
         times[name] = max(1, math.ceil(at_least / max(form.seconds(1), 1e-6)))
     rates = {name: [] for name in forms}
     for _ in range(runs):
@@ -53,7 +53,7 @@ def take_turns(
 
 
 def summary(values: list[float]) -> dict:
-    """The runs of one form: median, least, greatest, spread (their difference over the median)."""
+    """Median, least, greatest and spread (greatest minus least, over the median) of the runs."""
     median, low, high = statistics.median(values), min(values), max(values)
     return {
         "median": median,
@@ -65,7 +65,7 @@ def summary(values: list[float]) -> dict:
 
 
 def matrix_product(dtype: str) -> Form:
-    """Products of square matrices in `dtype`, counted in floating-point operations."""
+    """A form of square matrix products in `dtype`, counted in floating-point operations."""
     import tensorflow as tf
 
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"

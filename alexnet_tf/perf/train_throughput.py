@@ -1,4 +1,4 @@
-"""Images per second of training from records, compared with step and input alone."""
+"""Measures images per second of training from records, and of step and input alone."""
 
 import dataclasses
 import time
@@ -17,10 +17,10 @@ class TrainSettings:
     Attributes:
       data_dir: a prepared data set.
       model: a variant.
-      batch_size: images of a global batch.
+      batch_size: images per global batch.
       precision: a Keras policy, see `steps.PRECISIONS`.
       strategy: "none" or "mirrored"; devices: its replicas.
-      jit_compile: whether XLA compiles: "true", "false", or "auto", on a GPU.
+      jit_compile: whether XLA compiles: "true", "false", or "auto" (only on a GPU).
       runs: timed runs of each form.
     """
 
@@ -35,14 +35,14 @@ class TrainSettings:
 
 
 def measure_train(settings: TrainSettings) -> dict:
-    """Times the input pipeline alone, the step alone, and training, which is both together.
+    """Times the input pipeline alone, the step alone, and training with both.
 
     Returns:
       {"machine", "settings", "data", "rows": one per form with "images_per_second",
-      "share_of_slower": training's rate over the lesser of the other two}.
+      "share_of_slower": training's rate over the lower of the other two}.
 
     Raises:
-      FileNotFoundError, ValueError: no prepared data set, or one that does not fit.
+      FileNotFoundError, ValueError: the data set does not exist or does not suit the model.
     """
     import tensorflow as tf
 
@@ -94,7 +94,7 @@ def measure_train(settings: TrainSettings) -> dict:
         "step": timing.Form(steps.step_clock(run, same), size),
         "training": timing.Form(training, size),
     }
-    # Long enough for the buffers, full at the start, to be a small part of what is counted.
+    # Long enough that the buffers, full at the start, are a small part of the total.
     rates = timing.take_turns(forms, settings.runs, at_least=3.0)
     rows = [
         {"form": name, "images_per_second": timing.summary(values)}

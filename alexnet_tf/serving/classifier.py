@@ -1,4 +1,4 @@
-"""What every classifier is: encoded images in, predictions or an `ImageError` out."""
+"""The interface of classifiers: encoded images in, predictions or an `ImageError` out."""
 
 import re
 from collections.abc import Callable
@@ -10,15 +10,15 @@ class ImageError(ValueError):
     """The server or the model refused the images of a request."""
 
 
-# Takes encoded images, gives the arrays of the serving_default signature. Raises ImageError if
-# one of them is bad.
+# Takes encoded images and returns the arrays of the serving_default signature. Raises ImageError
+# if one of them is bad.
 Classifier = Callable[[list[bytes]], dict[str, np.ndarray]]
 
 
 def reason(message: str) -> str:
-    """The line of TensorFlow's error message that says what is wrong with an image."""
+    """Extracts from TensorFlow's error message the line that says what is wrong with an image."""
     text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
-    # The reason comes right before the node that failed: "...\n\t [[{{node map/while/...}}]]".
+    # The reason precedes the node that failed: "...\n\t [[{{node map/while/...}}]]".
     lines = [line.strip() for line in text.split("[[{{node", 1)[0].split("\n") if line.strip()]
     line = lines[-1] if lines else "The image was refused."
     if "assertion failed:" in line:

@@ -1,7 +1,7 @@
-"""Client of a TF Serving server, over REST or gRPC.
+"""A client of TF Serving, over REST or gRPC.
 
-A server that is starting refuses connections: requests are tried again, with longer and longer
-pauses, until `patience` seconds have passed. Everything else that goes wrong is passed on in words.
+A server that is starting refuses connections: requests are retried, with increasing pauses, until
+`patience` seconds have passed. All other errors are raised at once.
 """
 
 import base64
@@ -24,14 +24,14 @@ _OUTPUTS = ("classes", "scores", "probabilities")
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """Where and how to ask.
+    """Address of a server and how to query it.
 
     Attributes:
       url: http://HOST:8501, https://HOST or grpc://HOST:8500.
-      model: the name under which the server knows the model.
-      label: such as "stable", of the server's version_labels; "" for the newest version.
-      timeout: seconds that one request may take.
-      patience: seconds during which a server that cannot be reached is tried again; 0 for once.
+      model: the model's name on the server.
+      label: one of the server's version_labels, such as "stable"; "" for the newest version.
+      timeout: maximum duration of a request in seconds.
+      patience: seconds during which an unreachable server is retried; 0 for a single attempt.
     """
 
     url: str
@@ -42,25 +42,25 @@ class Server:
 
 
 class _NotReady(Exception):
-    """Nobody answers yet, or the server says that it is not available."""
+    """The server does not answer yet, or reports that it is not available."""
 
 
 def open_server(server: Server) -> Classifier:
-    """A classifier (see `predictor`) that asks a server.
+    """Returns a classifier (see `predictor`) that queries a server.
 
-    Its calls raise `ImageError` when the server refuses the images, or when there are none,
-    TimeoutError when it is too slow, ConnectionError when it cannot be reached and ValueError when
-    it does not know the model or the label, or is no TF Serving.
+    Its calls raise `ImageError` if the server refuses the images or there are none, TimeoutError
+    if it is too slow, ConnectionError if it cannot be reached, and ValueError if it does not know
+    the model or the label, or is not TF Serving.
 
     Raises:
-      ValueError: a URL of another form.
+      ValueError: the URL has another form.
     """
     scheme, address = _address(server.url)
     ask = _grpc(server, address) if scheme == "grpc" else _rest(server)
 
     def classify(files: list[bytes]) -> dict[str, np.ndarray]:
         if not files:
-            # An empty list has no type that could go over the wire as strings.
+            # An empty list cannot be serialised as strings.
             from alexnet_tf.serving import signatures
 
             raise ImageError(signatures.NO_PICTURES)
@@ -130,7 +130,7 @@ def _rest(server: Server):
             if isinstance(error.reason, TimeoutError):
                 raise _too_slow(server) from error
             if isinstance(error.reason, ssl.SSLError):
-                # Another attempt would find the same certificate, or none again.
+                # A retry would find the same certificate, or again none.
                 raise ConnectionError(
                     f"{server.url} cannot be spoken to over https: {error.reason}."
                 ) from error
@@ -138,7 +138,7 @@ def _rest(server: Server):
         except (ConnectionError, http.client.IncompleteRead) as error:
             raise _NotReady(str(error) or type(error).__name__) from error
         except (ValueError, http.client.HTTPException) as error:
-            # Such as a gRPC port, which answers in binary.
+            # A gRPC port, for example, answers in binary.
             said = str(error).strip() or type(error).__name__
             raise _no_tf_serving(server, repr(said)) from error
         rows = answer.get("predictions") if isinstance(answer, dict) else None
@@ -147,7 +147,7 @@ def _rest(server: Server):
         names = set.intersection(*(set(row) for row in rows)) if rows else set()
         try:
             return {
-                # JSON does not say that numbers were float32.
+                # JSON does not keep the type float32.
                 name: np.array([row[name] for row in rows], None if name == "classes" else "f4")
                 for name in names.intersection(_OUTPUTS)
             }
@@ -162,7 +162,7 @@ def _no_tf_serving(server: Server, why: str) -> ValueError:
 
 
 def _invalid_argument(said: str, server: Server) -> Exception:
-    """The server's INVALID_ARGUMENT: it is about the images, or about the label."""
+    """The exception for the server's INVALID_ARGUMENT: bad images, or an unknown label."""
     if "servable version label" in said:
         return _refused(said, server)
     return ImageError(reason(said))
@@ -197,7 +197,7 @@ def _grpc(server: Server, target: str):
     options = [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
-        # The channel backs off for up to two minutes, in which it fails without trying.
+        # The channel backs off for up to two minutes, during which it fails without connecting.
         ("grpc.initial_reconnect_backoff_ms", int(1e3 * _FIRST_PAUSE)),
         ("grpc.max_reconnect_backoff_ms", int(1e3 * _LONGEST_PAUSE)),
     ]

@@ -1,7 +1,7 @@
 """Writes a SavedModel version directory for TF Serving.
 
-A version is written under a name that a polling server does not look at, checked, flushed to disk
-and renamed, so the server sees all of it or nothing.
+A version is written under a name that a polling server ignores, checked, flushed to disk and
+renamed, so the server sees all of it or nothing.
 """
 
 import contextlib
@@ -35,15 +35,15 @@ def export_saved_model(
       network: the classifier.
       class_names: one name per output; written into the graph and assets/labels.txt.
       output: the model's base directory; its last part is the name in the warm-up requests.
-      version: a positive number that is not taken. None takes the highest one plus 1.
+      version: a positive unused number; None for the highest existing one plus 1.
 
     Returns:
       The path of the version's directory.
 
     Raises:
-      FileExistsError: the version is there already. OSError: it cannot be written.
-      ValueError: the version is no positive number, the network's answers are not finite, or the
-        graph holds what a server refuses.
+      FileExistsError: the version exists already. OSError: it cannot be written.
+      ValueError: the version is not a positive number, the network's outputs are not finite, or
+        the graph has operations that a server refuses.
     """
     if version is not None and not 0 < version <= _LAST_VERSION:
         raise ValueError(
@@ -53,14 +53,14 @@ def export_saved_model(
         raise _taken(output, version)
     _require_finite_answer(network)
     try:
-        # No number, so no version for a server that polls the directory meanwhile.
+        # Not a number, so a server that polls the directory does not take it for a version.
         with files.aside(output) as aside:
             _write(network, class_names, aside, os.path.basename(os.path.normpath(output)))
             require_servable(aside)
             files.sync_tree(aside)
             return _publish(aside, output, version)
     except tf.errors.OpError as error:
-        # TensorFlow's own way to say that a file cannot be written.
+        # TensorFlow raises this if a file cannot be written.
         reason = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", error.message).split(";")[-1].strip()
         raise OSError(
             f"The model could not be written to {output} ({reason}): free some space or choose "
@@ -76,10 +76,10 @@ def versions(output: str) -> list[int]:
 
 
 def require_servable(path: str) -> None:
-    """Raises ValueError if the SavedModel at `path` holds what a CPU TF Serving cannot run.
+    """Raises ValueError if TF Serving on a CPU cannot run the SavedModel at `path`.
 
-    That is a function that must be compiled by XLA (Keras' own grouped convolution is one), an op
-    that needs Python, or an op that this TensorFlow does not know.
+    It cannot run a function that must be compiled by XLA (such as Keras' grouped convolution), an
+    op that needs Python, or an op that this TensorFlow does not know.
     """
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.framework import op_def_registry
@@ -131,7 +131,7 @@ def _require_finite_answer(network: saved_run.TrainedModel) -> None:
 
 
 def warmup_requests(network: saved_run.TrainedModel, name: str):
-    """Yields a request per signature and batch size: they run before a server says it is ready."""
+    """Yields a request per signature and batch size, which a server runs before it is ready."""
     size, channels = network.image_size, network.channels
     ramp = np.linspace(0, 255, size).astype(np.uint8)
     image = np.broadcast_to(ramp[:, None, None], (size, size, channels))
@@ -159,7 +159,7 @@ def _publish(aside: str, output: str, version: int | None) -> str:
                 raise
             if version is not None:
                 raise _taken(output, version) from error
-            # Another export took the number in between: the next one, then.
+            # Another export took the number in the meantime: try the next one.
 
 
 def _taken(output: str, version: int) -> FileExistsError:

@@ -1,13 +1,13 @@
-"""Rewrites a network in operations that LiteRT can compute in integers.
+"""Rewrites a network with operations that LiteRT can compute in integers.
 
-Three of this package's layers do not:
+Three of this package's layers cannot be quantised directly:
 
-- a pool that is rounded up pads with minus infinity, and a range that reaches to infinity leaves
-  nothing for the numbers in it: of `cifarnet`'s answers 6 to 16 % were left;
-- the sums of squares of response normalisation need more than 8 bits; LiteRT's own operation for
-  it stays in float32;
+- a pool that rounds up pads with minus infinity, and an infinite range leaves no resolution for the
+  values: only 6 to 16 % of `cifarnet`'s answers were unchanged;
+- the sums of squares of response normalisation need more than 8 bits; LiteRT's operation for it
+  stays in float32;
 - the weights of a locally connected layer share one scale, and its products are rounded before
-  bias and ReLU; as a convolution with a group per position each output has a scale of its own.
+  bias and ReLU; as a convolution with one group per position, each output has its own scale.
 """
 
 import keras
@@ -18,13 +18,13 @@ from alexnet_tf.models.layers.local import LocallyConnected2D
 
 
 def for_integers(model: keras.Model) -> keras.Model:
-    """A network of the same weights and function, to be quantised.
+    """Returns a network with the same weights and function that can be quantised.
 
     Args:
-      model: a functional network: float32 (b, h, w, c) -> (b, classes), h and w known.
+      model: a functional network: float32 (b, h, w, c) -> (b, classes), with known h and w.
 
     Returns:
-      Another model; floating-point numbers through it differ in the last bits at most.
+      Another model; its floating-point results differ at most in the last bits.
     """
 
     def substitute(layer):
@@ -41,7 +41,7 @@ def for_integers(model: keras.Model) -> keras.Model:
 
 
 def _overhang(pool: keras.layers.MaxPooling2D) -> list[int]:
-    """Rows below and columns to the right of its input that the windows of a pool reach."""
+    """Rows below and columns right of the input that a pool's windows cover."""
     sizes = zip(
         pool.input.shape[1:3], pool.output.shape[1:3], pool.pool_size, pool.strides, strict=True
     )
@@ -49,7 +49,7 @@ def _overhang(pool: keras.layers.MaxPooling2D) -> list[int]:
 
 
 class _FinitePool(keras.layers.Layer):
-    """A max-pool whose last windows hang over the end, without infinity."""
+    """A max pool whose last windows extend past the edge, without infinite padding."""
 
     def __init__(self, overhang, pool):
         super().__init__(name=pool.name)
@@ -57,8 +57,8 @@ class _FinitePool(keras.layers.Layer):
         self.counts = pool.output.shape[1:3]
 
     def call(self, x):
-        # TensorFlow's "same" padding is not seen by the maximum. It is the one wanted if it gives
-        # as many windows and none of its padding comes first.
+        # TensorFlow's "same" padding never wins the maximum. It is equivalent if it gives the same
+        # number of windows and pads only at the end.
         wanted = [
             count == -(-n // stride) and over <= 1
             for n, count, stride, over in zip(
@@ -67,7 +67,7 @@ class _FinitePool(keras.layers.Layer):
         ]
         if all(wanted):
             return tf.nn.max_pool2d(x, self.pool_size, self.strides, "SAME")
-        # Every window that hangs over holds the last row: more of it changes no maximum.
+        # Every window past the edge includes the last row, so repeating that changes no maximum.
         rows, columns = self.overhang
         x = tf.concat([x, *[x[:, -1:]] * rows], axis=1)
         x = tf.concat([x, *[x[:, :, -1:]] * columns], axis=2)
@@ -75,7 +75,7 @@ class _FinitePool(keras.layers.Layer):
 
 
 class _OwnNorm(keras.layers.Layer):
-    """`LocalResponseNormalization` as TensorFlow's operation, which LiteRT has too."""
+    """`LocalResponseNormalization` as TensorFlow's operation, which LiteRT supports."""
 
     def __init__(self, norm: LocalResponseNormalization):
         super().__init__(name=norm.name)
@@ -94,7 +94,7 @@ class _OwnNorm(keras.layers.Layer):
 
 
 class _GroupedLocal(LocallyConnected2D):
-    """`LocallyConnected2D` as a 1x1 convolution of one position with a group per patch."""
+    """`LocallyConnected2D` as a 1x1 convolution of one position with one group per patch."""
 
     def call(self, x):
         size, border = self.kernel_size, self.kernel_size // 2

@@ -5,14 +5,14 @@ from alexnet_tf.models import saved_run
 
 
 def class_names(network: saved_run.TrainedModel, labels: str | None = None) -> tuple[str, ...]:
-    """Names in the order of the outputs.
+    """Returns the class names in the order of the outputs.
 
-    Taken from the file `labels` if one is given, else from the model's file or, for older ones, the
-    run's `config.json` beside it, else ImageNet's names when there are 1000 classes, else "class
-    0", "class 1" and so on.
+    They come from the file `labels` if given, else from the model file or, for older files, the
+    run's `config.json` beside it, else from ImageNet if there are 1000 classes, else they are
+    "class 0", "class 1" and so on.
 
     Raises:
-      FileNotFoundError: no such file. ValueError: a wrong number of names.
+      FileNotFoundError: `labels` does not exist. ValueError: it has a wrong number of names.
     """
     if labels is not None:
         return saved_run.read_labels(labels, network.classes)

@@ -1,8 +1,8 @@
-"""TF Serving's request messages, without a dependency on its package.
+"""TF Serving's request messages, without depending on its package.
 
-The fields are those of predict.proto, model.proto and prediction_log.proto of TF Serving; a test
-holds them to the protos of `tensorflow-serving-api`. Only the numbers and types go over the wire,
-so the messages can live under a package name of their own, where they clash with nothing.
+The fields are those of TF Serving's predict.proto, model.proto and prediction_log.proto; a test
+compares them with the protos of `tensorflow-serving-api`. Only field numbers and types are
+transmitted, so the messages can use another package name, which avoids clashes.
 """
 
 import functools
@@ -29,7 +29,7 @@ def _messages() -> dict:
     )
 
     def message(name, /, **fields):
-        """Each field: name=(number, type, repeated); a type is a scalar kind or a message name."""
+        """Fields are name=(number, type, repeated); a type is a scalar kind or a message name."""
         described = file.message_type.add(name=name)
         for field, (number, kind, repeated) in fields.items():
             added = described.field.add(name=field, number=number)
@@ -84,9 +84,9 @@ def predict_request(model_name: str, signature: str, inputs: dict, version_label
     """A PredictRequest.
 
     Args:
-      model_name: the name under which the server knows the model.
-      signature: a signature's name.
-      inputs: input name -> what `tf.make_tensor_proto` takes.
+      model_name: the model's name on the server.
+      signature: name of a signature.
+      inputs: input name -> value that `tf.make_tensor_proto` accepts.
       version_label: such as "stable"; empty for the newest version.
     """
     import tensorflow as tf

@@ -1,7 +1,7 @@
-"""A Keras model as an ONNX model, within a few times the memory of its weights.
+"""Converts a Keras model to ONNX, using a few times the memory of its weights.
 
-tf2onnx copies the constants of a graph a dozen times: AlexNet's 240 MB took 10 GB. So it converts
-a graph that takes the weights as inputs, and their values go into the small model that comes back.
+tf2onnx copies a graph's constants a dozen times: AlexNet's 240 MB took 10 GB. So it is given a
+graph that takes the weights as inputs, and their values are added to the converted model.
 """
 
 import collections
@@ -15,7 +15,7 @@ import tensorflow as tf
 def convert(model: keras.Model):
     """An `onnx.ModelProto` with input "crops", output "probabilities" and an open batch size.
 
-    Its weights are initializers called as in Keras ("conv1/kernel"), in ONNX's order of the axes.
+    Weights are initializers with Keras' names ("conv1/kernel"), in ONNX's axis order.
 
     Args:
       model: one input, float32 (batch, height, width, channels), and one output.
@@ -38,17 +38,17 @@ def convert(model: keras.Model):
 
 
 def _fill(converted, weights: Mapping[str, Any]) -> None:
-    """Puts values in place of inputs, and computes what depends on constants alone.
+    """Replaces inputs by values and folds constants.
 
     Args:
       converted: an `onnx.ModelProto`, changed in place.
-      weights: name of the input -> Keras variable.
+      weights: input name -> Keras variable.
     """
     import onnx
     from onnx.reference import ReferenceEvaluator
 
     graph = converted.graph
-    # Each constant, with the weights that it is made of.
+    # Each constant, with the weights that it is computed from.
     origins: dict[str, set[str]] = {tensor.name: set() for tensor in graph.initializer}
     origins |= {name: {name} for name in weights}
     computed, kept = [], []
@@ -69,7 +69,7 @@ def _fill(converted, weights: Mapping[str, Any]) -> None:
         None, {name: weight.numpy() for name, weight in weights.items()}
     )
 
-    # A weight that is used as one array keeps its name; its shape is not counted.
+    # A weight that is used as a single array keeps its name; uses of its shape do not count.
     arrays = [
         (name, tuple(origins[name]))
         for name, value in zip(wanted, values, strict=True)

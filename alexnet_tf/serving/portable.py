@@ -1,7 +1,7 @@
 """Exports ONNX and LiteRT files and compares them with the network on real images.
 
-Both hold the bare network: float32 crops (b, crop, crop, channels), RGB 0..255, in, probabilities
-out. Decoding, resizing and cropping are left to the caller (`preprocessing.evaluation_crop`).
+Both hold the bare network, from float32 crops (b, crop, crop, channels), RGB, 0..255, to
+probabilities. The caller decodes, resizes and crops (`preprocessing.evaluation_crop`).
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from alexnet_tf.serving import integers, onnx_conversion
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
 _PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field")
-# Images that a file is compared on; for integers as many others teach the ranges.
+# Images for the comparison; "int8" uses the same number of others to calibrate ranges.
 COMPARED = 128
 MIN_AGREEMENT = 0.95
 _BATCH = 16  # a larger one takes more memory than AlexNet's weights
@@ -30,11 +30,11 @@ LABELS_FILE, KNOWLEDGE_FILE = "labels.txt", "knowledge.json"
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-    """How an exported file compares with the network that it came from.
+    """Agreement of an exported file with its network.
 
     Attributes:
       images: number of images compared.
-      largest_difference: of any probability.
+      largest_difference: largest absolute difference of any probability.
       top1_agreement: fraction of images with the same most probable class.
     """
 
@@ -46,13 +46,13 @@ class Parity:
 def sample_crops(
     network: saved_run.TrainedModel, data_dir: str | None, split: str, count: int = COMPARED
 ) -> np.ndarray:
-    """Real images as the network sees them: float32 (n, crop, crop, channels).
+    """Returns real images as network input: float32 (n, crop, crop, channels), 0..255.
 
     Args:
-      network: whose input size and channels count.
+      network: determines input size and channels.
       data_dir: a prepared data set, or None for photographs that scikit-image ships.
-      split: its split.
-      count: the largest n. A smaller split gives all that it has, the photographs twelve.
+      split: a split of the data set.
+      count: maximum n. A smaller split gives all its images; there are twelve photographs.
     """
     if data_dir is not None:
         dataset = records.open_dataset(data_dir)
@@ -86,14 +86,14 @@ def export_onnx(
     crops: np.ndarray,
     min_agreement: float = MIN_AGREEMENT,
 ) -> Parity:
-    """Writes an ONNX file with input "crops", output "probabilities" and the names as metadata.
+    """Writes an ONNX file with input "crops", output "probabilities" and class names as metadata.
 
     Args:
       network: the classifier.
       class_names: one per output; in the metadata under "class_names", as JSON.
-      output: path ending in .onnx, written aside and renamed.
+      output: path ending in .onnx; written to a temporary name and renamed.
       crops: images for the comparison, from `sample_crops`.
-      min_agreement: the least fraction of them with the network's most probable class.
+      min_agreement: minimum fraction of images with the network's most probable class.
 
     Raises:
       ValueError: another file name, missing packages, or a file that disagrees with the network.
@@ -102,7 +102,7 @@ def export_onnx(
     try:
         import onnx
         import onnxruntime
-        import tf2onnx  # noqa: F401 (its absence is told here, with that of the others)
+        import tf2onnx  # noqa: F401 (reports its absence here, like that of the others)
     except ImportError as error:
         raise ValueError(
             f"ONNX needs the package {error.name}: pip install 'alexnet-tf[onnx]'."
@@ -136,15 +136,15 @@ def export_litert(
 
     Args:
       network: the classifier.
-      class_names: one per output; one per line of the file labels.txt in the zip archive at the
-        file's end, where LiteRT's metadata convention has it; beside it knowledge.json, what the
-        network knows.
-      output: path ending in .tflite, written aside and renamed.
-      crops: real images for the comparison. With "int8" the ranges are learnt from every second
-        one, and the others are compared.
+      class_names: one per output; written as lines of labels.txt into a zip archive at the file's
+        end, following LiteRT's metadata convention, beside the network's metadata,
+        knowledge.json.
+      output: path ending in .tflite; written to a temporary name and renamed.
+      crops: real images for the comparison. With "int8", every second one calibrates the ranges
+        and the others are compared.
       quantization: "float32", "float16" (weights), "dynamic_int8" (weights) or "int8" (weights and
-        arithmetic but for response normalisation; input and output stay float32).
-      min_agreement: the least fraction of images with the network's most probable class.
+        arithmetic except response normalisation; input and output stay float32).
+      min_agreement: minimum fraction of images with the network's most probable class.
 
     Raises:
       ValueError: another file name or quantization, a network that LiteRT cannot convert, or a
@@ -165,8 +165,8 @@ def export_litert(
     with files.replacing(output) as path:
         with open(path, "wb") as file:
             file.write(content)
-        with zipfile.ZipFile(path, "a") as archive:  # begins a new one behind what is there
-            # A ZipInfo of its own has no time: the same network gives the same bytes.
+        with zipfile.ZipFile(path, "a") as archive:  # appends an archive to the file
+            # An explicit ZipInfo has no timestamp: the same network gives the same bytes.
             text = "".join(f"{name}\n" for name in class_names)
             archive.writestr(zipfile.ZipInfo(LABELS_FILE), text)
             facts = {**network.known, "image_size": network.image_size}
@@ -199,7 +199,7 @@ def _litert(network, quantization, learnt_from) -> bytes:
         converter.representative_dataset = lambda: ([crop[None]] for crop in learnt_from)
     try:
         return converter.convert()
-    # RuntimeError from the quantiser, an Exception of its own from the converter.
+    # The quantiser raises RuntimeError, the converter its own Exception.
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
@@ -209,26 +209,26 @@ def _litert(network, quantization, learnt_from) -> bytes:
 
 
 def litert_runner(path: str) -> Any:
-    """The file's only signature: a function crops= -> {"probabilities"}.
+    """Returns the file's only signature: a function crops= -> {"probabilities"}.
 
     Raises:
-      ValueError: no LiteRT file, or one without a signature.
+      ValueError: not a LiteRT file, or one without a signature.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = tf.lite.Interpreter
-    # It says that it is deprecated in TensorFlow, and that it made a delegate.
+    # It logs that it is deprecated in TensorFlow, and that it created a delegate.
     with warnings.catch_warnings(), quiet.standard_error_aside():
         warnings.simplefilter("ignore")
         runner = Interpreter(model_path=path).get_signature_runner()
         shape = runner.get_input_details()["crops"]["shape"]
-        runner(crops=np.zeros(shape, np.float32))  # the delegate is made by the first call
+        runner(crops=np.zeros(shape, np.float32))  # the first call creates the delegate
     return runner
 
 
 def run_one_by_one(runner, crops: np.ndarray) -> np.ndarray:
-    """Probabilities of crops, one at a time: a fixed shape is what a device would have."""
+    """Computes probabilities one crop at a time, with a fixed shape as on a device."""
     return np.concatenate([runner(crops=crop[None])["probabilities"] for crop in crops])
 
 

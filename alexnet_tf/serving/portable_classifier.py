@@ -1,4 +1,4 @@
-"""Opens the ONNX and LiteRT files of `portable` as classifiers: image files in, classes out."""
+"""Opens the ONNX and LiteRT files of `portable` as classifiers of image files."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ class _Network:
     Attributes:
       run: float32 crops (b, crop, crop, channels), RGB 0..255 -> probabilities (b, classes).
       shape: (crop, crop, channels).
-      facts: what the file says of itself: "class_names", "image_size", "apply_exif".
+      facts: the file's metadata: "class_names", "image_size", "apply_exif".
     """
 
     run: Callable[[np.ndarray], np.ndarray]
@@ -34,16 +34,17 @@ class _Network:
 
 
 def open_file(path: str, labels: str | None = None) -> Classifier:
-    """A classifier from a file that `python -m alexnet_tf.export` wrote.
+    """Opens a file written by `python -m alexnet_tf.export` as a classifier.
 
-    Images are decoded and cropped as for the network itself.
+    Images are decoded and cropped as for the original network.
 
     Args:
-      path: ends in .onnx or .tflite.
-      labels: file with class names; None takes those in the file.
+      path: a path ending in .onnx or .tflite.
+      labels: file with class names; None uses those in the file.
 
     Raises:
-      FileNotFoundError: no such file. ValueError: a missing package, or a file of another kind.
+      FileNotFoundError: no such file. ValueError: a package is missing, or the file is of another
+        kind.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no model {path}.")
@@ -90,7 +91,7 @@ def _open_onnx(path: str) -> _Network:
         ) from error
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common base
+    except Exception as error:  # onnxruntime's exceptions have no common base
         raise ValueError(_other_kind(path, error)) from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if [one.name for one in inputs] != ["crops"] or outputs[0].name != "probabilities":

@@ -10,18 +10,18 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def in_precision(network: saved_run.TrainedModel, precision: str) -> saved_run.TrainedModel:
-    """The same network with weights and arithmetic in `precision`.
+    """Returns the network with weights and arithmetic in `precision`.
 
-    Pixels stay float32 until the mean is subtracted, and so do the final probabilities. bfloat16
-    has the range of float32 with 8 bits of mantissa: it pays where the processor multiplies it in
-    hardware (AMX, AVX512-BF16) and is slower elsewhere.
+    Pixels stay float32 until the mean is subtracted; final probabilities are float32 too. bfloat16
+    has the range of float32 with 8 bits of precision: it is faster on processors that multiply it
+    in hardware (AMX, AVX512-BF16) and slower on others.
 
     Args:
       network: any float32 network.
-      precision: "float32" returns `network` itself; or "bfloat16".
+      precision: "float32", which returns `network` itself, or "bfloat16".
 
     Raises:
-      ValueError: no such precision.
+      ValueError: an unknown precision.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"There is no precision {precision!r}: use one of {PRECISIONS}.")

@@ -1,4 +1,4 @@
-"""Images in, classes out, from a model file or a SavedModel; one bad image fails alone."""
+"""Predicts classes of images with a model file or a SavedModel; a bad image fails alone."""
 
 import dataclasses
 import glob
@@ -14,7 +14,7 @@ from alexnet_tf.serving.classifier import Classifier, ImageError, reason
 STANDARD_INPUT = "-"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _BATCH = 32
-# JSON has no such numbers, and no class is the most probable one among them.
+# JSON has no NaN or infinity, and no class is the most probable one among them.
 _NOT_FINITE = (
     "The network gives NaN or infinity for this image: its training diverged, or its arithmetic "
     "overflows; use another model."
@@ -23,14 +23,14 @@ _NOT_FINITE = (
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What is known about one image.
+    """The prediction for one image.
 
     Attributes:
       source: the file's path, or "-".
       classes: the most probable class names, best first; empty if the image failed.
       scores: their probabilities, float32.
       error: None, or why the image has no prediction, in one line.
-      probabilities: of all classes in output order, float32; None if the image failed.
+      probabilities: float32 probabilities of all classes in output order; None if the image failed.
     """
 
     source: str
@@ -51,14 +51,14 @@ class Prediction:
 
 
 def open_classifier(path: str, labels: str | None = None) -> Classifier:
-    """A classifier from a `.keras` file, a workdir, a SavedModel, or an ONNX or LiteRT file.
+    """Opens a `.keras` file, a workdir, a SavedModel, or an ONNX or LiteRT file as a classifier.
 
     Args:
-      path: as said; of a directory with numbered versions the newest is taken.
-      labels: file with class names, not for a SavedModel, which holds its own.
+      path: the model; for a directory with numbered versions, the newest is used.
+      labels: file with class names; not for a SavedModel, which has its own.
 
     Raises:
-      FileNotFoundError, ValueError: no model there, or one without the signature.
+      FileNotFoundError, ValueError: there is no model, or it lacks the signature.
     """
     if path.endswith((".onnx", ".tflite")):
         from alexnet_tf.serving import portable_classifier
@@ -73,22 +73,22 @@ def open_classifier(path: str, labels: str | None = None) -> Classifier:
 
 
 def find_saved_model(path: str) -> str | None:
-    """The SavedModel directory that `path` means: itself or its newest version; None if neither."""
+    """Returns the SavedModel directory: `path`, its newest version, or None if neither is one."""
     if os.path.exists(os.path.join(path, "saved_model.pb")):
         return path
     if not os.path.isdir(path):
         return None
-    # TF Serving takes 00000007 for version 7.
+    # TF Serving reads 00000007 as version 7.
     versions = [name for name in os.listdir(path) if name.isdecimal()]
     newest = os.path.join(path, max(versions, key=int, default="0"))
     return newest if os.path.exists(os.path.join(newest, "saved_model.pb")) else None
 
 
 def find_images(arguments: Sequence[str]) -> list[str]:
-    """Files from what a user names: files, directories (JPEG and PNG names inside), globs, "-".
+    """Expands files, directories (their JPEG and PNG files), globs and "-" to a list of files.
 
     Raises:
-      FileNotFoundError: an argument that means no file.
+      FileNotFoundError: an argument matches no file.
     """
     found = []
     for argument in arguments:
@@ -108,7 +108,7 @@ def find_images(arguments: Sequence[str]) -> list[str]:
                 )
             found += sorted(inside)
         elif os.path.lexists(argument):
-            found.append(argument)  # what is no regular file is reported when it is its turn
+            found.append(argument)  # a path that is not a regular file is reported later
         else:
             matches = sorted(m for m in glob.glob(argument, recursive=True) if not os.path.isdir(m))
             if not matches:
@@ -122,8 +122,8 @@ def find_images(arguments: Sequence[str]) -> list[str]:
 def predict(classifier: Classifier, sources: Iterable[str]) -> Iterator[Prediction]:
     """Yields a prediction for each source, in order.
 
-    Images go through in batches. When a batch is refused, its images go one by one, so that
-    only the bad ones fail.
+    Images are processed in batches. If a batch is refused, its images are retried one by one, so
+    that only the bad ones fail.
     """
     batch: list[tuple[str, bytes | OSError]] = []
     for source in sources:
@@ -190,7 +190,7 @@ def _from_keras(path: str, labels: str | None) -> Classifier:
 
 
 def _from_saved_model(path: str) -> Classifier:
-    # Plain TensorFlow: neither Keras nor the networks' code is imported to use a SavedModel.
+    # Plain TensorFlow: a SavedModel needs neither Keras nor the networks' code.
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)
@@ -203,7 +203,7 @@ def _from_saved_model(path: str) -> Classifier:
             f"{sorted(outputs) or 'nothing'}, expected {sorted(wanted)}. Export it with "
             "`python -m alexnet_tf.export`."
         )
-    # The loaded object owns the variables and must live as long as its function.
+    # The loaded object owns the variables and must outlive its function.
     return _guarded(lambda image_bytes, owner=loaded: function(image_bytes=image_bytes))
 
 

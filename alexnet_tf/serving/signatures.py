@@ -1,4 +1,4 @@
-"""Signatures of a served model: functions from images to classes, in TensorFlow ops.
+"""Signatures of a served model: functions from images to classes, as TensorFlow ops.
 
     serving_default  {"image_bytes": string (b,)}        -> {"probabilities": float32 (b, classes),
                                                              "classes": string (b, 5),
@@ -9,9 +9,9 @@
                                                          -> {"probabilities"}: the bare network,
                                                             for runtimes without image decoders
 
-Where the network's images were turned as their EXIF orientation says, so are the files of a
-request. The preprocessing is `preprocessing.evaluation_crop`, the very function that evaluation
-calls, and the functions that are exported are the ones that `predict` calls on a Keras model.
+If EXIF orientation was applied to the network's training images, it is applied to requests too.
+Preprocessing is `preprocessing.evaluation_crop`, as in evaluation, and the exported functions are
+those that `predict` calls on a Keras model.
 """
 
 import tensorflow as tf
@@ -28,16 +28,16 @@ NO_PICTURES = "The request holds no image: send at least one."
 
 
 def signatures(network: saved_run.TrainedModel, class_names) -> dict:
-    """A network's functions.
+    """Returns a network's signatures.
 
     Args:
       network: a classifier whose outputs are probabilities.
       class_names: one per output.
 
     Returns:
-      Signature name -> `tf.function` with one named argument, giving a dictionary. They raise
+      Signature name -> `tf.function` with one named argument that returns a dictionary. They raise
       `tf.errors.InvalidArgumentError` for an image that `untrusted.decode_untrusted` refuses, and
-      for a request of no images.
+      for a request without images.
 
     Raises:
       ValueError: the number of names is not the number of outputs.
@@ -107,20 +107,20 @@ def signatures(network: saved_run.TrainedModel, class_names) -> dict:
 
 
 def _require_images(batch: tf.Tensor) -> tf.Operation:
-    """An op that fails with INVALID_ARGUMENT for a batch of nothing.
+    """An op that fails with INVALID_ARGUMENT for an empty batch.
 
-    Without it the answer depends on the machine: oneDNN refuses, in words about its own insides;
-    other kernels answer with empty arrays.
+    Without it the result depends on the machine: oneDNN fails with an internal message; other
+    kernels return empty arrays.
     """
     return tf.debugging.Assert(tf.shape(batch)[0] > 0, [NO_PICTURES])
 
 
 def feature_model(model):
-    """What the classifier sees: (name, Keras model of the last hidden layer's output).
+    """(name, Keras model) of the last hidden layer's output, the classifier's input.
 
-    For the AlexNet family this is "fc7" after its ReLU, 4,096 numbers, as in section 6.1 of the
-    paper; dropout's scaling, where a variant has it at test time, is left out. Other networks give
-    the input of their last layer with weights, under the name "features".
+    For the AlexNet family this is "fc7" after its ReLU, 4,096 values, as in section 6.1 of the
+    paper, without the test-time dropout scaling of some variants. For other networks it is the
+    input of the last layer with weights, named "features".
     """
     import keras
 
@@ -131,7 +131,7 @@ def feature_model(model):
 
 
 def trackable(network: saved_run.TrainedModel) -> tf.Module:
-    """A module that holds the network's variables, and nothing of Keras, for `tf.saved_model`."""
+    """A module with the network's variables, without Keras objects, for `tf.saved_model`."""
     module = tf.Module(name="alexnet_tf")
     module.weights = [variable.value for variable in network.model.variables]
     return module

@@ -1,10 +1,10 @@
-"""safetensors files of a network's weights, in PyTorch's layout.
+"""Writes a network's weights as safetensors files in PyTorch's layout.
 
 The tensors of torchvision's AlexNet (`alexnet_owt`) have torchvision's names, so
-`torchvision.models.alexnet().load_state_dict(safetensors.torch.load_file(path))` takes them, and
-`import_weights` reads them back. Others have the layers' names: conv1.weight, fc8.bias. Kernels are
-(O, I / groups, kh, kw) and (O, I), the first dense one over c, h, w; of a network whose dropout is
-scaled at test, the kernel behind it is scaled, so that no program has to do it.
+`torchvision.models.alexnet().load_state_dict(safetensors.torch.load_file(path))` loads them, and
+`import_weights` reads them back. Other networks use layer names: conv1.weight, fc8.bias. Kernels
+are (O, I / groups, kh, kw) and (O, I), the first dense one over c, h, w. If a network scales
+dropout at test time, the scaling is folded into the next kernel.
 """
 
 import json
@@ -26,13 +26,13 @@ def export_safetensors(network: saved_run.TrainedModel, class_names, output: str
     Args:
       network: the classifier.
       class_names: one per output; in the metadata under "class_names", as JSON.
-      output: path ending in .safetensors, written aside and renamed.
+      output: path ending in .safetensors; written to a temporary name and renamed.
 
     Returns:
       The tensors' names.
 
     Raises:
-      ValueError: another file name, or a network with layers that PyTorch's layout has not.
+      ValueError: another file name, or a network with layers that PyTorch's layout lacks.
     """
     if not output.endswith(_ENDING):
         raise ValueError(f"{output} should end in {_ENDING}.")
@@ -77,7 +77,7 @@ def named_tensors(network: saved_run.TrainedModel) -> dict[str, np.ndarray]:
             kernel = kernel.transpose(3, 2, 0, 1)
         else:
             if flat is not None and len(flat) == 3:
-                # Rows run over h, w, c here, over c, h, w there.
+                # Rows run over h, w, c in Keras, over c, h, w in PyTorch.
                 kernel = kernel.reshape(*flat, -1).transpose(2, 0, 1, 3).reshape(len(kernel), -1)
             kernel, flat = kernel.T, None
         found[f"{layer.name}.weight"] = np.ascontiguousarray(kernel)
@@ -88,7 +88,7 @@ def named_tensors(network: saved_run.TrainedModel) -> dict[str, np.ndarray]:
 
 
 def _torchvisions(model, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Under torchvision's names, where the network is torchvision's and takes its pixels."""
+    """Uses torchvision's names if the network and its preprocessing are torchvision's."""
     first = _first(model)
     layers = {layer: module for module, layer in layer_names.TORCHVISION_WEIGHTS.items()}
     shapes = {name.split(".")[0] for name in found}
@@ -106,7 +106,7 @@ def _first(model):
 
 
 def _preprocessing(model) -> dict | None:
-    """What the first layer does to RGB pixels: (p - mean) * scale, then the channel order."""
+    """The first layer's operation on RGB pixels: (p - mean) * scale, then the channel order."""
     first = _first(model)
     if first is None:
         return None

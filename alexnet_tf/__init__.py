@@ -3,9 +3,9 @@
     import alexnet_tf
     model = alexnet_tf.AlexNet()          # the network of the paper, 60,965,224 parameters
 
-The names are resolved on first use, so that `import alexnet_tf` does not wait for TensorFlow. Where
-Keras is imported already, the package's layers are registered with it, so that
-`keras.models.load_model` reads its files; before that, `import alexnet_tf.models` does so.
+Names are resolved on first use, so that `import alexnet_tf` does not wait for TensorFlow. If Keras
+is already imported, the package's layers are registered with it, so that
+`keras.models.load_model` reads its files; otherwise, `import alexnet_tf.models` does so.
 """
 
 import importlib

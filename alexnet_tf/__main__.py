@@ -38,7 +38,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> None:
 
 
 def _commands() -> dict[str, str]:
-    """Modules with a command, in order of name, and the first line of each one's docstring."""
+    """Modules that are commands, sorted by name, with the first line of their docstrings."""
     found = {}
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -48,7 +48,7 @@ def _commands() -> dict[str, str]:
             text = path.read_text(encoding="utf-8")
             if "cli.run(" in text:
                 summary = (ast.get_docstring(ast.parse(text)) or "").splitlines()[0]
-                # Where an example follows on the same line.
+                # An example may follow on the same line.
                 found[f"{package}.{path.stem}"] = summary.partition(": ")[0].rstrip(".")
     return found
 

@@ -5,10 +5,10 @@ curves        loss and errors of one or more runs (--workdir=A,B) over their epo
 filters       the first layer's kernels, as in Figure 3, and their colour selectivity
 neighbours    images and their nearest neighbours by Euclidean distance of features
 features      a layer's output for each image, as .npy (with a file of labels) or .tfrecord
-augmentation  an image as training augments it: random crops, mirrors, colour noise (of --image
-              alone: as in training on ImageNet)
+augmentation  an image as training augments it: random crops, mirrors, colour noise (with --image
+              alone, as in training on ImageNet)
 saliency      which parts of an image matter for its class: occlusion and gradient
-summary       layers with shapes, parameters, multiply-adds and receptive fields, as text; and the
+summary       layers with shapes, parameters, multiply-adds and receptive fields, as text, and the
               bytes that training on two devices transfers
 architecture  networks drawn layer by layer (--model=alexnet,lenet5, or --workdir=RUN), with the
               transfers between the two halves
@@ -77,7 +77,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
 
 
 def _require_ending(command: str, output: str | None) -> None:
-    """Raises for an unknown ending before the work, not after it."""
+    """Raises for an unknown ending before any work is done."""
     if command == "features":
         from alexnet_tf.analysis import features
 

@@ -1,12 +1,12 @@
 """An atlas of a network in the browser: `python -m alexnet_tf.atlas --model=RUN --data_dir=DATA --output=DIR`.
 
-A directory of pages that open from disk, without a server and without the network: the network
-drawn layer by layer; for each unit its kernel or strongest inputs, the images that excite it most
-with the patch that it saw, an image made to excite it, what classes and colours it prefers, and
-units like it; for each image its way through the layers, the prediction, where the network looked,
-and images that it finds alike. All numbers are in DIR/atlas.json.
+Writes a directory of pages that open from disk, without a server or the network. They show the
+network layer by layer; for each unit its kernel or strongest inputs, the images that excite it most
+with the patch it saw, an image optimised to excite it, the classes and colours it prefers, and
+similar units; for each image its activations by layer, the prediction, a saliency map, and the
+images most similar to it for the network. All numbers are in DIR/atlas.json.
 
-An interrupted run goes on when it is called again with the same flags.
+The same command resumes an interrupted run.
 """  # noqa: E501 - the command
 
 import sys

@@ -1,13 +1,13 @@
 """Measures this package on this machine: python -m alexnet_tf.benchmark step|input|train|serve|plan
 
 step    the training step on images in memory: images/s by --strategy, --precision and
-        --batch_size, and its share of what large matrix products reach in the same run
-input   records to augmented float32 batches, and which stage takes how much of the time
-train   both together: which share of the slower one is kept
+        --batch_size, and its share of the rate of large matrix products in the same run
+input   the pipeline from records to augmented float32 batches, and the time of each stage
+train   both together: images/s, also as a share of the slower of the two
 serve   an exported network: latency and throughput by --batch_size and --clients, in this process
         and, with --server, of a TF Serving server
-plan    nothing is measured: what a training step takes on several GPUs and machines, computed from
-        one GPU's step, and the cores, disks and tf.data workers that feed it
+plan    measures nothing: estimates a training step on several GPUs and machines from one GPU's
+        step, and the cores, disks and tf.data workers that feed it
 
 Every run is kept in the JSON file that --output names.
 """
@@ -57,7 +57,7 @@ _FLAGS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
-    if argv is None:  # as in training
+    if argv is None:  # as in train
         memory.keep_freed_memory()
         if "serve" not in sys.argv:
             os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
@@ -163,7 +163,7 @@ def _input(flags):
         runs=flags.runs,
     )
     result = inputs.measure_input(settings)
-    result["settings"]["data_dir"] = flags.data_dir  # as asked for: no place of this machine
+    result["settings"]["data_dir"] = flags.data_dir  # as given, not the resolved path
     return result, report.input_text(result)
 
 
@@ -182,7 +182,7 @@ def _train(flags):
         data_dir=flags.data_dir or photos.cached_photos(),
     )
     result = train_throughput.measure_train(settings)
-    result["settings"]["data_dir"] = flags.data_dir  # as asked for: no place of this machine
+    result["settings"]["data_dir"] = flags.data_dir  # as given, not the resolved path
     return result, report.train_text(result)
 
 

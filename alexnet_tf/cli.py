@@ -1,8 +1,8 @@
-"""Runner shared by all commands (`python -m alexnet_tf.X`): flags in, exit code out.
+"""The runner shared by all commands (`python -m alexnet_tf.X`): flags in, exit code out.
 
-absl's own runner exits with 1 on a bad flag and on `--help`, and keeps all flags of a process in
-one table, so two commands with the same flag cannot be imported together. Here each one declares
-its flags on a table of its own, inside `main()`.
+absl's runner exits with 1 on a bad flag and on `--help`, and keeps all flags of a process in one
+table, so two commands with the same flag cannot be imported together. Here each command declares
+its flags on its own table, inside `main()`.
 """
 
 import io
@@ -19,13 +19,13 @@ from alexnet_tf.quiet import quiet_tensorflow
 EXIT_OK = 0
 EXIT_DATA = 1
 EXIT_USAGE = 2
-EXIT_NO_READER = 141  # as the shell says of a process that SIGPIPE ended
-# Packages that only some commands need, and the extra of setup.py that brings each.
+EXIT_NO_READER = 141  # the shell's code for a process ended by SIGPIPE
+# Packages that only some commands need, and the extra of setup.py that installs each.
 _EXTRAS = {"jinja2": "plots", "huggingface_hub": "hub", "matplotlib": "plots", "pyarrow": "data"}
 
 
 class UsageError(Exception):
-    """A flag, or a combination of flags, that cannot be meant. Ends the program with code 2."""
+    """An invalid flag or combination of flags. Ends the program with exit code 2."""
 
 
 def run(
@@ -38,26 +38,25 @@ def run(
     """Parses flags, calls `main(flags, positional_arguments)` and turns failures into exit codes.
 
     Args:
-      define: declares the command's flags on the table that it is given.
-      main: does the work. Heavy imports belong inside it, so that `--help` answers at once.
+      define: declares the command's flags on the given table.
+      main: runs the command. Slow imports belong inside it, so that `--help` is fast.
       argv: the arguments without the program's name. None reads them from the command line. `~`
         at the beginning of a path means the home directory.
       doc: the command's docstring, printed above the flags by `--help`.
       groups: heading -> flags that `--help` lists below it, after the others.
 
     Returns:
-      0 when all went well or help was asked for, 1 for bad data (`ValueError`, `OSError`), 2 for a
-      usage mistake, 141 when nobody reads standard output any more (`--help | head`), or what
-      `main` returned. Bad input gives one sentence on standard error; set
-      ALEXNET_TF_TRACEBACK=1 to see where it came from.
+      0 on success or for `--help`, 1 for bad data (`ValueError`, `OSError`), 2 for a usage error,
+      141 if standard output was closed by its reader (`--help | head`), or what `main` returned.
+      Bad input gives one sentence on standard error; set ALEXNET_TF_TRACEBACK=1 for a traceback.
     """
     argv = [usage.with_home(one) for one in (sys.argv[1:] if argv is None else argv)]
-    for stream in (sys.stdout, sys.stderr):  # file names need not be text
+    for stream in (sys.stdout, sys.stderr):  # file names need not be valid text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     quiet_tensorflow()
-    # Off by default on AMD processors, where it makes a training step of AlexNet 1.2 to 1.7 times
-    # as fast too.
+    # Off by default on AMD processors, where it also makes a training step of AlexNet 1.2 to 1.7
+    # times as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     flags = absl_flags.FlagValues()
     absl_flags.DEFINE_bool("help", False, "Show this text.", short_name="h", flag_values=flags)
@@ -92,10 +91,10 @@ def run(
 
 
 def local(flag: str, path: str) -> str:
-    """The path, unless it is remote, as gs://bucket/run, where nothing can be renamed or locked.
+    """Returns the path if it is local. Remote ones (gs://bucket/run) allow no renames or locks.
 
     Raises:
-      UsageError: it is remote.
+      UsageError: the path is remote.
     """
     if "://" in path:
         raise UsageError(
@@ -106,10 +105,10 @@ def local(flag: str, path: str) -> str:
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output's reader is gone; then what is still to be written goes nowhere."""
+    """Whether standard output's reader is gone; if so, discards what is still to be written."""
     try:
         output = sys.stdout.fileno()
-    except (OSError, ValueError):  # a notebook's, or a test's
+    except (OSError, ValueError):  # in a notebook or a test
         return False
     poll = select.poll()
     poll.register(output, 0)

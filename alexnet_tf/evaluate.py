@@ -115,16 +115,16 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         flags.jit_compile,
         flags.outputs,
     )
-    print(_text(results), flush=True)  # whatever becomes of the file
+    print(_text(results), flush=True)  # even if writing the file fails
     files.write_json(output, results)
     print(f"Written to {output}")
 
 
 def _output(wanted: str | None, models: Sequence[str], view) -> str:
-    """The file for the results, in a place that can be written.
+    """Returns a writable path for the results.
 
     Raises:
-      OSError: there is none.
+      OSError: no such path is writable.
     """
     from alexnet_tf import files
 
@@ -148,7 +148,7 @@ def _output(wanted: str | None, models: Sequence[str], view) -> str:
 
 
 def _default_output(models: Sequence[str], view) -> str:
-    """A name of its own for each way to look, so that no evaluation takes another's place.
+    """A distinct name for each split and number of crops, so that no evaluation replaces another.
 
     A workdir's results.json is training's.
     """
@@ -161,7 +161,7 @@ def _default_output(models: Sequence[str], view) -> str:
 
 
 def _text(results: dict) -> str:
-    """The human report."""
+    """The human-readable report."""
     several = len(results["models"])
     who = f"{several} networks, averaged" if several > 1 else results["models"][0]
     crops = "ten crops" if results["crops"] == 10 else "centre crop"
@@ -190,7 +190,7 @@ def _text(results: dict) -> str:
 
 
 def _outputs(results: dict) -> str:
-    """Over which outputs the errors are, where that needs saying."""
+    """The outputs that the errors are computed over, if not the obvious ones."""
     if results["outputs"] == "restricted":
         return ", over the outputs of these classes only"
     if results["output_classes"] > results["classes"]:

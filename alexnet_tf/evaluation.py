@@ -1,7 +1,7 @@
-"""Top-1 and top-5 error of one or several networks. Counts every image of a split exactly once.
+"""Computes top-1 and top-5 errors of networks. Counts every image of a split exactly once.
 
-With one centre crop, the paper's ten or the nine of its CIFAR-10 networks, whose softmax outputs
-are averaged (section 4.1); several networks' outputs are averaged too (section 6.1).
+Evaluates one centre crop, the paper's ten, or the nine of its CIFAR-10 networks, and averages their
+softmax outputs (section 4.1), also over several networks (section 6.1).
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from alexnet_tf.data.pipeline import replica_batch_size
 from alexnet_tf.models import compilation, saved_run
 
 OUTPUTS = ("all", "restricted")
-# Two-sided 95 % of the normal distribution.
+# The normal distribution's two-sided 95 % quantile.
 _Z_95 = 1.959963984540054
 
 
@@ -28,8 +28,8 @@ class EvaluationSettings:
     Attributes:
       split: a split of the data set.
       crops: 1, 9 or 10.
-      batch_size: views in one step over all replicas: ten crops take a tenth of the images.
-      image_size: side to which images are resized before the crop, in pixels; None for the stored
+      batch_size: views per step over all replicas: with ten crops, a tenth as many images.
+      image_size: side in pixels to which images are resized before the crop; None for the stored
         size.
     """
 
@@ -44,7 +44,7 @@ class Score:
     """An evaluation's result; errors are fractions 0..1.
 
     Attributes:
-      count: images counted.
+      count: number of images.
       top1_error, top5_error: each with Wilson's 95 % interval. The top-5 error is 0 with five
         classes or fewer.
       loss: mean of -log of the true class's (averaged) probability, in nats.
@@ -80,12 +80,12 @@ def evaluate(
       data_dir: a data set, see `records.open_dataset`.
       view: which split, how many crops.
       label_order: a file with the data set's class names (synsets), one per line, in the order of
-        the models' outputs. None uses a model's own `class_names`, or else the data set's order.
+        the models' outputs. None uses a model's `class_names`, or else the data set's order.
       strategy: a `tf.distribute` strategy, or None for one device.
       first_label: see `records.open_dataset`.
-      jit_compile: whether XLA compiles the forward pass: "true", "false", or "auto", on a GPU when
-        there are enough images.
-      outputs: for networks with more classes than the data set: "all" counts an answer outside of
+      jit_compile: whether XLA compiles the forward pass: "true", "false", or "auto" (on a GPU with
+        enough images).
+      outputs: for networks with more classes than the data set: "all" counts predictions outside
         the data set as wrong; "restricted" uses only the data set's classes, renormalised to 1.
 
     Returns:
@@ -93,7 +93,7 @@ def evaluate(
 
     Raises:
       FileNotFoundError: a model or the data set does not exist.
-      ValueError: a model and the data set do not fit, or the data is damaged.
+      ValueError: a model and the data set do not match, or the data is damaged.
     """
     dataset = records.open_dataset(data_dir, first_label)
     dataset.require_split(view.split)
@@ -122,7 +122,7 @@ def evaluate(
         views = dataset.counts[view.split] * view.crops
         compiled = compilation.is_worthwhile(jit_compile, strategy, views)
         step = forward_step(network.model, view.crops, strategy, compiled)
-        # Resize much larger images, of which the central crop would show little.
+        # Resize much larger images: their central crop would show little.
         large = seen.format.image_size > evaluation_data.MOST_CROPS_A_SIDE * network.crop_size
         look = dataclasses.replace(view, image_size=network.image_size if large else None)
         probabilities, labels = split_probabilities(network.model, seen, look, strategy, step=step)
@@ -146,22 +146,22 @@ def split_probabilities(
     progress: bool = True,
     step=None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The network's class probabilities for each image of a split, averaged over its views.
+    """Computes class probabilities for each image of a split, averaged over its views.
 
     Args:
-      model: (b, crop, crop, channels) -> probabilities (b, classes); made in the strategy's scope.
+      model: (b, crop, crop, channels) -> probabilities (b, classes); built in the strategy's scope.
       dataset: a prepared data set with the model's number of channels.
       view: which split, how many crops.
       strategy: a `tf.distribute` strategy, or None.
-      progress: draw a bar on standard error.
-      step: from `forward_step`, to reuse it; None makes one.
+      progress: whether to draw a progress bar on standard error.
+      step: a step from `forward_step` to reuse; None creates one.
 
     Returns:
       (float64 (n, classes), int (n,)): probabilities and labels, n the split's exact count.
 
     Raises:
-      ValueError: sizes that do not fit, damaged data, a wrong number of records, or outputs that
-        are no probabilities.
+      ValueError: mismatched sizes, damaged data, a wrong number of records, or outputs that are
+        not probabilities.
     """
     _, crop_size, _, channels = model.input_shape
     if channels != dataset.format.channels:
@@ -210,7 +210,7 @@ def split_probabilities(
 
 
 def forward_step(model, crops: int, strategy, jit_compile: bool = False):
-    """The step of `split_probabilities`: averages over the crops of each image of a batch."""
+    """Creates the step of `split_probabilities`, which averages over each image's crops."""
     classes = model.output_shape[-1]
 
     def averages(images):
@@ -229,15 +229,15 @@ def forward_step(model, crops: int, strategy, jit_compile: bool = False):
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -> Score:
-    """Errors of predictions; ties go to the lower class number.
+    """Computes errors of predictions; ties go to the lower class number.
 
     Args:
       probabilities: float (n, classes).
       labels: int (n,), 0-based.
-      confusions: how many of the most confused pairs to keep.
+      confusions: number of most confused pairs to keep.
 
     Raises:
-      ValueError: no images, lengths that differ, a label out of range, or NaN.
+      ValueError: no images, different lengths, a label out of range, or NaN.
     """
     probabilities = np.asarray(probabilities, np.float64)
     labels = np.asarray(labels)
@@ -258,7 +258,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
             f"classes, 0 to {classes - 1}: the labels are of another data set."
         )
     if np.isnan(probabilities).any():
-        # NaN would count as right: it compares false.
+        # NaN compares false, so it would count as correct.
         raise ValueError("The network's outputs hold NaN: it has diverged; train it again.")
     rows = np.arange(count)
     truth = probabilities[rows, labels]
@@ -279,7 +279,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, confusions: int = 10) -
         top1_interval=wilson_interval(int(wrong1.sum()), count),
         top5_error=float(wrong5.mean()),
         top5_interval=wilson_interval(int(wrong5.sum()), count),
-        # Finite for a probability that underflowed to 0.
+        # Keeps the loss finite if a probability underflows to 0.
         loss=float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()) + 0.0,  # no -0
         class_counts=class_counts,
         class_errors=class_errors,
@@ -307,7 +307,7 @@ def report(
     view: EvaluationSettings,
     files: Iterable[str],
 ) -> dict:
-    """A score and how it was made, JSON-ready; `names` are the classes of the scored columns."""
+    """A score and its settings, JSON-ready; `names` are the classes of the scored columns."""
     return {
         "models": list(files),
         "data_dir": dataset.path,
@@ -335,7 +335,7 @@ def report(
 
 
 def _images_per_step(view: EvaluationSettings, count: int, strategy) -> int:
-    """Images of a step: a multiple of the replicas, no more than the split needs."""
+    """Images per step: a multiple of the replicas, no more than the split needs."""
     replicas = strategy.num_replicas_in_sync
     per_replica = max(1, replica_batch_size(view.batch_size, replicas) // view.crops)
     return replicas * min(per_replica, -(-count // replicas))
@@ -347,7 +347,7 @@ def _per_replica(strategy, outputs) -> list[tuple]:
 
 
 def _one_ahead(batches, step):
-    """The step's outputs of each batch; the next step runs while they are read."""
+    """Yields the step's outputs of each batch; the next step runs while they are read."""
     outputs = None
     for batch in batches:
         following = step(*batch)

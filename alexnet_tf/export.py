@@ -1,9 +1,9 @@
 """Exports a trained network: python -m alexnet_tf.export --model=RUN --output=saved_models/alexnet
 
-Writes a SavedModel for TF Serving under the next version number. Preprocessing and class names are
-inside: whoever loads it needs neither this package nor Keras. ONNX and LiteRT files hold the bare
+Writes a SavedModel for TF Serving under the next version number. It includes preprocessing and
+class names: loading it needs neither this package nor Keras. ONNX and LiteRT files hold the bare
 network and the class names; they are compared with the network on real images, and the agreement is
-printed. A safetensors file holds the weights in PyTorch's layout, under torchvision's names for
+printed. A safetensors file holds the weights in PyTorch's layout, with torchvision's names for
 alexnet_owt. Each export has a model card.
 """
 
@@ -134,7 +134,7 @@ _ENDINGS = {"onnx": ".onnx", "litert": ".tflite"}
 
 
 def _require_output(wanted: str, output: str) -> None:
-    """Before the work, not after it."""
+    """Checks the output's name before any work is done."""
     ending = _ENDINGS.get(wanted)
     if ending is not None and not output.endswith(ending):
         raise ValueError(

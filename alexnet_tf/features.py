@@ -1,21 +1,22 @@
-"""Activations of images: `python -m alexnet_tf.features --model=RUN --output=FILE IMAGES`.
+"""Extracts activations: `python -m alexnet_tf.features --model=RUN --output=FILE IMAGES`.
 
     python -m alexnet_tf.features --model=runs/paper --layers=conv5,relu5,fc7 \\
         --output=stimuli.npz stimuli/
 
-IMAGES are JPEG or PNG files of any size, folders of such (sorted by name), quoted globs, or one
-prepared data set. No labels are needed; rows have the order given, and file names.
+IMAGES are JPEG or PNG files of any size, folders of them (sorted by name), quoted globs, or one
+prepared data set. No labels are needed; rows are in the given order, with file names.
 
---layers takes the network's own names, conv1 before the ReLU and relu1 after it; torchvision's
-(features.10, classifier.5); the paper's (layer7); and with the program before it what Caffe calls
-so: caffe:fc7 is relu7, because Caffe's ReLU works in place.
+--layers takes this package's names, conv1 before the ReLU and relu1 after it; torchvision's
+(features.10, classifier.5); the paper's (layer7); and Caffe's with a prefix: caffe:fc7 is relu7,
+because Caffe's ReLU works in place.
 
 OUTPUT ends in .npz, .h5 or .nc (netCDF, which xarray opens with named axes) or .tfrecord. The size
-is printed first. An interrupted run goes on where it was. An image that cannot be read is reported
-and left out; the exit code is then 1.
+is printed first. The same command resumes an interrupted run. An image that cannot be read is
+reported and left out; the exit code is then 1.
 
---rdm=correlation|euclidean also writes OUTPUT-rdm.npz and OUTPUT-rdm.png: how unlike each layer
-finds each two images. --projector=DIR writes what TensorBoard's projector shows of the last layer.
+--rdm=correlation|euclidean also writes OUTPUT-rdm.npz and OUTPUT-rdm.png: each layer's
+dissimilarity of every pair of images. --projector=DIR writes the last layer for TensorBoard's
+projector.
 """
 
 import os

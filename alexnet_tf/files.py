@@ -1,4 +1,4 @@
-"""Reading and writing whole files: written under another name, flushed to disk, then renamed.
+"""Reads and writes files atomically: under a temporary name, flushed to disk, then renamed.
 
 Paths may be remote (gs://, s3://, ...) where a function says so. Those go through `tf.io.gfile`;
 local ones go through the operating system, which is several times faster.
@@ -17,9 +17,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-# Not the process's id: two may have the same, in two containers.
+# Not the process id: two containers may use the same one.
 _ASIDE = re.compile(r"\.writing-[0-9a-f]{32}(-.*)?")
-# Of a file that `staged` writes; what a killed process leaves behind.
+# The name of a file that `staged` writes, which a killed process may leave behind.
 STAGED_SUFFIX = ".aside"
 
 
@@ -31,7 +31,7 @@ def is_remote(path: str) -> bool:
 def open_regular(path: str | os.PathLike) -> BinaryIO:
     """Opens a local regular file, or a link to one, for reading bytes.
 
-    Opening a FIFO could block forever.
+    Other files are refused, because opening a FIFO could block forever.
 
     Raises:
       OSError: it does not exist, cannot be read, or is a FIFO, socket, device or directory.
@@ -48,9 +48,9 @@ def _open(path, flags):
 
 
 def can_write(directory: str | os.PathLike) -> bool:
-    """Whether files can be written into a local directory, which need not be there yet.
+    """Whether files can be written into a local directory, which need not exist yet.
 
-    By trying: permissions say nothing about a read-only disk, nor to a superuser.
+    Tries to write: permissions do not show a read-only disk, and do not bind a superuser.
     """
     path = os.path.abspath(directory)
     while not os.path.lexists(path):
@@ -73,14 +73,14 @@ def create_binary(path: str) -> BinaryIO:
 
 
 class Fingerprint(NamedTuple):
-    """What identifies a file's content: its length in bytes and its SHA-256 in hexadecimal."""
+    """Identity of a file's content: its length in bytes and its SHA-256 in hexadecimal."""
 
     bytes: int
     sha256: str
 
 
 def fingerprint(path: str | os.PathLike) -> Fingerprint:
-    """Reads a local or remote file from end to end."""
+    """Computes the fingerprint of a local or remote file."""
     digest, size = hashlib.sha256(), 0
     with open_binary(os.fspath(path)) as file:
         while block := file.read(1 << 20):
@@ -90,7 +90,7 @@ def fingerprint(path: str | os.PathLike) -> Fingerprint:
 
 
 def sync(path: str | os.PathLike) -> None:
-    """Waits until a local file's content, or a directory's list of names, is on the disk."""
+    """Flushes a local file's content, or a directory's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -99,7 +99,7 @@ def sync(path: str | os.PathLike) -> None:
 
 
 def sync_tree(path: str | os.PathLike) -> None:
-    """`sync` of a local directory and of everything below it."""
+    """Calls `sync` for a local directory and everything below it."""
     for directory, _, names in os.walk(os.fspath(path)):
         for name in names:
             sync(os.path.join(directory, name))
@@ -108,13 +108,13 @@ def sync_tree(path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def aside(directory: str | os.PathLike) -> Iterator[str]:
-    """Yields a new directory `.writing-...` inside `directory`, which is removed at the end.
+    """Yields a new directory `.writing-...` inside `directory` and removes it at the end.
 
-    The process holds it by a lock, which ends with the process. So the next writer into `directory`
-    removes what a killed process left there, and nothing that is still being written.
+    The process holds a lock on it, which ends with the process. So the next writer into
+    `directory` removes what a killed process left there, but nothing that is still being written.
 
     Args:
-      directory: a local directory, created if need be.
+      directory: a local directory, created if missing.
 
     Raises:
       OSError: it cannot be written.
@@ -132,7 +132,7 @@ def aside(directory: str | os.PathLike) -> Iterator[str]:
 
 
 def _make(directory: str) -> tuple[str, int]:
-    """A directory aside and the descriptor that holds it."""
+    """Creates a temporary directory; returns it and the descriptor that locks it."""
     while True:
         path = os.path.join(directory, f".writing-{uuid.uuid4().hex}")
         os.mkdir(path)
@@ -142,7 +142,7 @@ def _make(directory: str) -> tuple[str, int]:
             if os.path.exists(path):
                 return path, held
             os.close(held)
-        # Another process took it for a leftover before it was held.
+        # Another process took it for a leftover before it was locked.
 
 
 def _remove_unless_held(path: str) -> None:
@@ -168,13 +168,13 @@ def _lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[str]:
-    """Yields another path on the same disk, which becomes `path` when the block ends well.
+    """Yields a temporary path on the same disk, renamed to `path` if the block succeeds.
 
-    If the block raises, `path` stays as it was and nothing is left behind. The other path ends in
-    `path`'s own name, because many writers take the format from a name's suffix.
+    If the block raises, `path` is unchanged and nothing is left behind. The temporary path ends in
+    `path`'s name, because many writers take the format from a name's suffix.
 
     Args:
-      path: a local file; its directory is created if need be.
+      path: a local file; its directory is created if missing.
 
     Raises:
       OSError: it cannot be written.
@@ -184,11 +184,11 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
         with aside(directory) as folder:
             written = os.path.join(folder, name)
             yield written
-            # Without this a crash of the machine may leave an empty file under the new name.
+            # Without this, a crash of the machine may leave an empty file under the new name.
             sync(written)
             os.replace(written, path)
     except OSError as error:
-        # A write to a full disk does not say which file it was.
+        # The error of a write to a full disk does not name the file.
         if error.errno is None or error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
@@ -196,14 +196,14 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
 
 @contextlib.contextmanager
 def staged(path: str, shared: bool = True) -> Iterator[str]:
-    """`replacing` for one of the many files of a work directory, local or remote.
+    """`replacing` for one of many files of a work directory, local or remote.
 
-    Nothing is flushed to disk, locked or cleaned: that is done once for the whole directory.
+    Does not flush, lock or clean up: that is done once for the whole directory.
 
     Args:
       path: a local or remote file.
-      shared: whether another process may write the same file. Otherwise what a killed one left is
-        overwritten.
+      shared: whether another process may write the same file. Otherwise the leftover of a killed
+        process is overwritten.
     """
     written = f"{path}.{uuid.uuid4().hex}{STAGED_SUFFIX}" if shared else f"{path}{STAGED_SUFFIX}"
     try:

@@ -1,10 +1,10 @@
-"""Says which AlexNet a file of weights is: `python -m alexnet_tf.identify FILE...`.
+"""Identifies the AlexNet in a weights file: `python -m alexnet_tf.identify FILE...`.
 
-FILE is any that `import_weights` reads, a .keras file or a run's workdir. Printed are the checksum
-and, where it is known, the published file; the networks with these shapes, the order of channels
-and what is to be subtracted from pixels; whether the weights look trained or random, with the
-evidence for each layer; and the answer of the network to a photograph that scikit-image ships.
-With --json one object a line.
+FILE is any file that `import_weights` reads, a .keras file or a run's workdir. Prints the checksum
+and, if known, the published file; the networks with these shapes, the order of channels and what
+is to be subtracted from pixels; whether the weights look trained or random, with the evidence for
+each layer; and the network's prediction for a photograph that scikit-image ships. With --json,
+prints one object per line.
 """
 
 import json

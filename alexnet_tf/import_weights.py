@@ -1,4 +1,4 @@
-"""Converts another program's weights to a `.keras` file of this package.
+"""Converts weights of other programs to a `.keras` file of this package.
 
     python -m alexnet_tf.import_weights --source=alexnet-owt-7be5be79.pth --model=alexnet_owt \\
         --output=alexnet_owt.keras
@@ -8,11 +8,11 @@ Sources: .pth and .pth.tar (torchvision's AlexNet, also in a checkpoint; PyTorch
 as torch.onnx.export writes it), .caffemodel (BVLC's AlexNet and CaffeNet), .mat (MatConvNet's
 imagenet-caffe-alex), .npy (bvlc_alexnet), a checkpoint of TensorFlow 1 as model.ckpt-1000
 (TF-Slim's alexnet_v2, or Caffe's network). The number of classes is the file's. The model file
-holds its preprocessing, so it takes RGB pixels of 0..255.
+includes its preprocessing, so it takes RGB pixels of 0..255.
 
-What `python -m alexnet_tf.identify` says of the file is printed; weights that look random, as
-before training, are refused without --allow_random.
-Where the source's network differs from the model's is printed, and written to OUTPUT.json.
+Prints what `python -m alexnet_tf.identify` finds; refuses weights that look random, as before
+training, unless --allow_random is given.
+Prints where the source's network differs from the model's, and writes it to OUTPUT.json.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What is left for a caller to do: bring images to the network's size, and name its answers."""
+"""Helpers for callers: resize images to a network's input, and name its predictions."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,23 +8,23 @@ import numpy as np
 
 
 def preprocess_input(images: Any, variant: str = "alexnet") -> Any:
-    """Resizes and crops images to what a network takes. It subtracts nothing: the network does.
+    """Resizes and crops images to a network's input. The network itself subtracts the mean.
 
     Args:
       images: one image (height, width, channels) or several: an array (n, height, width, channels)
         or a list of images of different sizes; also PIL images, and grey ones (height, width).
-        RGB, 0..255, any numeric dtype. Grey becomes three equal channels, a fourth channel (alpha)
-        is left out, with a warning that says so; for a network that takes grey, RGB becomes grey.
+        RGB, 0..255, any numeric dtype. Grey becomes three equal channels; a fourth channel (alpha)
+        is dropped with a warning; for a network that takes grey, RGB becomes grey.
         Inside `tf.data.Dataset.map` a tensor: an image, or a batch of one size.
       variant: a name of `alexnet_tf.list_models()`.
 
     Returns:
       float32 (n, crop, crop, channels), 0..255; n is 1 for one image. The shorter side becomes 256
-      (area-averaged when it shrinks, bicubic when it grows), then the centre is cut out, as in
+      (area-averaged when shrinking, bicubic when enlarging), then the centre is cropped, as in
       evaluation and serving. Inside `tf.data.Dataset.map` a tensor, without n for one image.
 
     Raises:
-      ValueError: an unknown variant, no image, or an array that is no image.
+      ValueError: an unknown variant, no image, or an array that is not an image.
     """
     import tensorflow as tf
 
@@ -61,20 +61,20 @@ def decode_predictions(
     top: int = 5,
     classes: Any = None,
 ) -> list[list[tuple[str, str, float]]]:
-    """The most probable classes, as `keras.applications` gives them.
+    """Returns the most probable classes, in the format of `keras.applications`.
 
     Args:
       probs: array (b, n) of probabilities or other scores.
-      top: how many classes to give per image, 1..n; the default of 5 also where there are fewer.
-      classes: the network that gave them, which knows the classes that it was trained on; or the n
-        names of its outputs. None for ILSVRC-2012's 1000 in the order of the sorted synsets.
+      top: number of classes per image, 1..n; the default of 5 is allowed if there are fewer.
+      classes: the network that computed them, whose file has its class names; or the n names of
+        its outputs. None for ILSVRC-2012's 1000 in the order of the sorted synsets.
 
     Returns:
       For each image a list of `top` triples (synset, name, score), best first; equal scores in
-      the order of the classes. A class that is no synset of ILSVRC-2012 has its name twice.
+      the order of the classes. A class that is not a synset of ILSVRC-2012 has its name twice.
 
     Raises:
-      ValueError: an array of another shape, `top` out of range, or a network that knows no names.
+      ValueError: an array of another shape, `top` out of range, or a network without class names.
     """
     from alexnet_tf.data import imagenet
 
@@ -92,11 +92,11 @@ def decode_predictions(
 
 
 def _several(images) -> Sequence:
-    """A list of images, of whatever was given."""
+    """Converts one or several images to a sequence of images."""
     if hasattr(images, "convert") and hasattr(images, "mode"):  # a PIL image
         return [images]
     rank = len(images.shape) if hasattr(images, "shape") else None
-    # Three axes are an image, unless the last is no channel: then they are grey images.
+    # Three axes are one image, unless the last is not channels: then they are grey images.
     if rank == 2 or (rank == 3 and images.shape[-1] in (1, 3, 4)):
         return [images]
     return images
@@ -118,7 +118,7 @@ def _array(image) -> np.ndarray:
 
 
 def _in_channels(image, wanted: int):
-    """The image in 1 or 3 channels, with a warning where it had others."""
+    """Converts the image to 1 or 3 channels, with a warning if it had others."""
     import tensorflow as tf
 
     found = image.shape[-1]

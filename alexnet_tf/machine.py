@@ -6,12 +6,12 @@ import platform
 
 from alexnet_tf import __version__
 
-# What the processor's name does not tell, and matrix products depend on.
+# Instructions that matrix products depend on and the processor's name does not show.
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx_vnni", "amx_bf16")
 
 
 def describe() -> dict:
-    """What the numbers depend on: processor, accelerator, versions."""
+    """Processor, accelerator and versions, which measurements depend on."""
     import keras
     import tensorflow as tf
 
@@ -30,7 +30,7 @@ def describe() -> dict:
 
 
 def processor() -> dict:
-    """Its name, cores that this process may use, and instructions; and Python's version."""
+    """The processor's name, cores usable by this process and instructions; Python's version."""
     name, words = platform.processor() or platform.machine(), set()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():

@@ -1,8 +1,8 @@
-"""Restricted reader of untrusted pickles: containers, numbers, text and named types only.
+"""A restricted reader of untrusted pickles: containers, numbers, text and named types only.
 
-A pickle is a program. Python's own machine imports and calls whatever the program names; the one
-here can import nothing and calls only the functions that its caller passes in. It reads the binary
-protocols (2 and later), in memory that the length of the file bounds.
+A pickle is a program. Python's unpickler imports and calls whatever the program names; this one
+imports nothing and calls only functions that its caller passes in. It reads the binary protocols
+(2 and later) with memory bounded by the length of the file.
 """
 
 import pickletools
@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
-# A checkpoint of ResNet-152 with its optimiser has some 100,000. An empty dictionary is one opcode
-# of one byte and takes 64 bytes of memory, so the length of the file alone is no bound.
+# A checkpoint of ResNet-152 with its optimiser has about 100,000. An empty dictionary is an opcode
+# of one byte but takes 64 bytes of memory, so the file's length alone is not a sufficient bound.
 MAX_OPCODES = 1_000_000
 
 _PLAIN = {
@@ -41,10 +41,10 @@ _KEYS = (str, int, float, bool, bytes, type(None))
 
 
 class ForbiddenName(ValueError):
-    """The pickle asks for a class or function that its format does not need.
+    """The pickle names a class or function that its format does not need.
 
     Attributes:
-      name: "module.name", as the file says it.
+      name: "module.name", as in the file.
     """
 
     def __init__(self, name: str):
@@ -57,28 +57,27 @@ def load(
     names: Mapping[str, Any],
     persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Reads one pickle; the stream is then behind it.
+    """Reads one pickle and leaves the stream after it.
 
     Args:
-      stream: binary, open at the pickle's first byte.
-      names: "module.name" -> what this name means: a function, to be called with what the pickle
-        passes, or a value. Nothing else can be named. `containers` and `numpy_names` are such
-        mappings.
-      persistent: what a persistent id means, for formats that have such.
+      stream: a binary stream at the pickle's first byte.
+      names: "module.name" -> its meaning: a function, called with the pickle's arguments, or a
+        value. Other names are forbidden. `containers` and `numpy_names` return such mappings.
+      persistent: resolves persistent ids, for formats that have them.
 
     Returns:
-      What was pickled. Attributes that were set on a dictionary are dropped.
+      The pickled object. Attributes set on a dictionary are dropped.
 
     Raises:
-      ForbiddenName: see there. ValueError: no pickle, a damaged one, or one too long.
+      ForbiddenName: see there. ValueError: not a pickle, a damaged one, or one that is too long.
     """
     try:
         return _run(stream, names, persistent)
     except ForbiddenName:
         raise
     except ValueError as error:
-        raise ValueError(f"{error!s:.300}") from error  # it may quote what the pickle says
-    # What a damaged program does: pops from an empty stack, calls with wrong arguments, and so on.
+        raise ValueError(f"{error!s:.300}") from error  # it may quote the pickle's content
+    # A damaged program pops from an empty stack, calls with wrong arguments, and so on.
     except _DAMAGE as error:
         raise ValueError(
             f"its pickle is damaged ({type(error).__name__}: {error!s:.300})"
@@ -182,7 +181,7 @@ def _list(value) -> list:
 
 
 def _put(target, key, value) -> None:
-    # Nested tuples as keys would be hashed by a recursion in C that has no limit.
+    # Hashing nested tuples as keys would recurse in C without limit.
     if not isinstance(target, dict) or not isinstance(key, _KEYS):
         raise TypeError(f"a {type(key).__name__} as the key of a {type(target).__name__}")
     target[key] = value
@@ -194,32 +193,32 @@ def _dictionary(items=()) -> dict:
     found: dict = {}
     for key, value in items:
         _put(found, key, value)
-    # Python 2 passes a list of pairs. Named again and again, it would take its length each time.
+    # Python 2 passes a list of pairs. Repeated references would take its length each time.
     if isinstance(items, list):
         items.clear()
     return found
 
 
 def containers() -> dict[str, Any]:
-    """Names of Python's own objects, for `load`: dictionaries, which all become plain ones.
+    """Names of Python's types, for `load`: dictionaries, which all become plain ones.
 
-    An `argparse.Namespace`, which training scripts keep in checkpoints, becomes an empty one.
+    An `argparse.Namespace`, which training scripts put into checkpoints, becomes an empty one.
     """
     return {
         "collections.OrderedDict": _dictionary,
         "collections.Counter": _dictionary,
         "argparse.Namespace": _dictionary,
-        # Protocol 2 says only empty bytes in this way.
+        # Protocol 2 encodes only empty bytes in this way.
         "__builtin__.bytes": lambda: b"",
         "builtins.bytes": lambda: b"",
     }
 
 
 class PickledArray:
-    """An array of numbers in a pickle; `numpy.asarray` gives it.
+    """An array of numbers in a pickle; `numpy.asarray` converts it.
 
     Attributes:
-      objects: what an array of objects holds, where the format has such; else None.
+      objects: the elements of an array of objects, for formats that have them; else None.
     """
 
     def __init__(self, *_):
@@ -244,7 +243,7 @@ class PickledArray:
 
 
 class _DType:
-    """`numpy.dtype`, of numbers only; of objects where the format has such, which stay a list."""
+    """`numpy.dtype` of numbers, or of objects for formats that have them, which stay a list."""
 
     objects = False
 
@@ -264,16 +263,16 @@ class _AnyDType(_DType):
 
 
 def numpy_names(objects: bool = False) -> dict[str, Any]:
-    """Names of NumPy's numbers and arrays, for one `load`. Arrays become `PickledArray`.
+    """Names of NumPy's numbers and arrays, for one `load`. Arrays become `PickledArray`s.
 
     Args:
-      objects: whether arrays of objects may be among them, as in a `.npy` file of a dictionary.
+      objects: whether arrays of objects are allowed, as in a `.npy` file of a dictionary.
     """
     encoded: dict[int, tuple[str, bytes]] = {}
 
     def encode(text, encoding):
-        # How protocol 2 says bytes. Once per text: the same one, named again and again, would
-        # otherwise take its length each time.
+        # Protocol 2's encoding of bytes. Decoded once per text: repeated references to the same
+        # one would otherwise take its length each time.
         if type(text) is not str or encoding != "latin1":
             raise ValueError(f"its pickle encodes text as {encoding!r}, which no array needs")
         return encoded.setdefault(id(text), (text, text.encode("latin-1")))[1]
@@ -282,7 +281,7 @@ def numpy_names(objects: bool = False) -> dict[str, Any]:
         (value,) = np.frombuffer(_bytes(content), dtype.value)
         return value.item()
 
-    def frombuffer(content, dtype, shape, order):  # how protocol 5 says an array
+    def frombuffer(content, dtype, shape, order):  # protocol 5's encoding of an array
         array = PickledArray()
         array.set_state((1, shape, dtype, order == "F", content))
         return array

@@ -1,10 +1,9 @@
 """Predicts classes of images: python -m alexnet_tf.predict --model=PATH IMAGE...
 
-With --server=http://HOST:8501 or grpc://HOST:8500 a TF Serving server is asked instead, and --model
-is the model's name there (default: alexnet). IMAGE is a file, a directory, a quoted
-glob, or - for standard input; JPEG or PNG of any size. Prints the five most probable classes of
-each. An image that cannot be read is reported and the others are still predicted; the exit code
-is then 1.
+With --server=http://HOST:8501 or grpc://HOST:8500 a TF Serving server predicts instead, and --model
+is the model's name there (default: alexnet). IMAGE is a file, a directory, a quoted glob, or - for
+standard input; JPEG or PNG of any size. Prints the five most probable classes of each. An image
+that cannot be read is reported and the others are still predicted; the exit code is then 1.
 """
 
 import json
@@ -118,8 +117,8 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
 
 
 def _require_plot(output: str) -> None:
-    """Before the work, not after it: a name that can be drawn to, and what draws."""
-    import matplotlib  # noqa: F401  # its absence is said with what installs it
+    """Checks the plot's file name and that matplotlib is installed, before any work is done."""
+    import matplotlib  # noqa: F401  # if missing, the error says how to install it
 
     from alexnet_tf.analysis import plots
     from alexnet_tf.files import can_write

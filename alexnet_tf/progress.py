@@ -1,4 +1,4 @@
-"""Progress bars on a terminal; elsewhere, as in a log file, a line every half minute."""
+"""Progress bars on a terminal; elsewhere, such as in a log file, a line every half minute."""
 
 import sys
 
@@ -8,9 +8,9 @@ _SECONDS = 30.0
 
 
 class tqdm(_tqdm.tqdm):
-    """tqdm's bar, which writes whole lines where standard error is no terminal.
+    """tqdm's bar, but with whole lines if standard error is not a terminal.
 
-    Work that takes less than half a minute writes none there.
+    Work of less than half a minute writes none there.
     """
 
     def __init__(self, *args, **keywords):

@@ -1,4 +1,4 @@
-"""Keeps what TensorFlow logs about itself off standard error."""
+"""Keeps TensorFlow's log lines off standard error."""
 
 import contextlib
 import importlib.abc
@@ -10,20 +10,20 @@ from collections.abc import Iterator
 
 
 def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's own log lines off standard error, unless TF_CPP_MIN_LOG_LEVEL is set.
+    """Keeps TensorFlow's log lines off standard error, unless TF_CPP_MIN_LOG_LEVEL is set.
 
-    TensorFlow reads that variable once, when it is first imported: call this before. Its C++ side
-    logs a missing CUDA driver as an error; errors that matter come as exceptions.
+    TensorFlow reads that variable when it is first imported: call this before. Its C++ code logs a
+    missing CUDA driver as an error; real errors are raised as exceptions.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
         _QuietTensorFlow.install()
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):
-    """Keeps what TensorFlow's C++ side logs while it is imported off standard error.
+    """Keeps log lines of TensorFlow's C++ code during import off standard error.
 
-    TF_CPP_MIN_LOG_LEVEL does not reach those lines (TensorFlow 2.21): they are written before
-    logging is set up. When the import fails they are shown.
+    TF_CPP_MIN_LOG_LEVEL does not affect those lines (TensorFlow 2.21): they are written before
+    logging is set up. If the import fails, they are shown.
     """
 
     @classmethod
@@ -50,7 +50,7 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder):
 
 @contextlib.contextmanager
 def standard_error_aside() -> Iterator[None]:
-    """Sends file descriptor 2 to a file, whose text is shown only when the body raises."""
+    """Redirects file descriptor 2 to a file, whose text is shown only if the body raises."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as aside:
         kept = os.dup(2)

@@ -1,9 +1,9 @@
 """Repeats the paper's tables and figures: `python -m alexnet_tf.reproduce NAME|all`.
 
-Without --data_dir it uses the photographs that ship with scikit-image. "all" leaves out what was
-claimed of other data than the given one, and says so; named, an experiment runs on any data.
-Published and measured numbers stand side by side in WORKDIR/report.html and report.md, with the
-data that each was measured on. The same command given again goes on where it stopped.
+Without --data_dir it uses the photographs that ship with scikit-image. "all" leaves out, and
+reports, experiments whose claim is about other data; run by name, an experiment accepts any data.
+WORKDIR/report.html and report.md show published and measured numbers side by side, with the data
+that each was measured on. The same command resumes an interrupted run.
 """
 
 import os
@@ -13,7 +13,7 @@ from absl import flags as absl_flags
 
 from alexnet_tf import cli
 
-# Names only: no experiment and no TensorFlow is imported by it.
+# Names only: this imports neither experiments nor TensorFlow.
 from alexnet_tf.experiments.registry import EXPERIMENTS
 
 _SCALES = ("full", "small", "smoke")
@@ -91,7 +91,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
         runner.reproduce(names, data_dir, workdir, flags.scale, seeds, only_suited)
     except loop.Interrupted as stop:
         print(stop, file=sys.stderr)
-        return 75  # EX_TEMPFAIL: the same command goes on
+        return 75  # EX_TEMPFAIL: the same command resumes
     print(f"Written: {os.path.join(workdir, 'report.html')} and report.md beside it")
     return cli.EXIT_OK
 

@@ -1,7 +1,7 @@
 """Trains a network: `python -m alexnet_tf.train --strategy=mirrored`.
 
 Without --data_dir it prepares photographs that ship with scikit-image, and trains on them with the
-quickstart recipe. The same command continues a stopped run. Every field of the recipe is a flag:
+quickstart recipe. The same command resumes a stopped run. Every field of the recipe is a flag:
 --epochs=10 --learning_rate=0.02 --rate_steps=30:0.001,60:0.0001. A field without a flag has the
 recipe's value, which the run prints.
 """
@@ -20,12 +20,12 @@ from alexnet_tf import cli, memory
 from alexnet_tf.training import recipe_text, recipes
 from alexnet_tf.training.run import CheckpointEvery, Run
 
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved; the same command continues
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved; the same command resumes
 
 
 def main(argv=None) -> int:
     """Runs the command; returns the exit code."""
-    if argv is None:  # this program's own process, and not a caller's
+    if argv is None:  # this program's own process, not a caller's
         memory.keep_freed_memory()
     fields = {f"Recipe, {name.lower()}": names for name, names in recipe_text.GROUPS.items()}
     return cli.run(_define, _main, argv, doc=__doc__, groups=fields)
@@ -110,7 +110,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
     given = {field.name: flags[field.name].value for field in dataclasses.fields(recipes.Recipe)}
     given = {field: value for field, value in given.items() if value is not None}
     if flags.strategy == "towers" and recipe.model == "alexnet":
-        # The paper's network normalises across its halves; what ran on two GPUs is alexnet_145.
+        # The paper's network normalises across its halves; the one run on two GPUs is alexnet_145.
         given.setdefault("model", "alexnet_145")
     with _usage("--"):
         run = Run(
@@ -164,7 +164,7 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int:
 
 @contextlib.contextmanager
 def _usage(prefix: str = "") -> Iterator[None]:
-    """A ValueError inside is a mistake in the flags."""
+    """Turns a ValueError in the body into a usage error."""
     try:
         yield
     except ValueError as error:

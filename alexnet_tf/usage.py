@@ -1,4 +1,4 @@
-"""What a command says about its flags: `--help`, and a sentence for a flag that cannot be meant."""
+"""A command's `--help` text, and one-sentence messages for invalid flags."""
 
 import os
 import textwrap
@@ -12,10 +12,10 @@ _EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or fals
 
 
 def with_home(argument: str) -> str:
-    """`~` and `~name` at the beginning of a path, which the shell leaves alone after = and comma.
+    """Expands `~` and `~name` at the start of paths, which the shell does not after = and comma.
 
     Args:
-      argument: of the command line: --flag=PATH, --flag=PATH,PATH or PATH.
+      argument: a command-line argument: --flag=PATH, --flag=PATH,PATH or PATH.
     """
     flag, equals, value = ("", "", argument)
     if argument.startswith("-"):
@@ -24,12 +24,12 @@ def with_home(argument: str) -> str:
 
 
 def help_text(flags: absl_flags.FlagValues, doc: str, groups: Mapping[str, Collection[str]]) -> str:
-    """The command's docstring and its flags.
+    """Returns the command's docstring and its flags as text.
 
     Args:
-      flags: the command's.
-      doc: printed first.
-      groups: heading -> names of the flags below it, after those that are in no group.
+      flags: the command's flags.
+      doc: the command's docstring, printed first.
+      groups: heading -> names of the flags below it, after those without a group.
     """
     grouped = {name for names in groups.values() for name in names}
     names = sorted({flags[key].name for key in flags} - grouped)
@@ -57,11 +57,11 @@ def _entry(flag: absl_flags.Flag) -> str:
 
 
 def mistake(error: absl_flags.Error, flags: absl_flags.FlagValues, argv: Sequence[str]) -> str:
-    """What is wrong with the command line, as a sentence.
+    """Describes in a sentence what is wrong with the command line.
 
     Args:
-      error: what parsing it raised.
-      flags: the command's.
+      error: the exception that parsing raised.
+      flags: the command's flags.
       argv: the arguments.
     """
     if isinstance(error, absl_flags.UnrecognizedFlagError):
@@ -87,10 +87,10 @@ def mistake(error: absl_flags.Error, flags: absl_flags.FlagValues, argv: Sequenc
 
 
 def similar(name: str, names: Collection[str]) -> list[str]:
-    """Up to three of `names` that may be meant by `name`, the likeliest first.
+    """Returns up to three of `names` that `name` may mean, the likeliest first.
 
-    The same letters (learningrate) or initials (lr for learning_rate) leave no doubt; otherwise
-    those with the same beginning, or nearly the same letters.
+    A name with the same letters (learningrate) or initials (lr for learning_rate) is unambiguous;
+    otherwise names with the same beginning or similar spelling are returned.
     """
     import difflib
 

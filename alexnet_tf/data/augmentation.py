@@ -1,8 +1,8 @@
-"""The randomness of training: what is drawn for an epoch, and what a device does with it.
+"""Random augmentation for training: the draws of an epoch, and their application on the device.
 
 Every random number is a function of (seed, epoch, position in the epoch): one stateless call draws
-the whole epoch's table, and row n belongs to the n-th image of the epoch. The images travel to the
-device as they are stored, uint8; crop, mirror, cast and colour noise happen there, in one function.
+the table of an epoch, and row n belongs to its n-th image. Images are sent to the device as stored,
+in uint8; crop, mirror, cast and colour noise run there, in one function.
 """
 
 import dataclasses
@@ -14,23 +14,24 @@ import tensorflow as tf
 from alexnet_tf.data.preprocessing import ColourNoise
 from alexnet_tf.data.records import PreparedDataset
 
-# Draws of one epoch: which of them is which. Each stream has a number of its own.
+# Numbers of the random streams of an epoch.
 ORDER, _CROP, _MIRROR, _NOISE = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What training does to an image.
+    """Augmentation of training images.
 
     Attributes:
       crop_size: height and width of the random crop in pixels, at most the stored size.
-      border: pixels of black around the image from which the crop may take too: with a crop of
-        the stored size it moves the image by up to that many pixels.
+      border: width in pixels of a black border that the crop may include: with a crop of the
+        stored size, it shifts the image by up to this many pixels.
       mirror: whether half of the images are mirrored left to right.
-      crop_group: consecutive images that share one crop and mirror draw. 1 draws for each; the
-        original program's 32 is one draw per chunk (convdata_jpeg.py).
+      crop_group: number of consecutive images that share one crop and mirror draw. 1 draws for
+        each; the original program's 32 is one draw per chunk (convdata_jpeg.py).
       noise: the colour noise, or None.
-      noise_epochs: epochs with colour noise; None for all. The original runs ended without it.
+      noise_epochs: number of epochs with colour noise; None for all. The original runs ended
+        without it.
     """
 
     crop_size: int = 224
@@ -43,7 +44,7 @@ class Augmentation:
     def draws(
         self, dataset: PreparedDataset, seed: int, epoch: tf.Tensor, count: int
     ) -> tf.data.Dataset:
-        """What is drawn for the first `count` images of an epoch (int64 scalar).
+        """Returns the draws for the first `count` images of an epoch (int64 scalar).
 
         Returns:
           A dataset of dictionaries: "crop" int32 (2,), the top left corner; with mirrors, "mirror"
@@ -72,17 +73,17 @@ class Augmentation:
 
         Args:
           images: (b, h, w, channels) as stored, uint8 or float32, 0..255, with known h and w.
-          draws: a batch of what `draws` gives.
+          draws: a batch of the result of `draws`.
 
         Returns:
-          float32 (b, crop_size, crop_size, channels), 0..255; noise may leave the range.
+          float32 (b, crop_size, crop_size, channels), 0..255; noise may exceed the range.
         """
         size, border = self.crop_size, self.border
         if border:
             images = tf.pad(images, [[0, 0], [border, border], [border, border], [0, 0]])
         _, height, width, channels = images.shape
         if self.mirror or (height, width) != (size, size):
-            # One gather: a mirrored crop takes its columns from the right.
+            # A single gather: a mirrored crop takes its columns from the right.
             column = tf.range(size)
             if self.mirror:
                 column = tf.where(draws["mirror"][:, None], size - 1 - column, column)
@@ -98,7 +99,7 @@ class Augmentation:
 
     @functools.cached_property
     def compiled(self):
-        """`apply` as one pass, fused by XLA on any device. It is not for what is exported."""
+        """`apply`, fused into one pass by XLA on any device. Not for exported functions."""
         return tf.function(lambda images, draws: self.apply(images, draws), jit_compile=True)
 
 

@@ -1,4 +1,4 @@
-"""Which of a network's classes a data set's are: by name, or by what ImageNet calls the same."""
+"""Matches a data set's classes to a network's outputs, by name or by ImageNet synset."""
 
 import collections
 import dataclasses
@@ -11,16 +11,16 @@ from alexnet_tf.data.records import PreparedDataset
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """What a network's outputs mean; path: the network's, for sentences. names: in their order."""
+    """Meaning of a network's outputs. path: the network's, for messages. names: in output order."""
 
     path: str
     names: tuple[str, ...]
 
     def order(self, dataset: PreparedDataset) -> list[int]:
-        """For each class of the data set, the output that means it.
+        """For each class of the data set, the output that stands for it.
 
         Raises:
-          ValueError: there is none for a class, or more than one.
+          ValueError: a class has no output, or more than one.
         """
         found = positions(dataset.synsets, self.names)
         missing = [
@@ -39,7 +39,7 @@ class Outputs:
         """The outputs that are not in `order`; with `wanted`, in the order of these names.
 
         Raises:
-          ValueError: the others are not those that are wanted.
+          ValueError: the other outputs are not those in `wanted`.
         """
         rest = sorted(set(range(len(self.names))) - set(order))
         if wanted is None:
@@ -56,13 +56,13 @@ class Outputs:
 def outputs_of(
     path: str, count: int, names: Sequence[str] | None, dataset: PreparedDataset
 ) -> Outputs:
-    """What `count` outputs mean: their names, or without such, what they must be.
+    """The meaning of `count` outputs: their names or, without names, what can be inferred.
 
-    Without names they are the data set's classes where it has as many, and ImageNet's where they
-    are 1000 and all of the data set's classes are among these.
+    Without names, they are the data set's classes if the numbers are equal, and ImageNet's if there
+    are 1000 that include all of the data set's classes.
 
     Raises:
-      ValueError: nothing tells.
+      ValueError: the meaning cannot be inferred.
     """
     if names is not None:
         return Outputs(path, tuple(names))
@@ -79,11 +79,11 @@ def outputs_of(
 
 
 def positions(wanted: Sequence[str], names: Sequence[str]) -> list[int | None]:
-    """Where in `names` each wanted class is; None where no name means it, or several do.
+    """The position of each wanted class in `names`; None if no name matches, or several do.
 
-    A name means itself. Otherwise a synset of ILSVRC-2012 ("n02979186") and its word in any
-    spelling ("cassette_player", "Cassette player") mean each other, if no other synset has that
-    word, as "crane" has two.
+    A name matches itself. A synset of ILSVRC-2012 ("n02979186") and its word in any spelling
+    ("cassette_player", "Cassette player") match each other, unless another synset has the same
+    word ("crane" has two).
     """
     by_name, by_meaning = _index(names, str), _index(names, _meaning)
 
@@ -104,7 +104,7 @@ def _index(names, key) -> dict[str, list[int]]:
 
 
 def _meaning(name: str) -> str:
-    """A synset for a word of ImageNet's, or the name as it is."""
+    """The synset of an ImageNet word, or the name unchanged."""
     return _synsets_by_word().get(_plain(name), name)
 
 

@@ -1,26 +1,26 @@
-"""How a camera was held: an image's EXIF orientation, read with TensorFlow's operations.
+"""Reads an image's EXIF orientation with TensorFlow operations.
 
-No decoder of TensorFlow tells it, and a served model has nothing but operations. Whatever is wrong
-with the EXIF data of an image, the answer is 1, "as it is": it is no reason to refuse the image.
+TensorFlow's decoders do not report it, and a served model consists of operations only. Invalid EXIF
+data gives orientation 1 (unchanged): it is no reason to refuse the image.
 """
 
 import tensorflow as tf
 
 _TAG = 0x0112  # EXIF 2.32, section 4.6.4
-_SHORT, _LONG = 3, 4  # types of a value
-_MAX_ENTRIES = 512  # of a directory of tags; usually about ten
+_SHORT, _LONG = 3, 4  # value types
+_MAX_ENTRIES = 512  # per tag directory; usually about ten
 
 
 def orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """The orientation in a JPEG's first EXIF segment or a PNG's eXIf chunk.
+    """Returns the orientation in a JPEG's first EXIF segment or a PNG's eXIf chunk.
 
     Args:
       encoded: string scalar, a whole file.
 
     Returns:
-      int32 scalar, 1..8; 1 where there is none, or another format.
+      int32 scalar, 1..8; 1 if there is none, or for other formats.
     """
-    # One byte is appended: every position beyond the end reads it.
+    # One byte is appended, which positions beyond the end read.
     content = tf.concat([tf.io.decode_raw(encoded, tf.uint8), [tf.constant(0, tf.uint8)]], axis=0)
     file = _Bytes(content)
     is_jpeg = tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
@@ -34,7 +34,7 @@ def orientation(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def turned(image: tf.Tensor, how: tf.Tensor) -> tf.Tensor:
-    """The image upright: 5..8 exchange rows and columns, the others only mirror.
+    """Returns the image upright: 5..8 exchange rows and columns, the others only mirror.
 
     Args:
       image: (height, width, channels).
@@ -62,7 +62,7 @@ class _Bytes:
         return tf.cast(tf.gather(self._content, inside), tf.int64)
 
     def number(self, place, count, little=None):
-        """`count` bytes as one number; little endian where bool `little`."""
+        """`count` bytes as one number; little endian if bool `little`."""
         values = [self.at(place + n) for n in range(count)]
         big = sum(value * 256**n for n, value in enumerate(reversed(values)))
         if little is None:
@@ -93,7 +93,7 @@ def _in_jpeg(file):
 
 
 def _in_png(file):
-    """Likewise of a PNG's eXIf chunk."""
+    """Where the TIFF structure of a PNG's eXIf chunk begins; -1 if it has none."""
 
     def unfinished(place, found):
         return (found < 0) & (place < file.size) & ~file.text(place + 4, b"IDAT")
@@ -113,7 +113,7 @@ def _of_tiff(file, begin):
     count = tf.minimum(file.number(directory, 2, little), _MAX_ENTRIES)
     entries = directory + 2 + 12 * tf.range(count)
     wanted = tf.equal(file.number(entries, 2, little), _TAG)
-    # Two entries with this tag would be against the format; the first counts.
+    # The format forbids two entries with this tag; the first is used.
     entry = tf.reduce_min(tf.where(wanted, entries, file.size))
     kind = file.number(entry + 2, 2, little)
     short, long = file.number(entry + 8, 2, little), file.number(entry + 8, 4, little)

@@ -1,6 +1,6 @@
-"""Decoded images of small data sets, kept in memory once they were read.
+"""Caches decoded images of small data sets in memory.
 
-CIFAR-10 is 154 MB. A network that takes milliseconds for a batch would wait for its files.
+CIFAR-10 is 154 MB. A network that needs milliseconds per batch would wait for its files.
 """
 
 import collections
@@ -12,43 +12,43 @@ import threading
 
 import numpy as np
 
-MOST = 256 << 20  # bytes that a process keeps
+MOST = 256 << 20  # maximum bytes per process
 
 
 class Kept:
-    """The images of a split, as far as they were read.
+    """The images of a split that were read so far.
 
     Attributes:
       images: uint8 (n, height, width, channels).
       labels: int64 (n,), from 0.
-      read: bool (n,), which of them are there.
+      read: bool (n,), whether each image was read.
     """
 
     def __init__(self, count: int, shape: tuple[int, ...]):
-        # Pages that nothing was written to take no memory.
+        # Pages that were never written take no memory.
         self.images = np.empty((count, *shape), np.uint8)
         self.labels = np.empty(count, np.int64)
         self.read = np.zeros(count, bool)
 
     def put(self, numbers: np.ndarray, images: np.ndarray, labels: np.ndarray) -> None:
-        """Keeps what was read. Several threads may keep the same images."""
+        """Keeps images that were read. Several threads may keep the same ones."""
         self.images[numbers], self.labels[numbers] = images, labels
         self.read[numbers] = True
 
 
-# Here and not in what a pipeline calls: TensorFlow keeps those functions, and what they hold, for
-# good. The data set that was used last is the last one.
+# Global, because TensorFlow never frees functions that a pipeline calls, or what they hold.
+# Ordered by use; the most recently used data set is last.
 _kept: collections.OrderedDict[str, Kept] = collections.OrderedDict()
 _choosing = threading.Lock()
 
 
 def fits(count: int, shape: tuple[int, ...]) -> bool:
-    """Whether `count` images of this shape are kept."""
+    """Whether `count` images of this shape are small enough to be kept."""
     return count * math.prod(shape) <= MOST
 
 
 def name_of(files: tuple[str, ...]) -> str:
-    """A name for the content of files, as far as sizes and times of change tell."""
+    """A name for the content of files, derived from their sizes and modification times."""
     words = []
     for file in files:
         words.append(file)
@@ -59,7 +59,7 @@ def name_of(files: tuple[str, ...]) -> str:
 
 
 def kept(name: str, count: int, shape: tuple[int, ...]) -> Kept:
-    """What is kept under a name; the data sets that were used least recently make room for it."""
+    """The images kept under a name; evicts the least recently used data sets to make space."""
     with _choosing:
         if name not in _kept:
             _kept[name] = Kept(count, shape)

@@ -1,8 +1,7 @@
-"""Facts about ImageNet's challenges: counts, synsets, class names.
+"""Facts about the ImageNet challenges: counts, synsets, class names.
 
-The order of classes is that of the sorted WordNet ids, counted from 0, as in Caffe, torchvision,
-Keras and TensorFlow Datasets. The challenge's own development kit numbers them 1 to 1000 in
-another order.
+Classes are numbered from 0 in the order of the sorted WordNet ids, as in Caffe, torchvision, Keras
+and TensorFlow Datasets. The challenge's development kit numbers them 1 to 1000 in another order.
 """
 
 import dataclasses
@@ -21,9 +20,9 @@ class Challenge:
 
     Attributes:
       name: "ILSVRC-2012".
-      first_synset: of the sorted ones; it tells the years apart, which share 640 synsets.
-      train, validation, test: images per split. Except for training, every class has equally many.
-      train_per_class: images of the smallest and of the largest class.
+      first_synset: the first of the sorted synsets; it distinguishes the years, which share 640.
+      train, validation, test: images per split. Except in training, all classes have equal counts.
+      train_per_class: numbers of images of the smallest and of the largest class.
     """
 
     name: str
@@ -34,14 +33,14 @@ class Challenge:
     test: int
 
 
-# Sources: the readme of the development kit 1.0 of 2010. For 2012 the meta file of its development
-# kit (training) and its readme (the others).
+# Sources: for 2010, the readme of the development kit 1.0; for 2012, the development kit's meta
+# file (training) and readme (other splits).
 ILSVRC_2010 = Challenge("ILSVRC-2010", "n01484850", 1_261_406, (668, 3047), 50_000, 150_000)
 ILSVRC_2012 = Challenge("ILSVRC-2012", "n01440764", 1_281_167, (732, 1300), 50_000, 100_000)
 CHALLENGES = (ILSVRC_2010, ILSVRC_2012)
 
-# The RGB values of the training set of 2012, on the scale of 0..1: eigenvalues of their covariance,
-# and its eigenvectors as columns. facebookarchive/fb.resnet.torch, datasets/imagenet.lua.
+# Covariance of RGB in 0..1 over the training set of 2012: eigenvalues, and eigenvectors as columns.
+# Source: facebookarchive/fb.resnet.torch, datasets/imagenet.lua.
 _EIGENVALUES = (0.2175, 0.0188, 0.0045)
 _EIGENVECTORS = (
     (-0.5675, 0.7192, 0.4009),
@@ -51,7 +50,7 @@ _EIGENVECTORS = (
 
 
 def colour_statistics() -> dict[str, np.ndarray]:
-    """How RGB (0..255) varies in the training set of 2012, under the names of `statistics.npz`."""
+    """Statistics of RGB (0..255) in the training set of 2012, named as in `statistics.npz`."""
     return {
         "principal_components": np.array(_EIGENVECTORS),
         "principal_stddevs": 255.0 * np.sqrt(_EIGENVALUES),
@@ -83,17 +82,17 @@ def class_names() -> list[str]:
 def decode_predictions(
     probs: Sequence | np.ndarray, top: int = 5, classes: Sequence[str] | None = None
 ) -> list[list[tuple[str, str, float]]]:
-    """The most probable classes, as `keras.applications` gives them.
+    """Returns the most probable classes, in the format of `keras.applications`.
 
     Args:
       probs: array (b, n) of probabilities or other scores.
-      top: how many classes to give per image, 1..n; the default of 5 also where there are fewer.
+      top: number of classes per image, 1..n; the default of 5 is allowed if there are fewer.
       classes: the n names of the outputs; None for ILSVRC-2012's 1000 in the order of the sorted
         synsets.
 
     Returns:
       For each image a list of `top` triples (synset, name, score), best first; equal scores in
-      the order of the classes. A class that is no synset of ILSVRC-2012 has its name twice.
+      the order of the classes. A class that is not a synset of ILSVRC-2012 has its name twice.
 
     Raises:
       ValueError: an array of another shape, or `top` out of range.

@@ -1,8 +1,8 @@
-"""Every piece of image arithmetic: decode, resize, crop, mirror, colour noise.
+"""All image arithmetic: decode, resize, crop, mirror, colour noise.
 
-Training, evaluation, prediction and the exported signatures call these functions, so they cannot
-disagree. All are TensorFlow ops, safe inside `tf.data` and a SavedModel. Images are RGB (or grey)
-in height, width, channel order, with values 0..255; the networks subtract their own mean.
+Training, evaluation, prediction and the exported signatures call the same functions, so they cannot
+disagree. All are TensorFlow ops, usable inside `tf.data` and a SavedModel. Images are RGB or grey
+in height, width, channel order, with values 0..255; the networks subtract their mean.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ def decode(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = False) -> t
     Args:
       encoded: string scalar.
       channels: 3 (RGB; grey is repeated) or 1 (grey).
-      apply_exif: turn it as its EXIF orientation says.
+      apply_exif: whether to apply the EXIF orientation.
 
     Returns:
       uint8 (height, width, channels). JPEGs are decoded with the accurate integer transform.
@@ -31,24 +31,23 @@ def decode(encoded: tf.Tensor, channels: int = 3, apply_exif: bool = False) -> t
     def other():
         return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
 
-    # decode_image has no choice of transform: its fast one is off by up to 12 grey levels.
+    # decode_image always uses the fast transform, which is off by up to 12 grey levels.
     image = tf.cond(tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff", jpeg, other)
     image.set_shape((None, None, channels))
     return exif.turned(image, exif.orientation(encoded)) if apply_exif else image
 
 
 def central_square(image: tf.Tensor, size: int) -> tf.Tensor:
-    """The central square of an image of any size, resized to `size`.
+    """Returns the central square of an image of any size, resized to `size`.
 
-    The paper resizes the shorter side to 256 and cuts out the central 256 x 256 (section 2); to cut
-    first and resize then is the same but for less than a pixel of the source, and touches no pixel
-    in vain. Shrinking averages areas, enlarging is bicubic, as the preparation of the original
-    program's successor did (cuda-convnet2, make-data).
+    The paper resizes the shorter side to 256 and crops the central 256 x 256 (section 2). Cropping
+    first differs by less than a pixel of the source and resizes no discarded pixels. Shrinking
+    averages areas and enlarging is bicubic, as in cuda-convnet2's data preparation (make-data).
 
     Args:
       image: (height, width, channels), or several of one size (b, height, width, channels); uint8
         or float, 0..255.
-      size: of the result.
+      size: side of the result in pixels.
 
     Returns:
       float32 (size, size, channels), or (b, size, size, channels), 0..255.
@@ -60,7 +59,7 @@ def central_square(image: tf.Tensor, size: int) -> tf.Tensor:
         return tf.image.resize(square, (size, size), method="area")
 
     def enlarge():
-        # Bicubic overshoots at edges; what is stored as uint8 must stay in range.
+        # Bicubic interpolation overshoots at edges; values stored as uint8 must stay in range.
         enlarged = tf.image.resize(square, (size, size), method="bicubic")
         return tf.clip_by_value(enlarged, 0.0, 255.0)
 
@@ -70,7 +69,7 @@ def central_square(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def central_crop(image: tf.Tensor, size) -> tf.Tensor:
-    """The central size x size window of (..., height, width, channels); offsets are floored.
+    """Crops the central size x size of (..., height, width, channels); offsets are rounded down.
 
     `size` is an int, or an int32 scalar tensor.
     """
@@ -83,10 +82,10 @@ def central_crop(image: tf.Tensor, size) -> tf.Tensor:
 
 
 def evaluation_crop(image: tf.Tensor, crop_size: int, image_size: int = 256) -> tf.Tensor:
-    """What a network sees of one image of any size when it is not training.
+    """Returns a network's input for an image of any size in evaluation and prediction.
 
-    The central square becomes `image_size` pixels wide, and of that the central crop is taken
-    (paper, sections 2 and 4.1). On a stored `image_size` image only the last step remains.
+    The central square is resized to `image_size` pixels, then its central crop is taken (paper,
+    sections 2 and 4.1). An image stored at `image_size` is only cropped.
 
     Args:
       image: (height, width, channels), or several of one size (b, height, width, channels); uint8
@@ -105,9 +104,10 @@ class ColourNoise:
     """PCA colour noise: one shift along the principal axes of RGB per image (paper, section 4.1).
 
     Attributes:
-      axes: float32 (3, 3). Column k is the shift, in pixel values, that one unit of the k-th
-        standard normal draw makes.
-      mean: float32 (3,) or (crop, crop, 3), what the network subtracts; the divisor acts about it.
+      axes: float32 (3, 3). Column k is the shift in pixel values for one unit of the k-th
+        standard normal draw.
+      mean: float32 (3,) or (crop, crop, 3), which the network subtracts; the image is divided
+        about it.
       divisor: the original program divides the shifted, mean-free image by 1.1 while noise is on.
     """
 
@@ -117,18 +117,18 @@ class ColourNoise:
 
     @classmethod
     def from_statistics(cls, statistics, kind: str, mean: np.ndarray) -> "ColourNoise":
-        """The noise in one of the two published scalings, 0.1 standard deviations in size.
+        """Creates the noise, of 0.1 standard deviations, in one of the two published scalings.
 
         Args:
           statistics: `principal_components` (columns, descending) and `principal_stddevs` of the
             training set's RGB values in 0..255.
-          kind: "source", what the original program did: draws times standard deviations, then
-            division by 1.1 (convdata_jpeg.py); or "paper", the text: draws times eigenvalues, which
-            has a sensible size only for RGB in 0..1 and is taken so.
-          mean: what the network subtracts.
+          kind: "source", as in the original program: draws times standard deviations, then division
+            by 1.1 (convdata_jpeg.py); or "paper", as in the text: draws times eigenvalues of RGB in
+            0..1, the only range in which their size is sensible.
+          mean: the mean that the network subtracts.
 
         Raises:
-          ValueError: `kind` is neither, or the images are grey.
+          ValueError: an unknown `kind`, or the images are grey.
         """
         components = np.asarray(statistics["principal_components"], np.float64)
         stddevs = np.asarray(statistics["principal_stddevs"], np.float64)
@@ -140,7 +140,7 @@ class ColourNoise:
         if kind == "source":
             scales, divisor = stddevs, 1.1
         elif kind == "paper":
-            # Eigenvalue of RGB in 0..1 is (stddev / 255)^2; the shift goes back to 0..255.
+            # The eigenvalue of RGB in 0..1 is (stddev / 255)^2; the shift is scaled back to 0..255.
             scales, divisor = stddevs**2 / 255.0, 1.0
         else:
             raise ValueError(f"Colour noise is 'paper' or 'source', not {kind!r}.")
@@ -149,8 +149,8 @@ class ColourNoise:
 
     def shifts(self, normal: tf.Tensor) -> tf.Tensor:
         """Shifts (n, 3) in pixel values of standard normal draws (n, 3)."""
-        # Three products and two sums, written out: a matrix product may add in another order when
-        # n changes, and an image must come out the same in any batch.
+        # Written out as products and sums: a matrix product's order of summation may depend on n,
+        # but an image's result must not depend on its batch.
         return sum(normal[:, k, None] * self.axes[:, k] for k in range(3))
 
     def add(self, images: tf.Tensor, shifts: tf.Tensor, divisors: tf.Tensor) -> tf.Tensor:
@@ -163,7 +163,7 @@ class ColourNoise:
 
 
 def ten_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
-    """The paper's ten test views: four corners, the centre, and the mirror image of each.
+    """Returns the paper's ten test views: four corners and the centre, and their mirror images.
 
     The order is the original program's (convdata_jpeg.py): top left, top right, centre, bottom
     left, bottom right, then the same five mirrored. In a 256 x 256 image the corners of a crop
@@ -187,9 +187,9 @@ def ten_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
 
 
 def nine_crop(image: tf.Tensor, crop_size: int) -> tf.Tensor:
-    """The nine test views that cuda-convnet2 averages on CIFAR-10, row by row, without mirrors.
+    """Returns cuda-convnet2's nine test views for CIFAR-10, row by row, without mirrors.
 
-    They begin at each border and midway (rounded down): crops of 24 out of 32 pixels at 0, 4, 8.
+    They start at each border and midway (rounded down): crops of 24 out of 32 pixels at 0, 4, 8.
 
     Args:
       image: (..., height, width, channels), each side at least `crop_size`; any dtype.

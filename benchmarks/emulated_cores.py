@@ -3,8 +3,8 @@
     python benchmarks/emulated_cores.py [--threads=1,4,16,32] [--batch_size=128,256]
 
 Decoding an image is replaced by a sleep, which gives up Python's interpreter lock as decoding does
-but needs no core. So many threads can "decode" at a time on few cores, and what is left is what the
-pipeline itself costs: reading the bytes, handing the lock over, making batches. The ideal is one
+but needs no core. So many threads can "decode" at a time on few cores, and the remaining time is
+the pipeline's own cost: reading bytes, passing the lock on, making batches. The ideal is one
 image for each thread and sleep. Two numbers bound what real cores could do:
 
 - images/s at N threads, beside the ideal;

@@ -1,9 +1,9 @@
-"""Keeps what an experiment found as benchmarks/results/NAME.json and NAME.png.
+"""Copies an experiment's result to benchmarks/results/NAME.json and NAME.png.
 
     python -m alexnet_tf.reproduce fig1 --data_dir=cifar10 --workdir=runs/fig1 --seeds=0,1,2
     python benchmarks/keep.py --workdir=runs/fig1 --experiment=fig1 --name=fig1_cifar10
 
-Then the documents' tables are made anew (see measured.py).
+Then updates the tables in the documentation (see measured.py).
 """
 
 import json

@@ -4,9 +4,9 @@
     python benchmarks/lenet5.py --data_dir=mnist --name=mnist --workdir=runs/mnist
 
 Trains and evaluates through the commands, in processes of their own, writes
-benchmarks/results/lenet5_NAME.json and draws what is known anew (see measured.py). Stopped and
-started again with the same flags, it goes on: training_seconds are of all epochs, without
-validation, last_command_seconds of the last start. What follows `--` goes to alexnet_tf.train.
+benchmarks/results/lenet5_NAME.json and redraws the plots (see measured.py). The same flags resume
+an interrupted run: training_seconds are of all epochs, without validation, last_command_seconds of
+the last start. Arguments after `--` are passed to alexnet_tf.train.
 """
 
 import pathlib

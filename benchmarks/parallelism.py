@@ -4,8 +4,8 @@
 
 Trains `alexnet_145` on images in memory under --strategy=none, mirrored and towers, in turn, on
 two GPUs or else on two logical devices of the CPU, and counts what the placed graphs send from one
-device to the other. Beside each measured time stands what a cost model expects that has seen
-neither mirrored nor towers. Its terms are measured apart:
+device to the other. Each measured time is compared with a cost model that was fitted to neither
+mirrored nor towers. Its terms are measured separately:
 
     c   seconds per image: the slope of none's step over the batch
     u   seconds per step whatever the batch: its intercept, mostly the update of the weights
@@ -163,7 +163,7 @@ def _clock(step, size: int):
 
 
 def term_forms(devices: tuple[str, str], parameters: int) -> dict:
-    """The clocks of the model's other terms, on as many numbers as the network has weights."""
+    """Timed forms of the model's other terms, on arrays of the size of the network's weights."""
     import tensorflow as tf
 
     gradients, maps, variables = [], [], []
@@ -202,7 +202,7 @@ def term_forms(devices: tuple[str, str], parameters: int) -> dict:
     @tf.function
     def add():
         with tf.device(devices[0]):
-            # As many numbers stand for the other replica's gradients.
+            # Arrays of the same size represent the other replica's gradients.
             variables[0][1].assign(gradients[0] + variables[0][0])
             return [variables[0][1][0]]
 
@@ -279,7 +279,7 @@ def text(result: dict) -> str:
 
 
 def _verdict(result: dict) -> list[str]:
-    """Which moves less up to which batch, and where the other differences are."""
+    """Which strategy transfers less up to which batch, and the other differences."""
     terms, rows = result["terms"], result["rows"]
     towers = next(row for row in rows if row["strategy"] == "towers")
     mirrored = next(row for row in rows if row["strategy"] == "mirrored")

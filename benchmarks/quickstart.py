@@ -5,7 +5,7 @@
 Without --data_dir on the embedded photographs. Trains and evaluates through the commands, in
 processes of their own, writes benchmarks/results/quickstart.json and draws what is known anew (see
 measured.py). The same flags resume an interrupted run: a seed whose network is in
-WORKDIR/seedN is only evaluated, one that was being trained goes on. What follows `--` goes to
+WORKDIR/seedN is only evaluated, an interrupted one resumes. Arguments after `--` are passed to
 alexnet_tf.train.
 """
 

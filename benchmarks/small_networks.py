@@ -38,7 +38,7 @@ MODELS = ("lenet5_softmax", "cifarnet")
 
 
 def main(argv=None) -> int:
-    """The front door; returns the exit code."""
+    """Runs the command; returns the exit code."""
     return cli.run(_define, _main, argv, doc=__doc__)
 
 

@@ -1,4 +1,4 @@
-"""Images that a unit answers most to, found by gradient ascent from faint noise.
+"""Finds images that excite a unit most, by gradient ascent from faint noise.
 
 What grows is the unit's value, less a penalty on differences between neighbouring pixels (the
 smoothness prior) and on contrast, as in Mahendran and Vedaldi, "Visualizing deep convolutional
@@ -43,7 +43,7 @@ def maximize(
       smoothness: weight of the penalty on differences of neighbouring pixels, 0 to 0.25: the share
         of its difference from its four neighbours' that a pixel loses to each of them in a step.
       seed: of first images and jitter. The same seed gives the same images.
-      progress: is told after each step how many are done.
+      progress: called after each step with the number of finished steps.
 
     Returns:
       float32 (len(units), h, w, channels), 0..255.

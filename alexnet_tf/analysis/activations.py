@@ -1,8 +1,8 @@
-"""What layers say about images, streamed to disk: an interrupted extraction goes on.
+"""Extracts layer activations to disk; an interrupted extraction resumes.
 
-Rows are written as they come into OUTPUT.partial beside the output, an array per layer, together
-with how far it got. Whoever asks again for the same layers of the same network and images goes on
-there; the file itself is made at the end, whole or not at all.
+Rows are written to OUTPUT.partial beside the output, one array per layer, together with the
+progress. Extracting the same layers of the same network and images again resumes there; the output
+itself is written atomically at the end.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ def extracted(
     pooling: str = "none",
     batch_size: int = 32,
 ) -> Iterator[Activations]:
-    """The activations of all stimuli, for the body to write; what is on disk aside goes with it.
+    """Yields the activations of all stimuli for the body to write, then removes temporary files.
 
     Args:
       network: from `saved_run.open_model`.

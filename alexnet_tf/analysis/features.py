@@ -99,7 +99,7 @@ def draw_neighbours(
 
     features, labels = layer_features(network, layer, dataset, split)
     for label in np.unique(labels):
-        dataset.class_name(int(label))  # raises for a label that is none
+        dataset.class_name(int(label))  # raises for an invalid label
     _, queries = np.unique(labels, return_index=True)
     queries = np.sort(queries)[:8]
     neighbours = min(neighbours, len(features) - 1)

@@ -100,11 +100,11 @@ class Identity:
 
 
 def identify(path: str | os.PathLike, answer: bool = True) -> Identity:
-    """Looks into a file of weights, of any format that `weights.open_source` reads, or `.keras`.
+    """Identifies a weights file of any format that `weights.open_source` reads, or `.keras`.
 
     Args:
       path: the file, a checkpoint of TensorFlow 1, or a run's workdir.
-      answer: whether to build the network and ask it.
+      answer: whether to build the network and predict an image with it.
 
     Raises:
       FileNotFoundError, ValueError: no such file, a damaged one, or no AlexNet.

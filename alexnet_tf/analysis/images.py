@@ -57,7 +57,7 @@ def of_file(path: str, size: int, channels: int = 3, apply_exif: bool = False) -
       path: a JPEG or PNG.
       size: side of the square in pixels.
       channels: 3 or 1.
-      apply_exif: turn it as its EXIF orientation says.
+      apply_exif: whether to apply the EXIF orientation.
 
     Returns:
       uint8 (size, size, channels).
@@ -76,11 +76,11 @@ def decoded_file(path: str, channels: int = 3, apply_exif: bool = False) -> tf.T
     Args:
       path: a JPEG or PNG.
       channels: 3 or 1.
-      apply_exif: turn it as its EXIF orientation says.
+      apply_exif: whether to apply the EXIF orientation.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: no image, a damaged one, or one of a size that nobody means.
+      ValueError: not an image, a damaged one, or one that is too large.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no image {path}: name a JPEG or PNG file.")

@@ -45,7 +45,7 @@ def read_metrics(path: str) -> dict[str, np.ndarray]:
     """The columns of a run's metrics.csv as float arrays; empty cells are NaN.
 
     Args:
-      path: the file, or the workdir in which it lies.
+      path: the file, or its workdir.
 
     Raises:
       FileNotFoundError: no such file.
@@ -108,7 +108,7 @@ def first_kernels(model) -> np.ndarray:
 
 
 def kernel_groups(model) -> int:
-    """In how many groups, each on a GPU of its own in the paper, a network's kernels come: 1 or 2.
+    """Number of groups of a network's kernels, each on its own GPU in the paper: 1 or 2.
 
     A network has two when one of its layers is computed in two.
     """
@@ -342,7 +342,7 @@ def _draw_predictions(figure, shown: Sequence[Shown], rows: int, columns: int) -
 
 
 def save_figure(figure, output: str) -> None:
-    """Writes a PNG, SVG or PDF, by its name, that is never half there."""
+    """Writes a PNG, SVG or PDF, by its name, atomically."""
     ending = image_ending(output)
     # Inches of white around each plot, so that nothing touches the edge.
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)

@@ -13,7 +13,7 @@ from alexnet_tf import files
 from alexnet_tf.analysis import plots
 
 KINDS = ("correlation", "euclidean")
-LARGEST = 5000  # images: a matrix of so many has 25 million numbers, 100 MB as float32
+LARGEST = 5000  # images: the matrix then has 25 million numbers, 100 MB as float32
 _COLUMNS = 4096  # of so many features at a time is the product taken: 164 MB for 5000 images
 _LABELS = {"correlation": "1 - Pearson's r", "euclidean": "Euclidean distance"}
 

@@ -58,7 +58,7 @@ def receptive_fields(model) -> dict[str, ReceptiveField | None]:
 
 
 def window(layer) -> tuple[int, int] | None:
-    """(size, stride) of a layer that looks at a window of its input map, else None."""
+    """(size, stride) of a layer that reads windows of its input map, else None."""
     if isinstance(layer, lenet.Subsampling):
         return 2, 2
     if isinstance(layer, response_norm.SpatialResponseNormalization):

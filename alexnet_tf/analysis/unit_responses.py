@@ -1,4 +1,4 @@
-"""How strongly each unit answers to each image of a split, and where in the image."""
+"""Measures how strongly each unit responds to each image of a split, and where in the image."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -45,12 +45,12 @@ def measure_responses(
     """Runs the centre crops of a split's first images through a network, once.
 
     Args:
-      network: from `trained.open_model`.
+      network: from `saved_run.open_model`.
       layers: names of its layers.
       dataset: a prepared data set, as `viewed` for the network.
       split: its split.
-      most: images to look at, at most.
-      progress: is told after each batch how many images it had.
+      most: maximum number of images.
+      progress: called after each batch with its number of images.
 
     Raises:
       ValueError: a missing split, an image without a label, or images of another kind.
@@ -82,7 +82,7 @@ def measure_responses(
         real = int(min((indices.numpy() >= 0).sum(), count - sum(len(row[0]) for row in rows)))
         found, flat, probabilities = call(images[:, 0])
         for label in labels.numpy()[:real]:
-            dataset.class_name(int(label))  # raises for a label that is none
+            dataset.class_name(int(label))  # raises for an invalid label
         found = [(value.numpy()[:real], place.numpy()[:real]) for value, place in found]
         rows.append((labels.numpy()[:real], found, flat.numpy()[:real], probabilities[:real]))
         progress(real)

@@ -1,6 +1,6 @@
 """The eight-layer family as described by the paper, Caffe and torchvision.
 
-`original.py` holds the networks that the authors' program ran, which differ from their paper.
+`alexnet_2012.py` has the networks that the authors' program ran, which differ from their paper.
 
 Sources. [P] Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", NIPS 2012. [C] BVLC/caffe, models/bvlc_alexnet and models/bvlc_reference_caffenet,
@@ -33,13 +33,12 @@ from alexnet_tf.models.spec import (
     Variant,
 )
 
-# The RGB mean of ILSVRC-2012's training set in common use (the VGG networks' "mean pixel"). The
-# authors subtracted a mean per pixel, which training takes from its own data set.
+# The commonly used RGB mean of ILSVRC-2012's training set (the VGG networks' "mean pixel"). The
+# authors subtracted a mean per pixel; training computes it from its data set.
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 
-# The paper's 224 pixels and its 55x55 maps fit together only as the authors' program did it: the
-# last windows of conv1 hang 3 pixels over the bottom and right edge, where it read zeros, that is
-# the mean.
+# 224 pixels give the paper's 55x55 maps only as in the authors' program: the last windows of conv1
+# extend 3 pixels past the bottom and right edge, where they read zeros, the mean.
 OVERHANG = ((0, 3), (0, 3))
 FIRST = LAST = Init(0.01, 0.0, he=False)
 
@@ -117,8 +116,8 @@ ALEXNET_CAFFE = Variant(
     top=_paper_top(bias=0.1, fc_std=0.005, scaling="inverted"),
 )
 
-# The graph of the ONNX model zoo has Caffe's weights, but 224 pixels, pools rounded down (55 would
-# be 54, 27 is 26, 13 is 12) and an end pad at the last one, which restores its 6x6 maps.
+# The ONNX model zoo's graph has Caffe's weights, but 224 pixels, pools rounded down (maps of 54, 26
+# and 12 instead of 55, 27 and 13) and an end pad at the last pool, which restores its 6x6 maps.
 ALEXNET_ONNX = dataclasses.replace(
     ALEXNET_CAFFE,
     name="alexnet_onnx",
@@ -233,7 +232,7 @@ def AlexNet(
     name: str = "alexnet",
     **options: Any,
 ) -> keras.Model:
-    """AlexNet as its paper describes it: 60,965,224 parameters.
+    """AlexNet as described in its paper: 60,965,224 parameters.
 
     | layer | kernels          | stride | groups | output, then                    |
     |-------|------------------|--------|--------|---------------------------------|
@@ -246,13 +245,13 @@ def AlexNet(
     | fc7   | 4096 -> 4096     |        |        | dropout 0.5                     |
     | fc8   | 4096 -> classes  |        |        | softmax                         |
 
-    ReLU after every layer but fc8; LRN with k=2, n=5, alpha=1e-4 (on the plain sum), beta=0.75; max
-    pools of 3 with stride 2; weights from N(0, 0.01**2), biases 1 in conv2, conv4, conv5, fc6 and
-    fc7, else 0; dropout scaled by 0.5 at test. An image of 224 gives 55x55 maps because the last
-    windows hang 3 pixels over the bottom and right edge, as in the authors' program.
+    ReLU after every layer except fc8; LRN with k=2, n=5, alpha=1e-4 (on the plain sum), beta=0.75;
+    max pools of 3 with stride 2; weights from N(0, 0.01**2), biases 1 in conv2, conv4, conv5, fc6
+    and fc7, else 0; dropout scaled by 0.5 at test time. 224 pixels give 55x55 maps because the last
+    windows extend 3 pixels past the bottom and right edge, as in the authors' program.
 
-    Source: Krizhevsky, Sutskever, Hinton, NIPS 2012, sections 3 to 5. What their program ran is
-    `alexnet_145`. Keywords as `alexnet_tf.build_model`.
+    Source: Krizhevsky, Sutskever, Hinton, NIPS 2012, sections 3 to 5. The network that their
+    program ran is `alexnet_145`. Keywords are those of `alexnet_tf.build_model`.
     """
     return build(ALEXNET, **_keywords(locals()))
 
@@ -270,13 +269,14 @@ def CaffeNet(
 ) -> keras.Model:
     """Caffe's reference network, bvlc_reference_caffenet: 60,965,224 parameters.
 
-    AlexNet's layers (see `AlexNet`), but: 227x227 input without padding, BGR; conv, ReLU, pool, LRN
+    Differs from `AlexNet`: 227x227 input without padding, BGR; conv, ReLU, pool, LRN
     instead of conv, ReLU, LRN, pool; LRN with k=1 and alpha=1e-4 divided by the window's 5; fc6 and
     fc7 from N(0, 0.005**2); dropout scaled in training. `alexnet_caffe` is Caffe's AlexNet, with
     the paper's order and biases of 0.1.
 
     Published: 57.4 % top-1 and 80.4 % top-5 accuracy, centre crop, ILSVRC-2012 validation.
-    Source: BVLC/caffe, models/bvlc_reference_caffenet. Keywords as `alexnet_tf.build_model`.
+    Source: BVLC/caffe, models/bvlc_reference_caffenet. Keywords are those of
+    `alexnet_tf.build_model`.
     """
     return build(CAFFENET, **_keywords(locals()))
 
@@ -292,7 +292,7 @@ def AlexNetOWT(
     name: str = "alexnet_owt",
     **options: Any,
 ) -> keras.Model:
-    """torchvision's AlexNet, the one tower of "One weird trick": 61,100,840 parameters.
+    """torchvision's AlexNet, the single tower of "One weird trick": 61,100,840 parameters.
 
     | layer | kernels          | stride, padding | output, then          |
     |-------|------------------|-----------------|-----------------------|
@@ -305,13 +305,13 @@ def AlexNetOWT(
     | fc7   | dropout, 4096 -> 4096 |            |                       |
     | fc8   | 4096 -> classes  |                 | softmax               |
 
-    No LRN, no groups, dropout before the layers fc6 and fc7 (so on pool5's output too), PyTorch's
-    default initialisation, pixels scaled to unit variance. Its adaptive pool is the identity at
-    224, the only size at which this network and torchvision's agree.
+    No LRN, no groups, dropout before fc6 and fc7 (so also on pool5's output), PyTorch's default
+    initialisation, pixels scaled to unit variance. torchvision's adaptive pool is the identity at
+    224 pixels, the only size at which the two networks agree.
 
     Published: 56.522 % top-1 and 79.066 % top-5 accuracy, centre crop, ILSVRC-2012 validation.
-    Source: pytorch/vision, torchvision/models/alexnet.py; Krizhevsky, arXiv 1404.5997. Keywords as
-    `alexnet_tf.build_model`.
+    Source: pytorch/vision, torchvision/models/alexnet.py; Krizhevsky, arXiv 1404.5997. Keywords are
+    those of `alexnet_tf.build_model`.
     """
     return build(ALEXNET_OWT, **_keywords(locals()))
 

@@ -1,8 +1,8 @@
-"""The networks that the original program trained for the paper's numbers.
+"""The networks that the original program trained for the paper's results.
 
 The program was published in 2025 by the Computer History Museum (computerhistory/AlexNet-Source-Code,
 folder `layers`). Network #145 gave the paper's single-network results: 37.5 % / 17.0 % error on
-ILSVRC-2010's test set, 40.7 % / 18.2 % on ILSVRC-2012's validation set. It is not quite the network of
+ILSVRC-2010's test set, 40.7 % / 18.2 % on ILSVRC-2012's validation set. It differs from the network in
 the paper's text:
 
 | place      | the paper's text           | network #145                                            |
@@ -17,9 +17,9 @@ the paper's text:
 In layer 2 the second normalisation divides by (1 + 1e-3 / 25 * S) ** 0.75, with S the sum of squares
 in the 5x5 window of the same map.
 
-Everywhere the first half of the channels is the first GPU's. Where a layer reads both halves in the
-order b, a (half b of the second fully connected layer, conv6b), that is an order of its inputs, not a
-function of them: here they are always a, b.
+The first half of the channels is always the first GPU's. The original reads both halves in the order
+b, a in some layers (half b of the second fully connected layer, conv6b); here the order is always a, b,
+which only permutes the weights.
 
 The variants and the authors' notes on them (error with ten views; validation set of 2012 unless said):
 
@@ -67,7 +67,7 @@ def _features(
     normalized: bool = True,
     overlapping: bool = True,
 ) -> tuple:
-    """Layers 1 to 5 of #145, and what its ablations change in them."""
+    """Layers 1 to 5 of #145, with the changes of its ablations."""
     pool = {"size": 3, "stride": 2} if overlapping else {"size": 2, "stride": 2}
     half = 1 if columns == 1 else 2
     entries = (
@@ -141,7 +141,7 @@ ALEXNET_145_POOL2 = _variant(
     _top(),
 )
 
-# Each column is a network of its own up to fc8: fc6 has 4096 units per column, fc7 2048.
+# The columns are separate networks up to fc8: fc6 has 4096 units per column, fc7 2048.
 ALEXNET_145_NO_CROSS = _variant(
     "alexnet_145_no_cross",
     "#145 whose columns meet only in fc8 (#150)",

@@ -152,7 +152,7 @@ def _preprocessing(variant: Variant, include_preprocessing):
     if isinstance(include_preprocessing, layers.PixelNormalization):
         # A copy under the contract's name: a Keras layer must not be part of two models by
         # accident.
-        # What another network knows is not said of this one.
+        # The metadata of another network does not apply to this one.
         config = {**include_preprocessing.get_config(), "name": "preprocessing", "knowledge": None}
         return layers.PixelNormalization.from_config(config)
     if not isinstance(include_preprocessing, bool):

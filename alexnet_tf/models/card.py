@@ -1,6 +1,6 @@
 """A model card: what a network is, what it was made from, its numbers and its limits, as Markdown.
 
-Everything in it comes from the network's own file and from what lies beside it in a run's workdir.
+Its content comes from the network's file and from the files beside it in a run's workdir.
 """
 
 import glob
@@ -72,7 +72,7 @@ def text(
 
 
 def of_run(network: saved_run.TrainedModel) -> str:
-    """The card of a network as it lies on disk, with what is beside it."""
+    """The card of a network on disk, from its file and the files beside it."""
     directory = os.path.dirname(network.path)
     found = {
         os.path.basename(path): content

@@ -26,7 +26,7 @@ _VARIANTS = {
 }
 
 
-# Variants that a program described itself; they are no part of the published list.
+# Variants added by a program; not part of the published list.
 _ADDED: dict[str, Variant] = {}
 
 
@@ -36,7 +36,7 @@ def list_models() -> list[str]:
 
 
 def add_variant(variant: Variant) -> None:
-    """Makes a variant of one's own known by its name, to `build_model`, recipes and training.
+    """Registers a user-defined variant by name for `build_model`, recipes and training.
 
     Args:
       variant: a description, such as `dataclasses.replace(find_variant("alexnet"), name=...)`.
@@ -126,7 +126,7 @@ def build_model(variant: str, **keywords: Any) -> keras.Model:
       with the top. Layers have Caffe's names: conv1 norm1 pool1 ... fc6 fc7 fc8, then "prob".
 
     Raises:
-      ValueError: an unknown name or value, said in one sentence. TypeError: an unknown keyword.
+      ValueError: an unknown name or value. TypeError: an unknown keyword.
     """
     return builder.build(find_variant(variant), **keywords)
 
@@ -137,8 +137,8 @@ def load_model(path: str | os.PathLike, compile: bool = False) -> keras.Model:
     `hf://OWNER/NAME` is fetched from the Hugging Face Hub, where Keras' `model.save` put it.
 
     `keras.models.load_model` does the same once `alexnet_tf.models` is imported, as it is here, but
-    does not look at the file first, see `keras_files`. A file from a stranger cannot run code, read
-    other files or take more memory than its length.
+    does not check the file first, see `keras_files`. An untrusted file cannot run code, read other
+    files or take more memory than its length.
 
     Raises:
       FileNotFoundError: no such file. ValueError: the file is damaged, or no Keras model.

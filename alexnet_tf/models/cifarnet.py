@@ -14,8 +14,8 @@ than the normalisation: the better one also has 64 instead of 32 maps in local3.
 | fc10   | 10, softmax                           | 10, softmax               | 10           |
 
 "local" is a convolution whose weights are not shared between positions. Pools are 3 wide with
-stride 2, rounded up. Weights begin at N(0, std**2) with std 0.0001, 0.01, 0.04, 0.04, 0.01, biases
-at 0. The published runs crop 24 pixels out of 32 and subtract a mean per pixel.
+stride 2, rounded up. Initial weights are N(0, std**2) with std 0.0001, 0.01, 0.04, 0.04, 0.01,
+initial biases 0. The published runs crop 24 pixels out of 32 and subtract a mean per pixel.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from alexnet_tf.models.spec import (
     Variant,
 )
 
-# Mean of CIFAR-10's training pixels, per channel, as in common use (0.4914, 0.4822, 0.4465 of 255).
+# CIFAR-10's commonly used mean per channel (0.4914, 0.4822, 0.4465, times 255).
 CIFAR10_MEAN = (0.4914 * 255, 0.4822 * 255, 0.4465 * 255)
 _PAD2 = ((2, 2), (2, 2))
 _NORM: dict[str, Any] = {"size": 9, "alpha": 1e-3, "k": 1.0, "convention": "mean"}
@@ -102,8 +102,8 @@ def CifarNet(
     """The CIFAR-10 network of the paper's section 3.3, with normalisation: 2,112,970 parameters.
 
     Input: RGB pixels of 0..255, 24x24 (the published crop of 32x32). The module's docstring has the
-    layers and the source; `cifarnet_no_norm` is the network without normalisation. Keywords as
-    `alexnet_tf.build_model`.
+    layers and the source; `cifarnet_no_norm` is the network without normalisation. Keywords are
+    those of `alexnet_tf.build_model`.
     """
     return build(
         CIFARNET,

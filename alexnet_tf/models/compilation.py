@@ -1,9 +1,9 @@
-"""When XLA compiles, and whether the current graph is compiled by it."""
+"""Decides when XLA compiles, and tells whether it compiles the current graph."""
 
 import keras
 
 CHOICES = ("auto", "true", "false")
-# Images after which compiling has paid on a GPU. One H200 trained 22,790 images/s compiled and
+# Images from which compiling pays on a GPU. One H200 trained 22,790 images/s compiled and
 # 9,120 plain (float32, batch 512, TensorFlow 2.21), which saves a minute in a million images. How
 # long the compiler takes there was not measured.
 _WORTHWHILE = 1_000_000
@@ -12,16 +12,16 @@ _WORTHWHILE = 1_000_000
 def is_worthwhile(wanted: str, strategy, images: int) -> bool:
     """Whether XLA is to compile a step: `--jit_compile`.
 
-    Decides by what stays the same when a run is resumed: its length and its devices.
+    Depends only on the run's length and devices, which do not change when a run is resumed.
 
     Args:
       wanted: one of CHOICES. "auto" compiles on a GPU when there are enough images; on processors
         XLA's convolutions are slower than TensorFlow's.
       strategy: the `tf.distribute` strategy whose devices do the work.
-      images: that are trained on, or seen, in the whole run.
+      images: number of images processed in the whole run.
 
     Raises:
-      ValueError: `wanted` is none of CHOICES.
+      ValueError: `wanted` is not one of CHOICES.
     """
     if wanted not in CHOICES:
         raise ValueError(f"jit_compile is {wanted!r}: expected one of {', '.join(CHOICES)}.")
@@ -51,8 +51,8 @@ def _uses_gpu(strategy) -> bool:
 def is_compiled() -> bool:
     """Whether XLA compiles the TensorFlow function that is being traced.
 
-    Not so for an exported signature: it is traced for any device, and TensorFlow Serving on a
-    processor refuses what only XLA can run.
+    False for an exported signature: it is traced for any device, and TensorFlow Serving on a CPU
+    refuses functions that only XLA can run.
     """
     if keras.backend.backend() != "tensorflow":
         return False

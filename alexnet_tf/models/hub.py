@@ -2,8 +2,8 @@
 
 `model.save("hf://owner/name")` is Keras' own and puts the parts of a `.keras` file into the
 repository one by one. Here they are fetched by huggingface_hub, put into a `.keras` file in the
-user's cache directory ($XDG_CACHE_HOME or ~/.cache, under alexnet_tf/hub), and looked at before
-Keras reads them, as every file of a stranger is.
+user's cache directory ($XDG_CACHE_HOME or ~/.cache, under alexnet_tf/hub), and checked before
+Keras reads them, like every untrusted file.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_remote(path: str | os.PathLike) -> bool:
-    """Whether the path is of the Hub."""
+    """Whether the path is on the Hub."""
     return os.fspath(path).startswith(PREFIX)
 
 
 def local_file(path: str) -> str:
-    """The `.keras` file of `hf://OWNER/NAME` on this machine, fetched if need be.
+    """Returns the local `.keras` file of `hf://OWNER/NAME`, downloaded if necessary.
 
     Raises:
       ModuleNotFoundError: huggingface_hub is not installed.

@@ -1,8 +1,8 @@
 """Checks untrusted `.keras` and `.weights.h5` files before Keras reads them.
 
-Keras' safe mode refuses code in a file, but it was got round more than once (CVE-2025-8747,
-CVE-2025-9906), files were made to read other files of the machine (CVE-2026-1669) and to ask for
-more memory than there is (CVE-2026-0897). So, whatever the version of Keras:
+Keras' safe mode refuses code in a file, but it was bypassed more than once (CVE-2025-8747,
+CVE-2025-9906), and files could read other files of the machine (CVE-2026-1669) or exhaust its
+memory (CVE-2026-0897). So, for every version of Keras:
 
 - the archive holds what Keras writes and nothing else, uncompressed;
 - every object that the configuration names is one of Keras' own that only computes, or a class that
@@ -73,17 +73,18 @@ _VALUES = frozenset({"__keras_tensor__", "__tensor__", "__numpy__", "__slice__",
 
 
 def require_harmless(path: str | os.PathLike, compiled: bool = False) -> int:
-    """Looks at a `.keras` or `.weights.h5` file.
+    """Checks a `.keras` or `.weights.h5` file.
 
     Args:
       path: the file.
-      compiled: whether its optimiser, loss and metrics will be made too.
+      compiled: whether its optimiser, loss and metrics will be created too.
 
     Returns:
-      How many numbers the file's weights are.
+      The number of elements of the file's weights.
 
     Raises:
-      ValueError: it is no such file, or holds what is refused above. OSError: it cannot be read.
+      ValueError: another kind of file, or content that is refused, see above. OSError: it cannot
+        be read.
     """
     size = os.path.getsize(path)
     try:
@@ -252,9 +253,9 @@ def _require_inside(name, found) -> None:
 
 @contextlib.contextmanager
 def no_more_variables_than(elements: int) -> Iterator[None]:
-    """While it is open, variables of more than `elements` numbers in all are refused unmade.
+    """Within this context, refuses variables of more than `elements` numbers in total.
 
-    With TensorFlow below Keras only.
+    Only with Keras' TensorFlow backend.
 
     Raises:
       ValueError: there would be more.

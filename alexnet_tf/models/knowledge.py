@@ -41,13 +41,13 @@ class Knowing:
 
 
 def of(model: "keras.Model") -> dict[str, Any]:
-    """What the network knows; empty for older files and for networks of others."""
+    """The network's metadata; empty for older files and for networks of other packages."""
     holder = _holder(model)
     return holder.knowledge if holder is not None else {}
 
 
 def write(model: "keras.Model", facts: Mapping[str, Any]) -> None:
-    """Gives the network the dictionary, in place of what it knew.
+    """Replaces the network's metadata.
 
     Args:
       model: a network of this package.

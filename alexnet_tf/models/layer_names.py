@@ -1,4 +1,4 @@
-"""Layers under the names by which people know them: torchvision's, Caffe's, the paper's.
+"""Names of layers in torchvision, Caffe and the paper.
 
 A name means an output, and the same word may mean another one elsewhere. Caffe's ReLU works in
 place, so its blob `conv1` holds what is called `relu1` here, and its `fc6` what is called `relu6`
@@ -86,15 +86,15 @@ def our_name(name: str) -> str:
 
 
 def find_layers(names: Sequence[str], have: Sequence[str], where: str) -> dict[str, str]:
-    """Layers of a network for the names that a user wrote, in that order.
+    """Finds a network's layers by the names that a user gave, in that order.
 
     Args:
       names: as `our_name` takes them.
       have: the network's layers.
-      where: what to call the network in an error.
+      where: the network's name in error messages.
 
     Returns:
-      {name as it was written: layer of the network}.
+      {name as given: layer of the network}.
 
     Raises:
       ValueError: no name, one twice, or one that the network does not have.
@@ -103,7 +103,7 @@ def find_layers(names: Sequence[str], have: Sequence[str], where: str) -> dict[s
         raise ValueError("No layer is named: expected some such as conv1,relu1,fc7,relu7.")
     found: dict[str, str] = {}
     for name in names:
-        # A network of one's own may use a name of the table for a layer of its own.
+        # A user-defined network may use a name of the table for another layer.
         layer = name if name in have else our_name(name)
         if layer not in have:
             means = "" if layer == name else f" (here {layer})"

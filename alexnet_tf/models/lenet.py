@@ -242,12 +242,12 @@ def LeNet5(
     name: str = "lenet5",
     **options: Any,
 ) -> keras.Model:
-    """LeNet-5 as its paper describes it: 60,000 trained parameters, 840 fixed ones.
+    """LeNet-5 as described in its paper: 60,000 trained parameters, 840 fixed ones.
 
     Input: grey levels 0..255, 32x32x1. The module's docstring has the layers, the source and the
     common softmax reading, `build_model("lenet5_softmax")`. The logits are minus the squared
     distances to the centres, so cross-entropy on them is the paper's loss without its constant.
-    Keywords as `alexnet_tf.build_model`.
+    Keywords are those of `alexnet_tf.build_model`.
     """
     return build(
         LENET5,

@@ -1,7 +1,7 @@
-"""A warning for pixels of 0..1: these networks take 0..255, and anything is accepted silently.
+"""Warns of pixels in 0..1: these networks take 0..255, and other ranges would pass silently.
 
-Looked at on the host, and only in what costs nothing to look at: nothing of this is in a graph, in
-an export or in a saved file.
+The check runs on the host, on data that is cheap to read: it is not part of graphs, exports or
+saved files.
 """
 
 import functools
@@ -17,11 +17,11 @@ _warned = False
 
 
 def warn_of_unit_range(images: Any, stacklevel: int = 2) -> None:
-    """Warns, once in a process, when all pixels are in 0..1 and not all the same.
+    """Warns, once per process, if all pixels are in 0..1 and not all equal.
 
     Args:
       images: an array of any shape.
-      stacklevel: of the caller whose line the warning names.
+      stacklevel: stack level of the line that the warning names.
     """
     global _warned
     if _warned:
@@ -40,7 +40,7 @@ def warn_of_unit_range(images: Any, stacklevel: int = 2) -> None:
 
 
 def watch(model: keras.Model) -> keras.Model:
-    """The model itself, whose `fit`, `evaluate` and `predict` look at their first images."""
+    """Returns the model; its `fit`, `evaluate` and `predict` then check their first images."""
     for name in _METHODS:
         setattr(model, name, _looking(getattr(model, name)))
     return model
@@ -65,7 +65,7 @@ def _looking(method):
 
 
 def _watched_dataset(dataset):
-    """The data set, whose first batch is looked at when it comes by; none is taken from it."""
+    """The data set, with a check of its first batch, which does not consume it."""
     import tensorflow as tf
 
     def look(pixels):

@@ -1,8 +1,8 @@
 """A trained network on disk: the model file, and the run's config.json beside it.
 
-A model file says in its own configuration what it knows (`knowledge.py`). In files of older
-versions that is nothing; there a run's `config.json` beside `model.keras` tells the names of the
-classes and the size to which images were resized before the crop.
+A model file has its metadata in its configuration (`knowledge.py`). Files of older versions have
+none; for them, a run's `config.json` beside `model.keras` has the class names and the size to which
+images were resized before the crop.
 """
 
 import dataclasses
@@ -31,9 +31,9 @@ class TrainedModel:
     Attributes:
       path: the model file.
       model: the Keras model: (b, crop, crop, channels) pixels 0..255 -> (b, classes).
-      class_names: names in output order, or None when nothing tells them.
-      image_size: the square (pixels) to which images are brought before the crop.
-      known: what the file itself says, see `knowledge`.
+      class_names: names in output order, or None if unknown.
+      image_size: side in pixels of the square to which images are resized before the crop.
+      known: the file's metadata, see `knowledge`.
     """
 
     path: str
@@ -44,7 +44,7 @@ class TrainedModel:
 
     @property
     def apply_exif(self) -> bool:
-        """Whether images are turned as their EXIF orientation says. Not known means not."""
+        """Whether to apply the EXIF orientation of images; False if unknown."""
         return bool(self.known.get("apply_exif"))
 
     @property
@@ -61,7 +61,7 @@ class TrainedModel:
 
 
 def find_model_file(path: str) -> str:
-    """The `.keras` file that `path` means: itself, a run's workdir's, or a network on the Hub.
+    """Finds the `.keras` file: `path` itself, in a run's workdir, or on the Hub.
 
     Raises:
       FileNotFoundError: there is nothing at `path`, or a directory without a model.

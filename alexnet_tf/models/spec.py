@@ -1,7 +1,7 @@
 """Network specifications as data: a tuple of entries, each of which adds one layer.
 
-A variant is a `Variant`; `builder.build` reads it. The entries below are the vocabulary of the
-AlexNet family; `lenet.py` and `cifarnet.py` add the few of their own.
+A `Variant` describes a network; `builder.build` reads it. The entries below suffice for the AlexNet
+family; `lenet.py` and `cifarnet.py` add a few.
 """
 
 import dataclasses
@@ -17,18 +17,17 @@ INITIALIZERS = ("published", "he")
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """What a network does to RGB pixels p of 0..255: (p - mean) * scale, then the channel order."""
+    """A network's operation on RGB pixels p in 0..255: (p - mean) * scale, then channel order."""
 
     mean: tuple[float, float, float]
     scale: float | tuple[float, float, float] = 1.0
     channel_order: str = "rgb"
 
 
-# Caffe's ilsvrc_2012_mean.npy averaged over its pixels, as its classification example prints it,
-# here in RGB.
+# Caffe's ilsvrc_2012_mean.npy averaged over its pixels, as in its classification example, in RGB.
 CAFFE = Preprocessing((122.6789, 116.6688, 104.0070), channel_order="bgr")
-# No published weights say what TF-Slim's alexnet_v2 does to pixels: the RGB mean of ILSVRC-2012 in
-# common use (the VGG networks' "mean pixel"), which Slim's preprocessing for them subtracts.
+# No weights of TF-Slim's alexnet_v2 were published, so its preprocessing is not known: the commonly
+# used RGB mean of ILSVRC-2012 (the VGG networks' "mean pixel"), as in Slim's VGG preprocessing.
 SLIM = Preprocessing((123.68, 116.779, 103.939))
 # torchvision's mean and standard deviation of pixels in 0..1, on the scale of 0..255.
 TORCHVISION = Preprocessing(
@@ -39,7 +38,7 @@ TORCHVISION = Preprocessing(
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the caller of a builder chooses and an entry needs to know.
+    """Options of a builder that entries depend on.
 
     classes: the number of outputs. initializer: "published" or "he". dropout_seed: int. dropout:
     the rate of all dropouts; None for the published ones.
@@ -52,7 +51,7 @@ class Options:
 
 
 class InitSpec(Protocol):
-    """How a layer's weights begin."""
+    """Initialisation of a layer's weights."""
 
     def arguments(self, fan_in: int, options: Options) -> dict:
         """Keyword arguments for a Keras layer with `fan_in` inputs per output."""
@@ -60,14 +59,14 @@ class InitSpec(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Init:
-    """How a layer's weights begin: kernel ~ N(0, std**2) and a constant bias.
+    """Initialisation of a layer's weights: kernel ~ N(0, std**2) and a constant bias.
 
-    std None means uniform in +-1/sqrt(fan-in) for kernel and bias, the default of PyTorch's layers,
-    which torchvision's AlexNet begins with.
+    std None means uniform in +-1/sqrt(fan-in) for kernel and bias, the default of PyTorch's layers
+    and so of torchvision's AlexNet.
 
-    he: whether the "he" start replaces this kernel by N(0, 2 / fan-in). Not in a first layer, whose
-    inputs are pixels with a deviation near 70 instead of 1, nor in a last layer, whose outputs
-    should begin near 0.
+    he: whether the "he" initializer replaces this kernel by N(0, 2 / fan-in). False for the first
+    layer, whose inputs are pixels with a deviation near 70 instead of 1, and for the last layer,
+    whose initial outputs should be near 0.
     """
 
     std: float | None = 0.01
@@ -92,7 +91,7 @@ class Init:
 
 @dataclasses.dataclass(frozen=True)
 class SlimInit:
-    """How TF-Slim's layers begin: kernels of Glorot's uniform, or truncated normal, and a bias."""
+    """TF-Slim's initialisation: Glorot uniform or truncated normal kernels, and a constant bias."""
 
     std: float | None = None
     bias: float = 0.1
@@ -144,7 +143,7 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True)
 class Relu:
-    """max(x, 0), as a layer of its own."""
+    """max(x, 0), as a separate layer."""
 
     name: str
 
@@ -205,14 +204,14 @@ class Pool:
         return kind(self.size, self.stride, name=self.name)(x)
 
     def output_size(self, n: int) -> int:
-        # At least one whole window: a network has no use for maps smaller than its pool.
+        # At least one full window: maps smaller than the pool are of no use.
         windows = (n - self.size) / self.stride + 1
         return math.ceil(windows) if self.ceil and n >= self.size else math.floor(windows)
 
 
 @dataclasses.dataclass(frozen=True)
 class Flatten:
-    """Maps to one vector in the order h, w, c; with columns, column after column in that order."""
+    """Flattens maps in the order h, w, c; with columns, one column after the other."""
 
     name: str = "flatten"
     columns: int = 1
@@ -245,7 +244,7 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class Drop:
-    """Dropout; index makes its masks differ from those of the network's other dropouts."""
+    """Dropout; a distinct index gives each dropout of a network different masks."""
 
     name: str
     index: int
@@ -253,7 +252,7 @@ class Drop:
     scaling: str = "paper"
 
     def apply(self, x, options: Options):
-        # Two dropouts at most in any network here, so 2 * seed + index never meets another's.
+        # Networks here have at most two dropouts, so 2 * seed + index is unique.
         seed = 2 * options.dropout_seed + self.index
         rate = self.rate if options.dropout is None else options.dropout
         return layers.Dropout(rate, seed, self.scaling, name=self.name)(x)
@@ -261,12 +260,12 @@ class Drop:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One network.
+    """A network.
 
-    name: how users call it. summary: one line. crop_size, channels: its input. mean, scale,
-    channel_order: what its preprocessing layer does to RGB pixels of 0..255. features: entries up
-    to and with the last pool. top: entries from the flattening to the logits. classes: published.
-    enlarges: whether the first entry brings smaller images to crop_size, by a border around them.
+    name: its public name. summary: one line. crop_size, channels: its input. mean, scale,
+    channel_order: see `Preprocessing`. features: entries up to and including the last pool. top:
+    entries from the flattening to the logits. classes: the published number. enlarges: whether the
+    first entry pads smaller images to crop_size with a border.
     """
 
     name: str
@@ -282,7 +281,7 @@ class Variant:
     enlarges: bool = False
 
     def feature_size(self, n: int) -> int:
-        """The side of the last map for an image with sides of n; less than 1: too small."""
+        """The side of the last map for an n x n image; less than 1 if the image is too small."""
         for entry in self.features:
             if hasattr(entry, "output_size"):
                 n = entry.output_size(n)
@@ -291,7 +290,7 @@ class Variant:
         return n
 
     def smallest_input(self) -> int:
-        """The smallest side of an image that leaves something of the feature maps."""
+        """The smallest side of an image that gives feature maps of at least one pixel."""
         n = 1
         while self.feature_size(n) < 1:
             n += 1

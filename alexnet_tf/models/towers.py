@@ -54,9 +54,9 @@ def stages(variant: Variant) -> list[Stage]:
 
 
 def crossing_values(variant: Variant, model: keras.Model) -> dict[str, int]:
-    """How many values cross between the devices for one image, on the way forward.
+    """Number of values transferred between the devices per image in the forward pass.
 
-    As many cross on the way back: the gradient of each.
+    The backward pass transfers the same number: the gradient of each.
 
     Args:
       variant: the network.
@@ -82,8 +82,8 @@ def build_section(
     Args:
       stage: which layers.
       half: 0 or 1.
-      inputs: like what it will read: the image, or what each half of the stage before gives.
-      whole: the network in one piece, for its preprocessing, dropout and number of classes.
+      inputs: tensors like its input: the image, or each half's output of the previous stage.
+      whole: the undivided network, for its preprocessing, dropout and number of classes.
 
     Returns:
       A model from `inputs` to the half of the stage's last output. Its weights have the paths of

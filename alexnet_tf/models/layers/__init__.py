@@ -1,7 +1,6 @@
-"""The layers that Keras does not have, or has in a form that is too slow or not reproducible.
+"""Layers that Keras lacks, or has in a form that is too slow or not reproducible.
 
-Importing this package registers the layers with Keras, so that a saved model that holds them can be
-loaded.
+Importing this package registers the layers with Keras, so that saved models with them load.
 """
 
 from alexnet_tf.models.layers.dropout import Dropout, calls, count_call, drawn_for

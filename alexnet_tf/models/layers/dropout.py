@@ -1,4 +1,4 @@
-"""Dropout whose masks do not depend on how a batch is spread over devices."""
+"""Dropout with masks that do not depend on how a batch is distributed over devices."""
 
 import contextlib
 import contextvars
@@ -15,7 +15,7 @@ _SCALINGS = ("inverted", "paper")
 
 @dataclasses.dataclass(frozen=True)
 class _Position:
-    """Where in a run the calls inside `drawn_for` are; TensorFlow scalars."""
+    """The position in a run of calls inside `drawn_for`; TensorFlow scalars."""
 
     step: Any
     first_example: Any
@@ -28,14 +28,14 @@ _position: contextvars.ContextVar[_Position | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def drawn_for(step, first_example) -> Iterator[None]:
-    """Inside, `Dropout` layers draw for a given step and place, and count nothing.
+    """Within this context, `Dropout` layers draw for a given step and position and do not count.
 
     A function compiled by XLA under `tf.distribute.MirroredStrategy` must not assign the layers'
     counters; its caller counts with `count_call`.
 
     Args:
-      step: int64 scalar, the training calls before this one.
-      first_example: int32 scalar, the place of the batch's first example in the global batch.
+      step: int64 scalar, the number of earlier training calls.
+      first_example: int32 scalar, the position of the batch's first example in the global batch.
     """
     token = _position.set(_Position(step, first_example))
     try:
@@ -45,7 +45,7 @@ def drawn_for(step, first_example) -> Iterator[None]:
 
 
 def calls(model: keras.Model) -> Any:
-    """Training calls of the model's `Dropout` layers so far: an int64 scalar, 0 without any."""
+    """Number of training calls of the model's `Dropout` layers: an int64 scalar, 0 without any."""
     import tensorflow as tf
 
     for layer in _layers(model):
@@ -67,12 +67,11 @@ def _layers(model):
 class Dropout(keras.layers.Layer):
     """Sets each value to zero with probability `rate`, in training only.
 
-    Whether a value is kept is a hash of the seed, the number of training calls so far, the
-    example's place in the global batch and the value's place in the example. Therefore one device
-    and several replicas drop the same values of the same images, compiled by XLA or not, and a run
-    that was stopped continues with the masks it would have drawn. `keras.layers.Dropout` has none
-    of these properties: it draws the same mask on every replica, and no checkpoint restores its
-    state.
+    Whether a value is kept is a hash of the seed, the number of earlier training calls, the
+    example's position in the global batch and the value's position in the example. Therefore one
+    device and several replicas drop the same values of the same images, compiled by XLA or not,
+    and a resumed run draws the masks it would have drawn. `keras.layers.Dropout` has none of these
+    properties: it draws the same mask on every replica, and checkpoints do not restore its state.
 
     Two scalings with the same expectation between training and test:
 
@@ -81,21 +80,21 @@ class Dropout(keras.layers.Layer):
     | "inverted" | mask * x / (1 - rate) | x            | Keras, Caffe, PyTorch               |
     | "paper"    | mask * x              | x (1 - rate) | the paper (section 4.2), its program |
 
-    They are the same function of the input when the next layer's kernel is `1 / (1 - rate)` times
-    as large under "paper"; `alexnet_tf.models.weights` converts kernels so.
+    They are the same function of the input if the next layer's kernel is `1 / (1 - rate)` times
+    as large under "paper"; `alexnet_tf.models.weights` converts kernels accordingly.
 
     Args:
       rate: probability of dropping, in [0, 1).
-      seed: int, the stream of masks. Give every Dropout of a network its own.
+      seed: int, the stream of masks. Every Dropout of a network needs its own.
       scaling: "inverted" or "paper".
 
-    Input and output: (b, ...) of any float dtype. The example's place in the global batch is its
-    place in the replica's batch plus the replica's id times the size of that batch: replicas must
-    hold equally many examples, in order, as `tf.distribute` deals them.
+    Input and output: (b, ...) of any float dtype. The example's position in the global batch is its
+    position in the replica's batch plus the replica's id times the size of that batch: replicas
+    must have the same number of examples, in order, as `tf.distribute` distributes them.
 
     `step` (TensorFlow only) counts the training calls. It is a variable, so that
-    `tf.train.Checkpoint` saves it, but no weight: it is in neither `weights` nor the parameter
-    count. Inside `drawn_for` it is left alone.
+    `tf.train.Checkpoint` saves it, but not a weight: it is in neither `weights` nor the parameter
+    count. Inside `drawn_for` it is not changed.
 
     Source: Krizhevsky, Sutskever, Hinton, NIPS 2012, section 4.2.
     """
@@ -113,7 +112,7 @@ class Dropout(keras.layers.Layer):
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            # Every replica counts the same calls, so the first one's count is everybody's.
+            # Every replica counts the same calls, so the first one's count is valid for all.
             with tf.init_scope():
                 self.step = tf.Variable(
                     0,
@@ -137,7 +136,7 @@ class Dropout(keras.layers.Layer):
         return tuple(input_shape)
 
     def _kept(self, inputs):
-        """True where a value stays."""
+        """True where a value is kept."""
         if keras.backend.backend() != "tensorflow":
             shape = ops.shape(inputs)
             return keras.random.uniform(shape, seed=self.seed_generator) >= self.rate
@@ -156,15 +155,15 @@ class Dropout(keras.layers.Layer):
         return tf.reshape(kept, tf.shape(inputs))
 
     def _span(self, features: int) -> tuple[int, int]:
-        """(values of a whole example, the place of the input's first one in it)."""
+        """(values of a full example, the position of the input's first value in it)."""
         return features, 0
 
     def _next_position(self, examples):
-        """Where this call is, by the layer's own count and the replica's place."""
+        """The position of this call, from the layer's count and the replica's id."""
         import tensorflow as tf
 
         step = tf.identity(self.step)
-        # Keras also traces the layer symbolically; nothing runs then, so only real calls count.
+        # Keras also traces the layer symbolically, without running it: only real calls are counted.
         self.step.assign_add(1)
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group if context else 0
@@ -183,8 +182,8 @@ def _hash(x, y, z):
     """32 well-mixed bits of three uint32 tensors, of which y and z are scalars.
 
     The first output of pcg3d: Jarzynski and Olano, Hash Functions for GPU Rendering, JCGT 9(3),
-    2020. Whole-number arithmetic modulo 2**32: the same in every backend, and fused into its reader
-    by XLA, whose own random numbers differ from TensorFlow's.
+    2020. Integer arithmetic modulo 2**32 is the same in every backend and fused by XLA, whose
+    random numbers differ from TensorFlow's.
     """
     import tensorflow as tf
 

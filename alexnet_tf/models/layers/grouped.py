@@ -8,7 +8,7 @@ from alexnet_tf.models.knowledge import Knowing
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
 class GroupedConv2D(Knowing, keras.layers.Conv2D):
-    """`keras.layers.Conv2D` whose groups are fast on CPU, and with explicit zero padding.
+    """`keras.layers.Conv2D` with groups that are fast on a CPU, and with explicit zero padding.
 
     Output channels [i * filters / groups, (i + 1) * filters / groups) read only the input channels
     [i * c / groups, (i + 1) * c / groups), as in Caffe and PyTorch; with `groups=2` these are the
@@ -22,14 +22,13 @@ class GroupedConv2D(Knowing, keras.layers.Conv2D):
     Args:
       filters, kernel_size, strides, groups, ...: as `keras.layers.Conv2D`, channels last.
       padding: "valid", "same", or ((top, bottom), (left, right)) rows and columns of zeros. The
-        original program lets windows hang over the bottom and right edge, which no name expresses.
+        original program pads only the bottom and right edge, which neither name expresses.
       knowledge: see `models.knowledge`.
 
     Input: (b, h, w, c). Output: (b, h', w', filters), h' = (top + h + bottom - kh) // stride + 1.
 
     Raises:
-      ValueError: a padding of another form; `filters` or the channels that the groups do not
-        divide.
+      ValueError: a padding of another form, or `filters` or channels not divisible by the groups.
     """
 
     def __init__(self, filters, kernel_size, padding="valid", **kwargs):
@@ -44,8 +43,8 @@ class GroupedConv2D(Knowing, keras.layers.Conv2D):
             )
 
     def convolution_op(self, inputs, kernel):
-        # oneDNN has no gradients of explicit padding, and Eigen's of the input take up to 2.5 times
-        # as long (two AVX2 cores). So the convolution sees a padding that has a name.
+        # oneDNN has no gradients for explicit padding, and Eigen's gradient of the input takes
+        # up to 2.5 times as long (two AVX2 cores). So the convolution uses a named padding.
         padding = self.padding
         if self._pads_as_same():
             padding = "same"
@@ -94,7 +93,7 @@ class GroupedConv2D(Knowing, keras.layers.Conv2D):
         return config
 
     def _pads_as_same(self):
-        """Whether "same" adds just the explicit padding, whatever the size of the input."""
+        """Whether "same" equals the explicit padding for any size of the input."""
         if self.explicit_padding is None or any(stride != 1 for stride in self.strides):
             return False
         reaches = (
@@ -106,20 +105,20 @@ class GroupedConv2D(Knowing, keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
 class GroupedDense(keras.layers.Layer):
-    """A dense layer in `groups` columns that do not see each other.
+    """A dense layer in `groups` independent columns.
 
-    The input's features are ordered by group, and so are the output's: output units
+    Input features and output units are ordered by group: output units
     [i * units / groups, (i + 1) * units / groups) read only the i-th share of the input.
 
     Args:
-      units: int, outputs in all.
+      units: int, total number of outputs.
       groups: int, must divide `units` and the number of inputs.
       kernel_initializer, bias_initializer: as `keras.layers.Dense`.
 
     Input: (b, n). Output: (b, units). Kernel: (groups, n / groups, units / groups); bias: (units,).
 
     Raises:
-      ValueError: units or inputs that the groups do not divide.
+      ValueError: units or inputs are not divisible by the groups.
     """
 
     def __init__(

@@ -7,11 +7,11 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
 class Canvas(keras.layers.Layer):
-    """Puts a map into the middle of a larger one: MNIST's 28x28 into LeNet-5's 32x32.
+    """Centres a map in a larger one: MNIST's 28x28 in LeNet-5's 32x32.
 
     Args:
       size: int, height and width of the result.
-      background: the number around the map.
+      background: the value around the map.
 
     Input: (b, h, w, c). Output: (b, max(h, size), max(w, size), c); an odd pixel goes to the bottom
     and the right.
@@ -25,7 +25,7 @@ class Canvas(keras.layers.Layer):
     def call(self, inputs):
         missing = [max(self.size - n, 0) for n in inputs.shape[1:3]]
         pads = [(n // 2, n - n // 2) for n in missing]
-        # float(): ops.pad wants a number of its own kind under every backend.
+        # float(): some backends' ops.pad does not accept other types.
         return ops.pad(
             inputs, [(0, 0), *pads, (0, 0)], "constant", constant_values=float(self.background)
         )
@@ -51,14 +51,14 @@ class ScaledTanh(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
 class Subsampling(keras.layers.Layer):
-    """Sums of 2x2 pixels that do not overlap, times one trained number per map, plus another.
+    """Sums non-overlapping 2x2 pixels, times a trained coefficient per map, plus a trained bias.
 
     Input: (b, h, w, c). Output: (b, h // 2, w // 2, c). Weights: coefficient (c,), bias (c,).
     """
 
     def build(self, input_shape):
         channels = (input_shape[-1],)
-        # A quarter makes the sum a mean: a start that keeps the deviation of the maps below it.
+        # A quarter makes the sum a mean, which keeps the scale of the input maps initially.
         self.coefficient = self.add_weight(
             name="coefficient",
             shape=channels,
@@ -81,7 +81,7 @@ class SparseConv2D(keras.layers.Layer):
     """A convolution in which each output map reads only some of the input maps.
 
     Args:
-      connections: for each output map the list of the input maps it reads.
+      connections: for each output map, the list of input maps it reads.
       kernel_size: int, the side of the kernel.
       kernel_initializer, bias_initializer: as `keras.layers.Conv2D`.
 
@@ -90,7 +90,7 @@ class SparseConv2D(keras.layers.Layer):
     map in the order of the table; bias (outputs,). Only links that exist have weights.
 
     Raises:
-      ValueError: a table that names an input map which does not exist, or one twice.
+      ValueError: a table with an input map that does not exist, or one twice.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class SparseConv2D(keras.layers.Layer):
         self.bias = self.add_weight(
             name="bias", shape=(outputs,), initializer=self.bias_initializer
         )
-        # One row per link, with a one where the link's slice belongs in the dense kernel.
+        # One row per link, with a one at the position of the link's slice in the dense kernel.
         self._places = np.zeros((len(links), channels * outputs), np.float32)
         for row, (i, o) in enumerate(links):
             self._places[row, i * outputs + o] = 1.0
@@ -154,14 +154,14 @@ class RadialBasis(keras.layers.Layer):
     """Minus the squared distance to each of a set of fixed centres.
 
     y_i = -sum_j (x_j - centre_ij) ** 2. LeNet-5's output units are these without the minus, and the
-    smallest wins; with it, a softmax of the outputs is the probability that the paper's
-    maximum-likelihood reading gives, and the largest wins, as everywhere else in this package.
+    smallest wins. With the minus, the largest wins, as in the other networks, and a softmax of the
+    outputs is the probability in the paper's maximum-likelihood interpretation.
 
     Args:
       centres: one string of "+" and "-" per class: the signs of its centre.
 
     Input: (b, n), n the length of the strings. Output: (b, len(centres)), float32. The centres are
-    a weight that is not trained.
+    a non-trainable weight.
 
     Raises:
       ValueError: centres of another length than the input.
@@ -189,7 +189,7 @@ class RadialBasis(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        # In float32 at least, as the logits of a loss should be; the signs are exact in any type.
+        # At least float32, as for the logits of any loss; the signs are exact in any type.
         wide = "float64" if self.compute_dtype == "float64" else "float32"
         x, centres = ops.cast(inputs, wide), ops.cast(self.weight, wide)
         return -ops.sum(ops.square(ops.expand_dims(x, 1) - centres), axis=-1)

@@ -1,4 +1,4 @@
-"""A convolution whose kernel and bias are different at every position."""
+"""A convolution with a different kernel and bias at every position."""
 
 import keras
 from keras import ops

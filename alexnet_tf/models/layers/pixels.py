@@ -1,4 +1,4 @@
-"""The first layer of every network: pixel values to the values it was trained on."""
+"""The first layer of every network, which normalises pixel values."""
 
 import base64
 
@@ -13,14 +13,14 @@ _CHANNEL_ORDERS = ("rgb", "bgr")
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
 class PixelNormalization(Knowing, keras.layers.Layer):
-    """Subtracts a mean, multiplies by a scale and puts the channels in order.
+    """Subtracts a mean, multiplies by a scale and orders the channels.
 
     output = (input - mean) * scale, then the channels are reversed when `channel_order` is "bgr".
 
-    The layer has no weights: its numbers travel in its configuration, so they survive `.keras`
-    files, `get_config` and `keras.models.clone_model`, and the parameter count stays the published
-    one. The arithmetic is float32 whatever the dtype policy; only the result is cast to the
-    compute dtype, because bfloat16 cannot tell neighbouring pixel values above 128 apart.
+    The layer has no weights: its values are part of its configuration, so they survive `.keras`
+    files, `get_config` and `keras.models.clone_model`, and the parameter count is the published
+    one. The arithmetic is float32 in every dtype policy; only the result is cast to the compute
+    dtype, because bfloat16 cannot distinguish neighbouring pixel values above 128.
 
     Args:
       mean: one number, c numbers, or an array (h, w, c) of the input's own size, such as the

@@ -1,4 +1,4 @@
-"""Max pooling that XLA compiles well, with windows counted as TensorFlow does or as Caffe does."""
+"""Max pooling that XLA compiles well, with TensorFlow's or Caffe's number of windows."""
 
 import math
 
@@ -7,8 +7,8 @@ from keras import ops
 
 from alexnet_tf.models.compilation import is_compiled
 
-_MOST_PLACES = 256  # of a window, numbered in a byte
-# Below whatever a network computes: of float16, and of the wider types.
+_MOST_PLACES = 256  # positions in a window, indexed by a byte
+# Below any value that a network computes, for float16 and for wider types.
 _LOWEST_HALF, _LOWEST = -65504.0, -3e38
 
 
@@ -36,9 +36,9 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 class CeilMaxPooling2D(MaxPooling2D):
     """`MaxPooling2D` with ceil((n - size) / stride) + 1 outputs instead of the floor.
 
-    The last window may hang over the bottom and right edge; what is outside never wins. This is
-    how Caffe and the original program count. It is not Keras' "same" padding, which also pads the
-    top and left, and gives one more output when the windows already fit.
+    The last window may extend past the bottom and right edge; values outside never win. Caffe and
+    the original program pool this way. It differs from Keras' "same" padding, which also pads the
+    top and left, and gives one more output if the windows already fit.
 
     Input: (b, h, w, c) with known h and w. Output: (b, ceil((h - size) / stride) + 1, ..., c).
     """
@@ -46,8 +46,8 @@ class CeilMaxPooling2D(MaxPooling2D):
     def call(self, inputs):
         pads = self.overhang(inputs.shape)
         if any(pads):
-            # Every window holds at least one real value, so the pad never reaches the output. It is
-            # finite, because checked numerics stop at an infinite constant too.
+            # Every window has at least one real value, so the pad never reaches the output. It is
+            # finite, because numerics checks also fail for an infinite constant.
             widths = [[0, 0], [0, pads[0]], [0, pads[1]], [0, 0]]
             lowest = _LOWEST_HALF if self.compute_dtype == "float16" else _LOWEST
             inputs = ops.pad(inputs, widths, constant_values=lowest)
@@ -59,7 +59,7 @@ class CeilMaxPooling2D(MaxPooling2D):
         return super().compute_output_shape((b, h + bottom, w + right, c))
 
     def overhang(self, input_shape) -> tuple[int, int]:
-        """Rows below and columns to the right of an input (b, h, w, c) that the windows reach."""
+        """Rows below and columns right of an input (b, h, w, c) that the windows cover."""
         return tuple(self._overhang(n, axis) for axis, n in enumerate(input_shape[1:3]))
 
     def _overhang(self, n, axis):
@@ -75,7 +75,7 @@ class CeilMaxPooling2D(MaxPooling2D):
 def _max_of_slices(x, sizes, strides):
     """Max pooling without padding, as operations that XLA fuses into one pass each way.
 
-    The gradient keeps a byte per output: which of the window's places won.
+    The gradient keeps one byte per output: the position that won in its window.
     """
     import tensorflow as tf
 

@@ -11,12 +11,12 @@ _CONVENTIONS = ("sum", "mean")
 
 @keras.saving.register_keras_serializable(package="alexnet_tf")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divides each value by a power of the energy in the channels beside it.
+    """Divides each value by a power of the energy in the neighbouring channels.
 
     y_i = x_i / (k + a * sum_j x_j ** 2) ** beta, where j runs over the `size` channels centred on
     i, clipped at the first and last channel of i's group.
 
-    What `alpha` means differs between programs, so it has to be said:
+    The meaning of `alpha` differs between programs:
 
     | alpha_convention | a            | who                                                     |
     |------------------|--------------|---------------------------------------------------------|
@@ -27,15 +27,15 @@ class LocalResponseNormalization(keras.layers.Layer):
       size: odd int, the number of channels in a full window (n in the paper).
       alpha, beta, k: the constants; the defaults are the paper's.
       alpha_convention: "sum" or "mean", see above.
-      groups: number of equal groups of channels, each normalised alone: 2 for the
-        original program, where each GPU normalised its own half.
+      groups: number of equal groups of channels, each normalised separately: 2 for the original
+        program, where each GPU normalised its own half.
 
     Input: (b, h, w, c) of any float dtype. Output: the same shape, in the compute dtype. The
-    arithmetic is float32 in every dtype policy but float64's.
+    arithmetic is float32 in every dtype policy except float64.
 
     Raises:
-      ValueError: an even size, an unknown convention, k or beta or alpha that are not positive,
-        channels that the groups do not divide.
+      ValueError: an even size, an unknown convention, k, beta or alpha that is not positive, or
+        channels not divisible by the groups.
 
     Source: Krizhevsky, Sutskever, Hinton, NIPS 2012, section 3.3.
     """
@@ -101,7 +101,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         return tuple(input_shape)
 
     def _tf_kernel_norm(self, x, alpha):
-        """TensorFlow's own kernel: on a GPU a convolution would round to TensorFloat-32."""
+        """TensorFlow's kernel: on a GPU a convolution would round to TensorFloat-32."""
         import tensorflow as tf
 
         parts = [
@@ -161,8 +161,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, _wide(self.compute_dtype))
-        # A zero border makes clipped windows whole, so the mean over size * size values is S /
-        # area.
+        # A zero border completes clipped windows, so the mean over size * size values is S / area.
         border = self.size // 2
         squares = ops.pad(ops.square(x), [[0, 0], [border, border], [border, border], [0, 0]])
         energy = ops.average_pool(squares, self.size, strides=1, padding="valid")
@@ -182,7 +181,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
 
 
 def _band(channels, size, groups):
-    """(channels, channels) of zeros and ones: entry (j, i) says that j is in the window of i."""
+    """(channels, channels) of zeros and ones: entry (j, i) is 1 if j is in the window of i."""
     index = np.arange(channels)
     per_group = channels // groups
     near = np.abs(index[:, None] - index[None, :]) <= size // 2
@@ -191,16 +190,16 @@ def _band(channels, size, groups):
 
 
 def _wide(dtype: str) -> str:
-    """The type to compute in: squares and powers need float32 at least."""
+    """The type to compute in: squares and powers need at least float32."""
     return "float64" if dtype == "float64" else "float32"
 
 
 def _tf_band_norm(x, band, k, beta):
-    """x * (k + x ** 2 . band) ** -beta with its own gradient.
+    """x * (k + x ** 2 . band) ** -beta with a custom gradient.
 
     The sum over neighbouring channels is a product with a band matrix, run as a 1x1 convolution.
-    The time goes into passes over memory, so the gradient keeps two tensors (the factor and the
-    root of the denominator's reciprocal) and needs six passes; `pow` is avoided for the usual beta.
+    Memory bandwidth is the limit, so the gradient keeps two tensors (the factor and the root of the
+    denominator's reciprocal) and needs six passes; `pow` is avoided for the usual beta.
     """
     import tensorflow as tf
 
@@ -227,8 +226,8 @@ def _tf_band_norm(x, band, k, beta):
 def _tf_shifted_norm(x, size_and_groups, alpha, k, beta):
     """The same as a sum of shifted squares, which XLA fuses: no matrix product, no TensorFloat-32.
 
-    Its gradient keeps the input alone, which the layer before keeps anyway, and computes the
-    denominator again: memory costs more than arithmetic on a GPU.
+    Its gradient keeps only the input, which the previous layer keeps anyway, and recomputes the
+    denominator: memory access costs more than arithmetic on a GPU.
     """
     import tensorflow as tf
 

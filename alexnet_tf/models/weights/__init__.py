@@ -1,11 +1,11 @@
-"""Loads other programs' weights: ONNX, PyTorch, Caffe, MatConvNet, TensorFlow 1, safetensors.
+"""Loads weights of other programs: ONNX, PyTorch, Caffe, MatConvNet, TensorFlow 1, safetensors.
 
     model = alexnet_tf.build_model("alexnet_owt")
     report = weights.load_torch(model, "alexnet-owt-7be5be79.pth")
 
-Files are read without PyTorch, and names and shapes are compared before any value is read. Every
+Files are read without PyTorch, and names and shapes are checked before any value is read. Every
 tensor of the file is used once and every weight of the model is set once, or nothing is set.
-On the way:
+Conversions:
 
 | in the file                     | in the model                     | what is done              |
 |---------------------------------|----------------------------------|---------------------------|
@@ -16,9 +16,9 @@ On the way:
 | conv1 reads scaled pixels       | pixels scaled otherwise          | kernel scaled per channel |
 | dropout scaled in training      | dropout scaled at test (paper)   | next kernel / (1 - rate)  |
 
-What weights cannot carry is reported: `ImportReport.modelling` lists where the network that the
-file was trained in computes something else than the model, `ImportReport.preprocessing` where the
-means differ that are subtracted from the pixels.
+Remaining differences are reported: `ImportReport.modelling` lists where the file's network computes
+a different function than the model, `ImportReport.preprocessing` where the means
+subtracted from the pixels differ.
 """
 
 import os
@@ -48,7 +48,7 @@ __all__ = [
 
 
 def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
-    """Sets the model's weights from a file of any kind that is known by its suffix.
+    """Sets the model's weights from a file of any supported format, recognised by its suffix.
 
     Args:
       model: a network of this package with its top.
@@ -56,7 +56,7 @@ def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
         checkpoint of TensorFlow 1; or `.keras` or `.weights.h5` of the same network.
 
     Returns:
-      The report of the import; None for Keras' own files, which need no conversion.
+      The report of the import; None for Keras files, which need no conversion.
 
     Raises:
       FileNotFoundError: no such file. ValueError: another suffix, or a file that does not fit.
@@ -66,9 +66,9 @@ def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
         return assign(model, open_source(path))
     try:
         keras_files.require_harmless(path)
-        # Keras reads the weights of a whole model file here too, and checks their shapes.
+        # Keras also reads the weights of a full model file here, and checks their shapes.
         model.load_weights(path)
-    except Exception as error:  # of Keras and h5py, for a damaged file: any
+    except Exception as error:  # Keras and h5py raise any exception for a damaged file
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(
             f"{path} does not fit the model {model.name!r} ({reason}): expected weights that "
@@ -80,10 +80,10 @@ def load(model: keras.Model, path: str | os.PathLike) -> ImportReport | None:
 def load_onnx(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     """Sets the weights from an ONNX graph, such as the model zoo's `bvlcalexnet`.
 
-    The graph's convolutions and dense layers (Gemm) are taken in order, whatever their tensors are
-    called. A graph with response normalisation is taken to read BGR pixels of 0..255, as the
-    networks of Caffe do; one without, as `torch.onnx.export` writes for torchvision's, RGB pixels
-    that were scaled as torchvision does.
+    The graph's convolutions and dense layers (Gemm) are used in order, whatever the names of their
+    tensors. A graph with response normalisation is assumed to read BGR pixels of 0..255, as Caffe's
+    networks do; one without, such as `torch.onnx.export` writes for torchvision's AlexNet, RGB
+    pixels scaled as in torchvision.
 
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`; also when `onnx` is not installed.
@@ -92,11 +92,11 @@ def load_onnx(model: keras.Model, path: str | os.PathLike) -> ImportReport:
 
 
 def load_torch(model: keras.Model, path: str | os.PathLike) -> ImportReport:
-    """Sets the weights from a file that PyTorch saved of torchvision's AlexNet.
+    """Sets the weights from a PyTorch file of torchvision's AlexNet.
 
-    That is a state dictionary, alone or beside other things in a checkpoint, of any of PyTorch's
-    versions since 2017. PyTorch is not needed. Only tensors, dictionaries, lists, numbers and text
-    are unpickled: a file from a stranger cannot run code.
+    The file is a state dictionary, alone or within a checkpoint, of any PyTorch version since 2017.
+    PyTorch is not needed. Only tensors, dictionaries, lists, numbers and text are unpickled: an
+    untrusted file cannot run code.
 
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`.
@@ -107,8 +107,8 @@ def load_torch(model: keras.Model, path: str | os.PathLike) -> ImportReport:
 def load_caffe(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     """Sets the weights from a `.caffemodel`, such as BVLC's AlexNet or CaffeNet.
 
-    Its convolutions and dense layers are taken in order, whatever they are called; a network that
-    was fine-tuned has another name for the last one. BGR pixels of 0..255, minus a mean.
+    Its convolutions and dense layers are used in order, whatever their names: a fine-tuned network
+    has another name for the last one. Expects BGR pixels of 0..255, minus a mean.
 
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`.
@@ -117,9 +117,9 @@ def load_caffe(model: keras.Model, path: str | os.PathLike) -> ImportReport:
 
 
 def load_matconvnet(model: keras.Model, path: str | os.PathLike) -> ImportReport:
-    """Sets the weights from a `.mat` file of MatConvNet, such as imagenet-caffe-alex.mat.
+    """Sets the weights from MatConvNet's `.mat` file, such as imagenet-caffe-alex.mat.
 
-    SciPy reads it in a process of its own. RGB pixels of 0..255, minus a mean.
+    SciPy reads it in a separate process. Expects RGB pixels of 0..255, minus a mean.
 
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`.
@@ -130,8 +130,8 @@ def load_matconvnet(model: keras.Model, path: str | os.PathLike) -> ImportReport
 def load_numpy(model: keras.Model, path: str | os.PathLike) -> ImportReport:
     """Sets the weights from a pickled dictionary of arrays, such as bvlc_alexnet.npy.
 
-    The pickle is read as those of PyTorch are: a file from a stranger cannot run code. The file is
-    taken to be of Caffe's network: BGR pixels of 0..255, minus a mean.
+    The pickle is read by the same restricted reader as PyTorch files: an untrusted file cannot run
+    code. The network is assumed to be Caffe's: BGR pixels of 0..255, minus a mean.
 
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`.
@@ -140,12 +140,12 @@ def load_numpy(model: keras.Model, path: str | os.PathLike) -> ImportReport:
 
 
 def load_checkpoint(model: keras.Model, path: str | os.PathLike) -> ImportReport:
-    """Sets the weights from a checkpoint of TensorFlow 1.
+    """Sets the weights from a TensorFlow 1 checkpoint.
 
     Args:
-      model: alexnet_slim for one of TF-Slim's alexnet_v2, alexnet_caffe for one with kernels in
-        groups.
-      path: as TensorFlow names it, model.ckpt-1000.
+      model: alexnet_slim for a checkpoint of TF-Slim's alexnet_v2, alexnet_caffe for one with
+        grouped kernels.
+      path: the checkpoint's prefix, such as model.ckpt-1000.
 
     Raises:
       FileNotFoundError: no such file. ValueError: see `load`.
@@ -166,7 +166,7 @@ def existing(path: str | os.PathLike) -> str:
     """The path as text.
 
     Raises:
-      FileNotFoundError: there is no file there, nor a checkpoint of that name.
+      FileNotFoundError: there is no file or checkpoint of that name.
     """
     path = os.fspath(path)
     if not os.path.isfile(path) and not os.path.isfile(f"{path}.index"):

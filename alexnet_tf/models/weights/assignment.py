@@ -1,4 +1,4 @@
-"""Assigns named arrays to a Keras model after converting and checking all of them."""
+"""Assigns named arrays to a Keras model, after converting and checking all of them."""
 
 import dataclasses
 import zipfile
@@ -12,10 +12,10 @@ from alexnet_tf.models.weights import sources
 from alexnet_tf.models.weights.graphs import differences, model_steps
 from alexnet_tf.models.weights.sources import Source, SourceTensor
 
-# What the networks of a source do to RGB pixels p of 0..255 before their first layer.
+# How the networks of a source preprocess RGB pixels in 0..255.
 CONVENTIONS = {
     "caffe": spec.CAFFE,
-    # The same network; its first kernels were brought to RGB.
+    # The same network, with its first kernels converted to RGB.
     "matconvnet": dataclasses.replace(spec.CAFFE, channel_order="rgb"),
     "slim": spec.SLIM,
     "torchvision": spec.TORCHVISION,
@@ -24,15 +24,14 @@ CONVENTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class ImportReport:
-    """What an import did.
+    """Report of an import.
 
-    convention: a key of `CONVENTIONS`, what the file's network was taken to do to pixels.
+    convention: a key of `CONVENTIONS`, the assumed preprocessing of the file's network.
     tensors: (name in the file, layer of the model, shape in the file) of every tensor.
-    conversions: what was done to values beyond reordering, in words.
-    modelling: where the source's network and the model compute different things, in words; empty
-    when they are the same function.
-    preprocessing: where what they do to pixels differs beyond what the conversion took into
-      account.
+    conversions: changes to values beyond reordering, in words.
+    modelling: differences between the functions that the source's network and the model compute,
+    in words; empty if they are the same.
+    preprocessing: differences in preprocessing that the conversion did not compensate.
     """
 
     convention: str
@@ -43,15 +42,15 @@ class ImportReport:
 
 
 def assign(model: keras.Model, source: Source, new_head: bool = False) -> ImportReport:
-    """Sets every weight of the model, or raises and sets none.
+    """Sets all weights of the model, or raises and sets none.
 
     Args:
       model: a network of the AlexNet family with its top.
       source: the file.
-      new_head: whether the last layer keeps the model's weights, and the file's are left out.
+      new_head: whether the last layer keeps the model's weights instead of the file's.
 
     Raises:
-      ValueError: a tensor that is missing, extra, of another shape, or not finite.
+      ValueError: a tensor is missing, extra, of another shape, or not finite.
     """
     path = source.path
     layers = {layer.name: layer for layer in model.layers if layer.weights}
@@ -71,7 +70,7 @@ def assign(model: keras.Model, source: Source, new_head: bool = False) -> Import
                 f"{path} has no {role} for the layer {name} of the model {model.name!r}: expected "
                 "a file of the same network."
             )
-    # Only now, when every name and shape is right, is memory taken.
+    # Memory is allocated only after all names and shapes were checked.
     places = {(n, r): _convert(model, layers[n], tensors[n, r], path) for n, r in wanted}
     conversions: list[str] = []
     first = next(iter(layers))
@@ -102,7 +101,7 @@ def assign(model: keras.Model, source: Source, new_head: bool = False) -> Import
 
 
 def _require_fit(model, layer, tensor: SourceTensor, path) -> None:
-    """Compares a tensor's shape and type with what its layer takes."""
+    """Checks a tensor's shape and type against its layer."""
     target = tuple(getattr(layer, tensor.role).shape)
     if tensor.role == "bias":
         expected = target
@@ -125,7 +124,7 @@ def _require_fit(model, layer, tensor: SourceTensor, path) -> None:
 
 
 def _convert(model, layer, tensor: SourceTensor, path) -> np.ndarray:
-    """A tensor's values in the model's layout, checked."""
+    """Returns a tensor's checked values in the model's layout."""
     try:
         value = tensor.stored.read()
     except (ValueError, OSError, zipfile.BadZipFile) as error:
@@ -157,14 +156,14 @@ def _preprocessing_of(model) -> PixelNormalization | None:
 
 
 def _fit_first_layer(model, kernel, source, conversions):
-    """conv1's kernel (kh, kw, c, O) for the order and scale in which the model sees the channels.
+    """Adapts conv1's kernel (kh, kw, c, O) to the model's channel order and scale.
 
-    A model without preprocessing is taken to see what the file's network sees.
+    A model without preprocessing is assumed to get the same input as the file's network.
     """
     layer, original = _preprocessing_of(model), CONVENTIONS[source]
     if layer is None:
         return kernel
-    # Channel by channel in RGB: the file's kernel times the file's scale over the model's.
+    # Per RGB channel: the file's kernel times the file's scale, divided by the model's.
     rgb = kernel[:, :, ::-1] if original.channel_order == "bgr" else kernel
     scale = np.broadcast_to(np.asarray(original.scale, np.float64), 3)
     model_scale = np.broadcast_to(np.asarray(layer.scale, np.float64), 3)
@@ -181,7 +180,7 @@ def _fit_first_layer(model, kernel, source, conversions):
 
 
 def _kernels_after_paper_dropout(model):
-    """(name, 1 / keep) of each layer with a kernel that reads a dropout scaled at test."""
+    """(name, 1 / keep) of each layer whose input is a dropout scaled at test time."""
     pending = 1.0
     for layer in model.layers:
         if isinstance(layer, Dropout) and layer.scaling == "paper":

@@ -1,8 +1,8 @@
-"""Caffe's `.caffemodel` files: a serialised NetParameter with its layers' blobs.
+"""Reads Caffe's `.caffemodel` files: a serialised NetParameter with its layers' blobs.
 
-Read with protobuf from the few fields that an AlexNet needs. A blob's numbers are declared as
-bytes: packed numbers and bytes are written in the same way, and so they are never made Python
-objects one by one.
+Only the few fields that an AlexNet needs are declared for protobuf. A blob's numbers are declared
+as bytes: the encoding of packed numbers and bytes is the same, and this avoids a Python object per
+number.
 
 Source: BVLC/caffe, src/caffe/proto/caffe.proto.
 """
@@ -65,7 +65,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, int | str, int]]] = {
         "lrn_param": (118, "Norm", _OPTIONAL),
         "pooling_param": (121, "Pooling", _OPTIONAL),
     },
-    # V1LayerParameter, of files until 2015, as those of the model zoo; `layer` is of 2013.
+    # V1LayerParameter, in files until 2015 such as the model zoo's; `layer` is from 2013.
     "OldLayer": {
         "layer": (1, _BYTES, _OPTIONAL),
         "name": (4, _STRING, _OPTIONAL),
@@ -85,18 +85,18 @@ _MESSAGES: dict[str, dict[str, tuple[int, int | str, int]]] = {
 }
 _CONVOLUTION, _DENSE, _NORM, _POOL, _RELU = "Convolution", "InnerProduct", "LRN", "Pooling", "ReLU"
 _OLD_TYPES = {4: _CONVOLUTION, 14: _DENSE, 15: _NORM, 17: _POOL, 18: _RELU}
-# Layers that read or compare, are the identity at test, change only the shape, or end the network.
+# Layers that read data, compute a loss, are the identity at test, only reshape, or end the net.
 _OLD_SILENT = (1, 5, 6, 8, 9, 12, 20, 21, 22, 24, 29, 32, 36)
 _SILENT = (
     *("Accuracy", "Data", "Dropout", "DummyData", "Flatten", "HDF5Data", "ImageData", "Input"),
     *("MemoryData", "Silence", "Softmax", "SoftmaxWithLoss", "Split", "WindowData"),
 )
-_INPUT = 227  # pixels, where the file does not say
+_INPUT = 227  # pixels, if the file does not say
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One layer. blobs: (kernel, bias) of one that has weights."""
+    """A layer. blobs: (kernel, bias) if it has weights."""
 
     name: str
     type: str
@@ -106,7 +106,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """A network in a file. steps: what it computes, see `graphs`."""
+    """A network in a file. steps: its operations, see `graphs`."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -121,8 +121,8 @@ def read(path: str | os.PathLike) -> Net:
     """Reads a `.caffemodel`.
 
     Raises:
-      ValueError: a damaged file, one of another kind, or a network with operations that no AlexNet
-        has.
+      ValueError: a damaged file, one of another kind, or a network with operations that AlexNets
+        do not have.
     """
     from google.protobuf import message
 
@@ -215,7 +215,7 @@ def _blob(blob, name, path) -> StoredTensor:
 
 
 def _trimmed(tensor: StoredTensor, rank: int) -> StoredTensor:
-    """Without the ones in front that blobs of four axes had: (1, 1, O, I) is (O, I)."""
+    """Removes leading axes of length one of four-axis blobs: (1, 1, O, I) becomes (O, I)."""
     shape = tensor.shape
     while len(shape) > rank and shape[0] == 1:
         shape = shape[1:]

@@ -1,8 +1,8 @@
-"""TensorFlow 1's checkpoints: `model.ckpt-1000` with its .index and .data files, or one file.
+"""Reads TensorFlow 1 checkpoints: `model.ckpt-1000` with .index and .data files, or one file.
 
-Read by TensorFlow's own reader. Variables of an AlexNet are found by their names' parts: a layer,
+Uses TensorFlow's reader. An AlexNet's variables are found by the parts of their names: a layer,
 conv1 to fc8, perhaps in scopes (TF-Slim: alexnet_v2/conv1/weights), and weights and biases, or
-kernel and bias (tf.layers). What an optimiser or a moving average kept beside them is left out.
+kernel and bias (tf.layers). Variables of optimisers and moving averages are ignored.
 
 Source: google-research/tf-slim, tf_slim/nets/alexnet.py; tensorflow 1.x, tf.layers.
 """
@@ -24,10 +24,10 @@ def is_checkpoint(path: str) -> bool:
 
 
 def read(path: str) -> dict[tuple[str, str], tuple[str, StoredTensor]]:
-    """(layer, "kernel" or "bias") -> (variable, tensor as the checkpoint has it).
+    """Reads (layer, "kernel" or "bias") -> (variable, tensor as in the checkpoint).
 
     Raises:
-      ValueError: a damaged checkpoint, or one with two AlexNets or none.
+      ValueError: a damaged checkpoint, or one with no AlexNet or two.
     """
     import tensorflow as tf
 

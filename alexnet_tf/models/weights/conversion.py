@@ -11,18 +11,18 @@ from alexnet_tf.models.weights import openers
 def convert(source, variant: str, output, classes: int | None = None) -> weights.ImportReport:
     """Writes the variant with the weights of `source` to `output`, and the report beside it.
 
-    The report goes to `output` + ".json". Both files appear whole or not at all.
+    The report is written to `output` + ".json". Both files are written atomically.
 
     Args:
       source: a file of another program, see `weights.load`.
       variant: a name of `alexnet_tf.list_models()`.
       output: the `.keras` file.
-      classes: of the network that is written. None takes the file's; for another number the last
-        layer begins anew.
+      classes: number of classes of the written network. None uses the file's; for another number,
+        the last layer is newly initialised.
 
     Raises:
       FileNotFoundError: no such source, or no such directory for the output. ValueError: the source
-        does not fit, see `alexnet_tf.models.weights.load`, or is a file of Keras.
+        does not fit, see `alexnet_tf.models.weights.load`, or is a Keras file.
     """
     output = os.fspath(output)
     directory = os.path.dirname(os.path.abspath(output))
@@ -42,7 +42,7 @@ def convert(source, variant: str, output, classes: int | None = None) -> weights
         {
             **({"class_names": list(opened.class_names or ())} if named else {}),
             "crop_size": model.input_shape[1],
-            "apply_exif": False,  # as none of the programs whose files are read
+            "apply_exif": False,  # none of the other programs applies it
             "lineage": {"weights": os.path.basename(os.fspath(source))},
         },
     )
@@ -53,7 +53,7 @@ def convert(source, variant: str, output, classes: int | None = None) -> weights
 
 
 def refuse_keras(source) -> None:
-    """Raises ValueError for a file of Keras, which needs no conversion."""
+    """Raises ValueError for a Keras file, which needs no conversion."""
     if os.fspath(source).endswith((".keras", ".weights.h5")):
         raise ValueError(
             f"{source} is a file of Keras and needs no conversion: expected one of "
@@ -62,7 +62,7 @@ def refuse_keras(source) -> None:
 
 
 def _fitting_mean(source: weights.Source, variant: str):
-    """The mean that the file itself says, where the variant can subtract it."""
+    """The mean given in the file, if the variant can subtract it."""
     mean, side = source.mean, catalog.crop_size(variant)
     return mean if mean is not None and mean.shape in ((3,), (side, side, 3)) else None
 

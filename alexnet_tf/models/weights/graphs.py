@@ -1,4 +1,4 @@
-"""Comparable descriptions of what networks compute between their weights.
+"""Describes the operations of networks, for comparison.
 
 A network becomes a list of steps such as "conv 11x11, stride 4, pads 0 0 0 0, groups 1"; pads are
 top, left, bottom, right. Two networks with equal lists and equal weights are the same function.
@@ -118,7 +118,7 @@ def graph_steps(graph, path) -> list[str]:
             pads = attribute(node, "pads", (0, 0, 0, 0))
             kernel = _required(node, "kernel_shape", path)
             step = pool_step(kernel, attribute(node, "strides", (1, 1)))
-            # A pad at the end is how this format's older versions say "rounded up".
+            # Older versions of the format express rounding up by a pad at the end.
             up = attribute(node, "ceil_mode", 0) or (pads[:2] == (0, 0) and any(pads[2:]))
             steps.append(step + (UP if up else DOWN))
         elif node.op_type == "Relu":
@@ -147,13 +147,13 @@ def _required(node, name, path):
 
 
 def _is_identity(node) -> bool:
-    """Whether it is a mean over windows of one: torchvision's adaptive pool on 6x6 maps."""
+    """Whether a node averages 1x1 windows: torchvision's adaptive pool on 6x6 maps."""
     sizes = (*attribute(node, "kernel_shape", (0,)), *attribute(node, "strides", (1, 1)))
     pads = attribute(node, "pads", (0, 0, 0, 0))
     return node.op_type == "AveragePool" and set(sizes) == {1} and not any(pads)
 
 
-# Operations that are the identity at test, change only the shape, or end the network.
+# Operations that are the identity at test time, only reshape, or end the network.
 _SILENT = ("Dropout", "Reshape", "Flatten", "Softmax", "Constant", "ConstantOfShape", "Identity")
 
 
@@ -163,7 +163,7 @@ def differences(source: Sequence[str], model: Sequence[str]) -> list[str]:
     if source[:1] == [images_step((0, 0))]:
         source[0] = model[0]  # a graph for images of any size
     if len(source) == len(model):
-        # Where the model's pools fit exactly, how the source rounds makes no difference.
+        # Where the model's pools fit exactly, the source's rounding does not matter.
         exact = [a.startswith(b + ", rounded") for a, b in zip(source, model, strict=True)]
         source = [b if e else a for a, b, e in zip(source, model, exact, strict=True)]
     found = []
@@ -182,12 +182,12 @@ def conv_step(kernel, strides, pads, groups) -> str:
 
 
 def pool_step(size, strides) -> str:
-    """A max-pool; `UP` or `DOWN` behind it says how its windows are counted."""
+    """A max pool; a suffix `UP` or `DOWN` says how the number of windows is rounded."""
     return f"max-pool {_by(size)}, stride {strides[0]}"
 
 
 def images_step(size) -> str:
-    """What the network takes."""
+    """The network's input."""
     return f"images of {_by(size)}"
 
 

@@ -1,17 +1,17 @@
-"""Do weights look trained, or as they were before training?
+"""Tells whether weights look trained or randomly initialised.
 
-A network with random weights loads without an error, because names and shapes are right. What
-training leaves in kernels and a random start does not:
+A network with random weights loads without an error, because names and shapes match. Trained
+kernels differ from random ones:
 
-    neighbours   kernels of images are smooth: numbers beside each other are alike
-    spectrum     some directions stand out: the largest singular value lies beyond the edge of
+    neighbours   kernels of images are smooth: neighbouring weights are similar
+    spectrum     some directions dominate: the largest singular value is beyond the edge of
                  Marchenko and Pastur's law, std * (sqrt(rows) + sqrt(columns))
-    tails        the distribution has another kurtosis than the normal, uniform and truncated normal
-                 ones from which starts are drawn
-    mean         is not 0, around which starts are drawn
-    biases       are neither one number nor uniform in +-1/sqrt(fan-in)
+    tails        the kurtosis differs from that of the normal, uniform and truncated normal
+                 distributions used for initialisation
+    mean         differs from 0, the mean of initial weights
+    biases       are neither constant nor uniform in +-1/sqrt(fan-in)
 
-A layer in which none of the first four is found looks random.
+A layer without any of the first four looks random.
 """
 
 import dataclasses
@@ -19,28 +19,28 @@ import math
 
 import numpy as np
 
-# Beyond so many standard errors of a random start something is taken for found. A network has some
-# twenty such numbers, so a random one is taken for trained once in many millions.
+# Threshold in standard errors of random weights. A network has about twenty such statistics, so a
+# random one is taken for trained once in many millions.
 _ERRORS = 6
-# Excess kurtosis of the distributions that starts are drawn from; the truncated normal ends at two
+# Excess kurtosis of the distributions used for initialisation; the truncated normal ends at two
 # standard deviations.
 _KURTOSIS = {"normal": 0.0, "uniform": -1.2, "truncated normal": -0.634}
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerEvidence:
-    """What a layer's weights look like.
+    """Statistics of a layer's weights.
 
     Attributes:
       layer: its name.
-      std: of the kernel.
-      mean_z: its mean in standard errors of a start around 0.
-      neighbours: correlation of numbers beside each other; None for kernels without neighbours.
-      neighbours_z: the same in standard errors of a random start.
-      spectrum: the largest singular value over the edge for random numbers.
-      spectrum_edge: what of that a random start reaches at most.
-      kurtosis: excess, 0 for normal numbers.
-      start: the start that the numbers look drawn from, in words, or None.
+      std: standard deviation of the kernel.
+      mean_z: mean of the kernel in standard errors around 0.
+      neighbours: correlation of neighbouring weights; None for kernels without neighbours.
+      neighbours_z: the same in standard errors of random weights.
+      spectrum: largest singular value over the edge for random weights.
+      spectrum_edge: maximum of `spectrum` for random weights.
+      kurtosis: excess kurtosis, 0 for a normal distribution.
+      start: the initialisation that the weights match, in words, or None.
       biases: "one number", "uniform" or "learned".
     """
 
@@ -57,7 +57,7 @@ class LayerEvidence:
 
     @property
     def random(self) -> bool:
-        """Whether nothing of training is found in the kernel."""
+        """Whether the kernel shows no sign of training."""
         return (
             self.start is not None
             and abs(self.neighbours_z) < _ERRORS
@@ -79,7 +79,7 @@ class LayerEvidence:
 
 
 def evidence(layer: str, kernel: np.ndarray, bias: np.ndarray) -> LayerEvidence:
-    """Looks at one layer.
+    """Computes the statistics of one layer.
 
     Args:
       layer: its name.
@@ -105,7 +105,7 @@ def evidence(layer: str, kernel: np.ndarray, bias: np.ndarray) -> LayerEvidence:
 
 
 def _neighbours(centred: np.ndarray) -> tuple[float | None, float]:
-    """The correlation of numbers beside and below each other, and that in standard errors."""
+    """The correlation of horizontal and vertical neighbours, and the same in standard errors."""
     if centred.ndim != 4 or min(centred.shape[2:]) < 3:
         return None, 0.0
     pairs = [
@@ -118,12 +118,12 @@ def _neighbours(centred: np.ndarray) -> tuple[float | None, float]:
 
 
 def _spectrum(rows: np.ndarray) -> tuple[float, float]:
-    """The largest singular value over a random matrix's edge, and how far that may be for one."""
+    """The largest singular value over a random matrix's edge, and its maximum for random ones."""
     import scipy.sparse.linalg
 
     m, n = rows.shape
     edge = math.sqrt(m) + math.sqrt(n)
-    # A random matrix's largest value lies within a few m^(-2/3) of the edge (Tracy and Widom).
+    # A random matrix's largest value is within a few m^(-2/3) of the edge (Tracy and Widom).
     margin = 1 + 3 * min(m, n) ** (-2 / 3) + 0.01
     if min(m, n) < 8:
         largest = float(np.linalg.norm(rows, 2))
@@ -137,11 +137,11 @@ def _spectrum(rows: np.ndarray) -> tuple[float, float]:
 
 
 def _start(centred, mean_z, std, kurtosis, fan_in, fan_out) -> str | None:
-    """The start that the numbers look drawn from."""
+    """The initialisation that the weights match."""
     count = centred.size
     if abs(mean_z) > _ERRORS:
         return None
-    # The kurtosis of a sample of normal numbers has this standard error, of the others a lesser.
+    # The standard error of the kurtosis of normal samples; it is lower for the other distributions.
     near = _ERRORS * math.sqrt(24 / count) + 0.01
     shape = min(_KURTOSIS, key=lambda name: abs(kurtosis - _KURTOSIS[name]))
     if abs(kurtosis - _KURTOSIS[shape]) > near:
@@ -152,7 +152,7 @@ def _start(centred, mean_z, std, kurtosis, fan_in, fan_out) -> str | None:
 
 
 def _known_width(shape: str, std: float, fan_in: int, fan_out: int, count: int) -> str:
-    """The published start of this width, or the width itself."""
+    """The published initialisation of this width, or the width itself."""
     known = {
         "+-1/sqrt(fan-in), PyTorch's default": 1 / math.sqrt(3 * fan_in),
         "of std 0.01, the paper's": 0.01,
@@ -162,7 +162,7 @@ def _known_width(shape: str, std: float, fan_in: int, fan_out: int, count: int) 
         "of std sqrt(2 / (fan-in + fan-out)), Glorot's": math.sqrt(2 / (fan_in + fan_out)),
     }
     near = 0.01 + _ERRORS / math.sqrt(2 * count)
-    width = 0.880 if shape == "truncated normal" else 1.0  # what its ends leave of the std
+    width = 0.880 if shape == "truncated normal" else 1.0  # the std that remains after truncation
     for name, value in known.items():
         if abs(std / (value * (1 if "sqrt" in name else width)) - 1) < near:
             return name

@@ -1,8 +1,7 @@
-"""MatConvNet's `.mat` files, such as imagenet-caffe-alex.mat: read by a process of its own.
+"""Reads MatConvNet's `.mat` files, such as imagenet-caffe-alex.mat, in a separate process.
 
-SciPy's reader of .mat files can end its process when the file is damaged (seen with SciPy 1.17),
-and a compressed file can ask for any amount of memory; the other process may take no more than
-`_MEMORY`.
+SciPy's reader can crash on a damaged file (seen with SciPy 1.17), and a compressed file can request
+any amount of memory; the separate process is limited to `_MEMORY`.
 
 A file has `layers`, a cell array of structs: type "conv" with filters (kh, kw, I / groups, O) and
 biases, as `weights` or, until 2014, as `filters` and `biases`; "relu"; "normalize" with param
@@ -25,12 +24,12 @@ from typing import Any
 import numpy as np
 
 _SECONDS = 300
-_MEMORY = 6 * 2**30  # bytes of addresses; the original needs a tenth, SciPy itself some of the rest
+_MEMORY = 6 * 2**30  # bytes of address space, ten times the original file's need
 
 
 @dataclasses.dataclass(frozen=True)
 class MatNet:
-    """A network of MatConvNet.
+    """A MatConvNet network.
 
     Attributes:
       layers: {"type", and of "conv" "name", "pad", "stride"; of "normalize" "param"; of "pool"
@@ -47,10 +46,10 @@ class MatNet:
 
 
 def read(path: str | os.PathLike) -> MatNet:
-    """Reads a network of MatConvNet.
+    """Reads a MatConvNet network.
 
     Raises:
-      ValueError: it is damaged, or no network.
+      ValueError: the file is damaged, or not a network.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +78,7 @@ def read(path: str | os.PathLike) -> MatNet:
 
 
 def _main(path: str, output: str) -> None:
-    """In the other process."""
+    """Runs in the separate process."""
     import resource
 
     import scipy.io
@@ -105,7 +104,7 @@ def _main(path: str, output: str) -> None:
                 pair = [np.asarray(layer.filters), np.asarray(layer.biases)]
             filters, biases = pair
             number = len(arrays) // 2
-            # MATLAB leaves out axes of one at the end.
+            # MATLAB drops trailing axes of length one.
             arrays[f"filters{number}"] = filters.reshape(filters.shape + (1,) * (4 - filters.ndim))
             arrays[f"biases{number}"] = biases.ravel()
         layers.append(about)
@@ -129,7 +128,7 @@ def _main(path: str, output: str) -> None:
 
 
 def _field(value, name):
-    """The struct, text or field in MATLAB's arrays of one."""
+    """Unwraps a struct, text or field from MATLAB's arrays of one element."""
     if name is not None:
         value = getattr(value, name, None)
     while isinstance(value, np.ndarray) and value.size:
@@ -140,5 +139,5 @@ def _field(value, name):
 if __name__ == "__main__":
     try:
         _main(*sys.argv[1:])
-    except Exception as error:  # whatever a damaged file leads to: the other process says it
+    except Exception as error:  # a damaged file can raise anything; the parent process reports it
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")

@@ -1,8 +1,8 @@
-"""`bvlc_alexnet.npy`: a dictionary of arrays, pickled by NumPy, as caffe-tensorflow writes it.
+"""Reads `bvlc_alexnet.npy`: a dictionary of arrays, pickled by NumPy, as in caffe-tensorflow.
 
 {layer: [weights, biases]}, or {layer: {"weights": ..., "biases": ...}} in its newer versions, with
 kernels (kh, kw, I / groups, O) and dense layers (I, O) whose inputs run over h, w, c. The pickle is
-read by `pickles`, which runs nothing.
+read by `pickles`, which runs no code.
 
 Source: ethereon/caffe-tensorflow, kaffe/transformers.py (DataReshaper, ParameterNamer); numpy,
 numpy/lib/format.py.
@@ -21,10 +21,10 @@ _PARTS = ("weights", "biases")
 
 
 def read(path: str | os.PathLike) -> dict[str, StoredTensor]:
-    """ "LAYER/weights" and "LAYER/biases" -> tensor, as the file has them.
+    """Reads "LAYER/weights" and "LAYER/biases" -> tensor, as in the file.
 
     Raises:
-      ValueError: a damaged file, one of another kind, or one that asks for code to be run.
+      ValueError: a damaged file, one of another kind, or one that tries to run code.
     """
     try:
         content = _unpickled(path)

@@ -1,4 +1,4 @@
-"""ONNX graphs: the weights of their convolutions and dense layers, in the graph's order."""
+"""Reads the weights of convolutions and dense layers of ONNX graphs, in the graph's order."""
 
 import importlib
 import os
@@ -10,11 +10,11 @@ import numpy as np
 from alexnet_tf.models.weights.stored import CODES, StoredTensor, file_part
 
 CONVOLUTIONS, DENSE = 5, 3
-# Fields of onnx.proto: a model's graph, a graph's initialisers, the values of one of these.
+# Fields of onnx.proto: a model's graph, a graph's initialisers, an initialiser's values.
 _GRAPH, _INITIALIZER, _VALUES = 7, 5, (4, 5, 7, 9, 10)
-# An exported AlexNet says some 10 kB beside its values; notes on its layers can be longer.
+# An exported AlexNet has about 10 kB besides its values; layer annotations can be longer.
 _MAX_STRUCTURE = 4 * 2**20
-# Number of a type in TensorProto.DataType -> (our name, the field of values that are no raw bytes).
+# Number in TensorProto.DataType -> (our name, the field of values that are not raw bytes).
 _TYPES = {
     1: ("float32", "float_data"),
     10: ("float16", "int32_data"),
@@ -24,18 +24,18 @@ _TYPES = {
 
 
 def read(path: str) -> tuple[Any, list[tuple[str, dict[str, tuple[str, StoredTensor]]]]]:
-    """The graph, and (our layer, {"kernel" or "bias": (name in the graph, tensor)}) of each layer.
+    """Reads the graph, and (our layer, {"kernel" or "bias": (name in the file, tensor)}) per layer.
 
-    Values in a file beside the graph (`torch.onnx.export` writes such) are read from there.
+    Values may be in a separate file beside the graph, as `torch.onnx.export` writes them.
 
     Args:
-      path: of the graph; of a file of values only a name in the same directory is believed.
+      path: path of the graph; a file of values must be in the same directory.
 
     Returns:
       The `onnx.GraphProto`, and the layers conv1, conv2, ..., then fc6, fc7, ...
 
     Raises:
-      ValueError: a damaged file, or no AlexNet.
+      ValueError: a damaged file, or not an AlexNet.
     """
     graph = _graph(path)
     stored = {tensor.name: tensor for tensor in graph.initializer}
@@ -50,7 +50,7 @@ def read(path: str) -> tuple[Any, list[tuple[str, dict[str, tuple[str, StoredTen
                 )
             tensor = _stored(stored[name], path)
             if role == "kernel" and node.op_type == "Gemm" and not attribute(node, "transB", 0):
-                # (I, O) in the file: as (O, I), like everywhere else.
+                # (I, O) in the file; (O, I) is used everywhere else.
                 steps = tuple(int(np.prod(tensor.shape[i + 1 :])) for i in range(len(tensor.shape)))
                 tensor = StoredTensor(
                     tensor.shape[::-1], tensor.dtype, tensor.read_bytes, strides=steps[::-1]
@@ -59,7 +59,7 @@ def read(path: str) -> tuple[Any, list[tuple[str, dict[str, tuple[str, StoredTen
             used.add(name)
         layers.append((layer, parts))
     for name, tensor in stored.items():
-        # Shapes for Reshape and the like are whole numbers; every other tensor must have a place.
+        # Shapes for Reshape and similar are integers; every other tensor must belong to a layer.
         if name not in used and tensor.data_type in _TYPES:
             raise ValueError(
                 f"{path} has an extra tensor {name} of shape {tuple(tensor.dims)}, which none of "
@@ -69,7 +69,7 @@ def read(path: str) -> tuple[Any, list[tuple[str, dict[str, tuple[str, StoredTen
 
 
 def attribute(node, name: str, default: Any = None) -> Any:
-    """A node's attribute: a number, or a tuple of whole numbers."""
+    """A node's attribute: a number, or a tuple of integers."""
     for found in node.attribute:
         if found.name == name:
             if found.type == found.INTS:
@@ -91,7 +91,7 @@ def _graph(path):
         content = file.read()
     try:
         _require_mostly_values(memoryview(content))
-        # This leaves values outside of the graph alone: it could name any file of this machine.
+        # Does not load external values: the graph could name any file on this machine.
         graph = onnx.load_model_from_string(content).graph
     except (DecodeError, ValueError) as error:
         raise ValueError(
@@ -103,9 +103,9 @@ def _graph(path):
 
 
 def _require_mostly_values(content: memoryview) -> None:
-    """Refuses a graph that says more than AlexNet's beside its values.
+    """Refuses a graph with more content besides its values than an AlexNet needs.
 
-    Parsed, an empty node of two bytes takes 150: a file of 100 MB could ask for 8 GB.
+    Parsed, an empty node of two bytes takes 150: a file of 100 MB could require 8 GB.
     """
     left = _MAX_STRUCTURE
     for number, part in _fields(content):
@@ -137,7 +137,7 @@ def _fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _varint(content: memoryview, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, and where it ends."""
+    """Decodes a variable-length integer; returns it and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(content):
@@ -198,7 +198,7 @@ def _stored(tensor, path) -> StoredTensor:
 
 
 def _external(tensor, result: StoredTensor, path) -> StoredTensor:
-    """The same tensor, whose values are in a file beside the graph."""
+    """The tensor with values in a file beside the graph."""
     told = {entry.key: entry.value for entry in tensor.external_data}
     location = told.get("location", "")
     beside = os.path.join(os.path.dirname(os.path.abspath(path)), location)

@@ -1,7 +1,7 @@
-"""A file of any other program as a `Source`, recognised by its name.
+"""Opens files of other programs as a `Source`, recognised by name.
 
-The formats of PyTorch, safetensors and ONNX are in `sources`; those here are older: Caffe,
-MatConvNet, caffe-tensorflow's dictionary of arrays and TensorFlow 1's checkpoints.
+PyTorch, safetensors and ONNX are in `sources`; this module has the older formats: Caffe,
+MatConvNet, caffe-tensorflow's dictionary of arrays and TensorFlow 1 checkpoints.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _NOT_SAID = (
 
 
 def open_source(path: str | os.PathLike) -> Source:
-    """A file of another program, recognised by its name.
+    """Opens a file of another program, recognised by its name.
 
     Args:
       path: `.onnx`, `.safetensors`, one of PyTorch's (`.pth`, `.pt`, `.pth.tar`, `.tar`),
@@ -43,7 +43,7 @@ def open_source(path: str | os.PathLike) -> Source:
         TensorFlow 1 (`model.ckpt-1000`, with or without .index).
 
     Raises:
-      ValueError: another suffix, a damaged file, or no AlexNet.
+      ValueError: another suffix, a damaged file, or not an AlexNet.
     """
     path = os.fspath(path)
     if path.endswith(".onnx"):
@@ -66,7 +66,7 @@ def open_source(path: str | os.PathLike) -> Source:
 
 
 def open_caffe(path: str) -> Source:
-    """A `.caffemodel`: its convolutions and dense layers in order, whatever they are called."""
+    """Opens a `.caffemodel`: its convolutions and dense layers in order, whatever their names."""
     net = caffe_files.read(path)
     tensors = []
     for names, kind in ((_CONVOLUTIONS, "Convolution"), (_DENSE, "InnerProduct")):
@@ -79,7 +79,7 @@ def open_caffe(path: str) -> Source:
 
 
 def open_matconvnet(path: str) -> Source:
-    """A `.mat` file of MatConvNet, of which dense layers are convolutions over the whole map."""
+    """Opens MatConvNet's `.mat` file, whose dense layers are convolutions over the whole map."""
     net = matlab_files.read(path)
     names = (*_CONVOLUTIONS, *_DENSE)
     _require_count(len(net.arrays), names, path)
@@ -102,7 +102,7 @@ def open_matconvnet(path: str) -> Source:
 
 
 def open_numpy(path: str) -> Source:
-    """A dictionary of arrays as bvlc_alexnet.npy: Caffe's network, in TensorFlow's layout."""
+    """Opens a dictionary of arrays like bvlc_alexnet.npy: Caffe's network, TensorFlow's layout."""
     content = numpy_files.read(path)
     parts = {"weights": "kernel", "biases": "bias"}
     found = {}
@@ -116,7 +116,7 @@ def open_numpy(path: str) -> Source:
 
 
 def open_checkpoint(path: str) -> Source:
-    """A checkpoint of TensorFlow 1: in groups of two as Caffe's, or TF-Slim's one tower."""
+    """Opens a TensorFlow 1 checkpoint: two groups as in Caffe, or TF-Slim's single tower."""
     tensors = _of_tensorflow(checkpoints.read(path), path)
     shapes = {(t.layer, t.role): t.stored.shape for t in tensors}
     grouped = shapes["conv2", "kernel"][1] * 2 == shapes["conv1", "kernel"][0]
@@ -205,7 +205,7 @@ def _dense(stored: StoredTensor, maps: int, name: str, path: str) -> StoredTenso
 def _arranged(
     stored: StoredTensor, shape: tuple[int, ...], arrange: Callable[[np.ndarray], np.ndarray]
 ) -> StoredTensor:
-    """The tensor in another order, put so when it is read."""
+    """The tensor in another axis order, permuted when it is read."""
 
     def read(first: int, count: int) -> bytes:
         values = arrange(stored.read())
@@ -253,7 +253,7 @@ def _mat_steps(net: matlab_files.MatNet) -> list[str]:
             size = [int(n) for n in (layer.get("pool") or [0])]
             pads = _four(layer.get("pad"))
             step = graphs.pool_step((size[0], size[-1]), (int((layer.get("stride") or [1])[0]),))
-            # A pad at the end is how this format says "rounded up".
+            # This format expresses rounding up by a pad at the end.
             steps.append(step + (graphs.UP if pads[1] or pads[3] else graphs.DOWN))
         elif kind not in ("softmax", "softmaxloss", "dropout", "loss"):
             steps.append(f"a layer of type {kind:.40}")

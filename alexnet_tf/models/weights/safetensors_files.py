@@ -1,7 +1,7 @@
-"""`.safetensors` files: a length, a JSON header, and the tensors' bytes.
+"""Reads and writes `.safetensors` files: a length, a JSON header, and the tensors' bytes.
 
-Read here because the format's own reader for NumPy knows no bfloat16. A tensor stays in its file
-until its shape has been looked at.
+The format's reader for NumPy does not support bfloat16. A tensor is read only after its shape was
+checked.
 
 Source: huggingface/safetensors, README.md, "Format".
 """
@@ -30,7 +30,7 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-# Bytes. The format allows 100 MB; parsed, JSON of empty lists takes some twenty times its length.
+# Bytes. The format allows 100 MB; parsed, JSON of empty lists takes about twenty times its length.
 _MAX_HEADER = 4 * 2**20
 
 
@@ -61,7 +61,7 @@ def _read(path):
         (first, last), shape = about["data_offsets"], tuple(about["shape"])
         if not all(type(n) is int and n >= 0 for n in (first, last, *shape)):
             raise ValueError(f"the tensor {name} has no shape")
-        # One after the other, without gaps: so no byte is read for two tensors.
+        # Contiguous, so no byte belongs to two tensors.
         if first != end or last < first or start + last > size:
             raise ValueError(f"the tensor {name} is not where the one before it ends")
         dtype = _DTYPES.get(about["dtype"], str(about["dtype"]))
@@ -80,7 +80,7 @@ def write(
     """Writes float32 tensors, in the order of their names.
 
     Args:
-      path: the file; whole files are the caller's business.
+      path: the file; the caller makes the write atomic.
       tensors: name -> float32.
       metadata: name -> text, for the header.
     """

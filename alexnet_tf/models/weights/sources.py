@@ -1,6 +1,6 @@
-"""Maps other programs' tensors to layers.
+"""Maps tensors of other programs to layers.
 
-Nothing here knows about Keras, and nothing reads a tensor's values: names and shapes come first.
+Independent of Keras. Reads names and shapes, but no values.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ from alexnet_tf.models.weights.stored import FLOATS, StoredTensor
 
 HEAD = "fc8"
 _ROLES = {"weight": "kernel", "bias": "bias"}
-# What DataParallel and torch.compile put into names, around the network or around a part of it.
+# Prefixes that DataParallel and torch.compile add to names of the network or of a part of it.
 _WRAPPERS = ("module", "_orig_mod")
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceTensor:
-    """One tensor of a file. name: as the file calls it. layer, role: where it belongs."""
+    """A tensor of a file. name: its name in the file. layer, role: its place in the network."""
 
     name: str
     layer: str
@@ -34,13 +34,13 @@ class Source:
     """An AlexNet in a file.
 
     Attributes:
-      path: of the file.
+      path: the file's path.
       tensors: kernels (O, I / groups, kh, kw) or (O, I), and biases (O,).
-      convention: what the file's network does to pixels, a key of `assignment.CONVENTIONS`.
-      steps: what it computes, see `graphs`.
-      mean: the RGB mean that the file says it subtracts, (h, w, 3) or (3,), if it does.
-      class_names: in output order, if the file says them.
-      notes: what was assumed because the file does not say it, in words.
+      convention: the network's preprocessing, a key of `assignment.CONVENTIONS`.
+      steps: its operations, see `graphs`.
+      mean: the RGB mean given in the file, (h, w, 3) or (3,), or None.
+      class_names: names in output order, if the file has them.
+      notes: assumptions that the file does not confirm, in words.
     """
 
     path: str
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def classes(self) -> int:
-        """The number of the last layer's outputs.
+        """The number of outputs of the last layer.
 
         Raises:
           ValueError: the file is too short for a last layer of that many classes.
@@ -86,7 +86,7 @@ def open_onnx(path: str) -> Source:
     graph, layers = onnx_files.read(path)
     try:
         steps = graphs.graph_steps(graph, path)
-    # Attributes of another kind or length than their operation has.
+    # Attributes of another type or length than their operation requires.
     except (TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(f"The graph in {path} is damaged ({error}).") from error
     tensors = [
@@ -143,7 +143,7 @@ def _torchvision(content: Mapping[Any, Any], path: str) -> Source:
 
 
 def _unwrapped(content: Mapping[Any, Any], path) -> dict[str, str]:
-    """Name in the file -> name in the network, without what programs put around it."""
+    """Name in the file -> name in the network, without added prefixes."""
     strange = [name for name in content if not isinstance(name, str)]
     if strange:
         raise ValueError(
@@ -152,7 +152,7 @@ def _unwrapped(content: Mapping[Any, Any], path) -> dict[str, str]:
         )
     parts = {n: [part for part in n.split(".") if part not in _WRAPPERS] for n in content}
     known = {name.split(".")[0] for name in layer_names.TORCHVISION_WEIGHTS}
-    # A network inside another one, "model.features.0.weight": all names begin in the same way.
+    # In a nested network ("model.features.0.weight") all names have the same prefix.
     while len(first := {p[0] for p in parts.values() if p}) == 1 and not first & known:
         parts = {name: p[1:] for name, p in parts.items()}
     names = {name: ".".join(p) for name, p in parts.items()}
@@ -166,10 +166,10 @@ def _unwrapped(content: Mapping[Any, Any], path) -> dict[str, str]:
 
 
 def require_floats(tensor: SourceTensor, path) -> None:
-    """Refuses numbers that are no weights: integers, complex numbers, 8-bit floats.
+    """Refuses types that are not weights: integers, complex numbers, 8-bit floats.
 
     Raises:
-      ValueError: such numbers.
+      ValueError: the tensor has such a type.
     """
     if tensor.stored.dtype not in FLOATS:
         raise ValueError(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-# What a file calls a type -> NumPy's name without the byte order; bfloat16 is the upper half of a
-# float32. The four that weights may have come first.
+# Type name in a file -> NumPy's name without byte order; bfloat16 is the upper half of a float32.
+# The first four are allowed for weights.
 FLOATS = {"float16": "f2", "bfloat16": "u2", "float32": "f4", "float64": "f8"}
 _OTHERS = {
     "bool": "u1",
@@ -25,15 +25,15 @@ CODES = {**FLOATS, **_OTHERS}
 
 @dataclasses.dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a file of weights.
+    """A tensor in a weights file.
 
     Attributes:
-      shape: as the file says it; nothing was allocated for it.
-      dtype: the name of its type, "float32", "bfloat16" and so on, or the file's own word for one
-        that no weights have.
+      shape: its shape in the file; nothing was allocated for it.
+      dtype: the name of its type, "float32", "bfloat16" and so on, or the file's name of a type
+        that weights do not use.
       read_bytes: (first byte, number of bytes) -> that part of the tensor's storage.
-      strides: in elements, for tensors that are a view of their storage; None for row by row.
-      offset: of the first element in its storage, in elements.
+      strides: strides in elements, for views of their storage; None for row-major.
+      offset: position of the first element in its storage, in elements.
       byte_order: "<" or ">".
       negative: whether the values are to be negated, for PyTorch's negative views.
     """
@@ -53,7 +53,7 @@ class StoredTensor:
 
     @property
     def span(self) -> int:
-        """The number of elements of the storage from the first to the last one of the tensor."""
+        """The number of storage elements from the tensor's first to its last one."""
         if not self.size:
             return 0
         if self.strides is None:
@@ -61,10 +61,10 @@ class StoredTensor:
         return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
 
     def read(self) -> np.ndarray:
-        """The values, float32 for bfloat16 and else in their own type.
+        """Reads the values: bfloat16 as float32, others in their own type.
 
         Raises:
-          ValueError: a type that is no number of NumPy's, or a damaged file.
+          ValueError: a type that NumPy does not support, or a damaged file.
         """
         if self.dtype not in CODES:
             raise ValueError(f"a tensor of {self.dtype} has no numbers of NumPy's")
@@ -99,7 +99,7 @@ def file_part(path, start: int, length: int) -> Callable[[int, int], bytes]:
 
 
 def of_numbers(values: np.ndarray) -> StoredTensor:
-    """A tensor of numbers that are in memory already, read when it is asked for."""
+    """A stored tensor for an array in memory."""
     names = {"f2": "float16", "f4": "float32", "f8": "float64"}
     code = values.dtype.str[1:]
     little = values.dtype.newbyteorder("<")

@@ -1,10 +1,10 @@
-"""Reads PyTorch's files without PyTorch: `.pth`, `.pt`, `.pth.tar`, as `torch.save` writes them.
+"""Reads PyTorch files (`.pth`, `.pt`, `.pth.tar`, written by `torch.save`) without PyTorch.
 
 Two containers: since PyTorch 1.6 a zip archive, in which `data.pkl` holds the objects and `data/0`,
 `data/1`, ... the storages of the tensors as they are in memory; before (and still, on demand)
 three small pickles, the one with the objects, the list of the storages and their bytes, one after
-the other. Objects are read by `pickles`, which runs nothing; a tensor stays in its file until its
-shape has been looked at.
+the other. Objects are read by `pickles`, which runs no code; a tensor is read only after its shape
+was checked.
 
 Source: pytorch/pytorch, torch/serialization.py (`_save`, `_legacy_save`, `_legacy_load`) and
 torch/_utils.py (`_rebuild_tensor_v2` and its relatives).
@@ -20,7 +20,7 @@ from typing import Any, Literal
 from alexnet_tf import pickles
 from alexnet_tf.models.weights.stored import CODES, StoredTensor, file_part
 
-# The first two pickles of a file without zip.
+# The first two pickles of a file that is not a zip archive.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _STORAGES = {
@@ -35,7 +35,7 @@ _STORAGES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
-# Storages of numbers that no weights are made of: (name, bytes per element).
+# Storage types that weights do not use: (name, bytes per element).
 _FOREIGN_STORAGES = {
     "ComplexFloatStorage": ("complex64", 8),
     "ComplexDoubleStorage": ("complex128", 16),
@@ -54,20 +54,20 @@ _WORDS = (
 )
 _LARGEST = 2**63
 _MAX_RANK = 32
-# Where training scripts keep the state dictionary in a checkpoint.
+# Keys under which training scripts store the state dictionary in a checkpoint.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 @dataclasses.dataclass(frozen=True)
 class UnreadableTensor:
-    """A tensor that has no plain array of numbers. kind: such as "sparse"."""
+    """A tensor that is not a plain array of numbers. kind: such as "sparse"."""
 
     kind: str
 
 
 @dataclasses.dataclass(frozen=True)
 class _StorageType:
-    """A class of storages. itemsize: bytes per element."""
+    """A storage class. itemsize: bytes per element."""
 
     dtype: str
     itemsize: int
@@ -75,9 +75,9 @@ class _StorageType:
 
 @dataclasses.dataclass(frozen=True)
 class _Storage:
-    """What a persistent id means: a run of numbers in the file, or a part of one.
+    """A persistent id's storage: a sequence of numbers in the file, or a part of one.
 
-    key: of the run; elements: of this part; first: element of the run at which it begins.
+    key: the sequence's key. elements: length of this part. first: index of its first element.
     """
 
     key: str
@@ -87,7 +87,7 @@ class _Storage:
 
 
 def state_dict(path: str | os.PathLike) -> dict[Any, StoredTensor | UnreadableTensor | Any]:
-    """The state dictionary in a file, be it alone or beside other things in a checkpoint.
+    """Reads the state dictionary in a file, alone or within a checkpoint.
 
     Raises:
       ValueError: the file is damaged, of another kind, or holds objects other than tensors,
@@ -108,7 +108,7 @@ def state_dict(path: str | os.PathLike) -> dict[Any, StoredTensor | UnreadableTe
 
 
 def read(path: str | os.PathLike) -> Any:
-    """What `torch.save` wrote, with a `StoredTensor` for each tensor.
+    """Reads a file written by `torch.save`, with a `StoredTensor` for each tensor.
 
     Raises:
       ValueError: see `state_dict`.
@@ -123,7 +123,7 @@ def read(path: str | os.PathLike) -> Any:
             "objects are not unpickled because they can run code: expected a state dictionary, "
             "torch.save(model.state_dict(), path)."
         ) from error
-    # What a damaged or encrypted archive, or a pickle of something else, leads to.
+    # Raised for a damaged or encrypted archive, or a pickle of something else.
     except (ValueError, TypeError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read as a file of PyTorch ({error}): it is truncated, damaged or of "
@@ -172,7 +172,7 @@ def _member_part(path, info) -> Callable[[int, int], bytes]:
         with zipfile.ZipFile(path) as archive, archive.open(info) as file:
             if first:
                 file.seek(first)
-            return file.read(count)  # of a whole member, zipfile compares the checksum
+            return file.read(count)  # for a full member, zipfile verifies the checksum
 
     return read
 
@@ -209,19 +209,19 @@ def _read_stream(path):
 
 
 class _Objects:
-    """What the pickle of one file may name, and the storages that it named.
+    """The names allowed in the pickle of one file, and the storages that it references.
 
     Args:
-      byte_order: "little" or "big", of the machine that wrote the file.
+      byte_order: "little" or "big", the order of the machine that wrote the file.
     """
 
     def __init__(self, byte_order):
         if byte_order not in ("little", "big"):
             raise ValueError(f"its byte order is {byte_order!r}")
         self.byte_order: Literal["little", "big"] = byte_order
-        # key -> (type, number of elements), as the pickle says.
+        # key -> (type, number of elements), from the pickle.
         self.storages: dict[str, tuple[_StorageType, int]] = {}
-        # key -> the bytes: filled when the file says where they are.
+        # key -> the bytes; filled once their position in the file is known.
         self.parts: dict[str, Callable[[int, int], bytes]] = {}
 
     def names(self) -> dict[str, Any]:
@@ -256,7 +256,7 @@ class _Objects:
         }
 
     def persistent(self, identity) -> _Storage:
-        """("storage", type, key, device, elements, perhaps the part that is meant)."""
+        """Resolves ("storage", type, key, device, elements, optional part)."""
         word, kind, key, _, elements, *rest = identity
         if word != "storage" or type(kind) is not _StorageType or type(key) is not str:
             raise TypeError(f"a persistent id of {word!r}")
@@ -272,7 +272,7 @@ class _Objects:
         return _Storage(key, kind, length, first)
 
     def tensor(self, storage, offset, shape, strides, grad=False, hooks=None, bits=None):
-        """`_rebuild_tensor_v2`: a tensor of its storage's own type."""
+        """`_rebuild_tensor_v2`: a tensor of its storage's type."""
         return self.tensor_of_type(storage, offset, shape, strides, grad, hooks, None, bits)
 
     def tensor_of_type(self, storage, offset, shape, strides, grad, hooks, dtype, bits=None):
@@ -302,7 +302,7 @@ class _Objects:
         return tensor
 
     def tensor_with_attributes(self, function, kind, arguments, state):
-        """`_rebuild_from_type_v2`: a tensor on which a program had set attributes."""
+        """`_rebuild_from_type_v2`: a tensor with additional attributes."""
         if kind not in ("Tensor", "Parameter") or function not in (
             self.tensor,
             self.tensor_of_type,

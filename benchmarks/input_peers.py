@@ -31,7 +31,7 @@ def epoch_turn(
             images = next(iterator)
         seconds = time.perf_counter() - started
         _check(images, batch_size, size, dtype)
-        for _ in iterator:  # nobody else's turn begins before this epoch has ended
+        for _ in iterator:  # no other turn begins before this epoch has ended
             pass
         return [(timed * batch_size, seconds)]
 
@@ -39,7 +39,7 @@ def epoch_turn(
 
 
 def _check(images, batch_size: int, size: int, dtype: str) -> None:
-    """Everybody must really make what is counted."""
+    """Checks that every peer produces what is counted."""
     images = np.asarray(images)
     found = (images.shape, images.dtype.name, bool(images.std() > 10))
     if found != ((batch_size, size, size, 3), dtype, True):
@@ -63,7 +63,7 @@ def ours(
     sys.path.insert(0, str(peers.ROOT))
     from alexnet_tf import memory
 
-    # FFCV and DALI write into buffers of their own, again and again.
+    # FFCV and DALI reuse their own buffers.
     memory.keep_freed_memory()
     import tensorflow as tf
 

@@ -3,7 +3,7 @@
     python -m data_prep.convert --source=MNIST_IDX_FILES --output=mnist --encoding=raw
     python benchmarks/lenet5.py --data_dir=mnist --name=mnist --workdir=runs/mnist
 
-Trains and evaluates through the commands, in processes of their own, writes
+Trains and evaluates through the commands, in separate processes, writes
 benchmarks/results/lenet5_NAME.json and redraws the plots (see measured.py). The same flags resume
 an interrupted run: training_seconds are of all epochs, without validation, last_command_seconds of
 the last start. Arguments after `--` are passed to alexnet_tf.train.

@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def render(text: str, results: pathlib.Path, columns: int = 6) -> str:
-    """`text` with the first `columns` of its table made anew from the files in `results`."""
+    """`text` with the first `columns` of its table updated from the files in `results`."""
     titles = ["what", "published", "measured here", "seeds and spread", "training", "all numbers"]
     # The paper's data and networks first, the photographs last.
     kinds = (

@@ -12,7 +12,7 @@ mirrored nor towers. Its terms are measured separately:
     s   seconds to add the gradients of two replicas
     r   seconds to bring a byte to the other device
     f   how much longer two devices need at once than one alone for the same convolution, and g for
-        the same update: 1 where each has a processor of its own, 2 where they share all of one
+        the same update: 1 if each has its own processor, 2 if they share all of one
 
 | strategy | expected                        |
 |----------|---------------------------------|
@@ -21,7 +21,7 @@ mirrored nor towers. Its terms are measured separately:
 | towers   | f c B / 2 + g u / 2 + r bytes   |
 
 Replicas update every weight twice, towers once. On logical CPUs f is near 2, so the arithmetic
-gains nothing, and r is near 0: one memory, a pointer changes hands. On GPUs of their own f and g
+gains nothing, and r is near 0: only a pointer is passed in one memory. On separate GPUs f and g
 are 1, and the bytes decide: mirrored's are the same for any batch, towers' grow with it.
 """
 

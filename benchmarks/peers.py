@@ -1,8 +1,8 @@
-"""Runs peers in separate processes that take turns on the clock.
+"""Runs peers in separate processes that take turns.
 
-A process each, because two frameworks in one share neither thread pools nor memory gracefully, and
-because a peer may need another Python than this package. A peer prepares itself, says that it
-is ready, and then answers every line that it reads with how long its work took.
+Separate processes, because two frameworks in one process compete for threads and memory, and
+because a peer may need another Python than this package. A peer prepares itself, reports that it
+is ready, and then answers every line that it reads with the duration of its work.
 """
 
 import dataclasses
@@ -84,7 +84,7 @@ class Peer:
 
 def serve(prepare: Callable[[], tuple[dict, Callable[[], list]]]) -> None:
     """The peer's side. `prepare` gives (what to say about it, its turn)."""
-    # Whatever a library prints must not be taken for an answer.
+    # Output of a library must not be taken for an answer.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -150,7 +150,7 @@ def compete(entries: list[Entry], rounds: int, warm: int = 1) -> dict:
 
 
 def print_rates(result: dict, ours: str, unit: str) -> None:
-    """A table for people: every form beside ours."""
+    """Prints a table that compares every form with ours."""
     rows = {row["form"]: row["rate"] for row in result["rows"]}
     print(f"\n{'':44}{unit:>12}{'spread':>8}  {ours} is")
     for name, rate in rows.items():

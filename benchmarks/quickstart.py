@@ -3,7 +3,7 @@
     python benchmarks/quickstart.py --workdir=runs/seeds --seeds=0,1,2
 
 Without --data_dir on the embedded photographs. Trains and evaluates through the commands, in
-processes of their own, writes benchmarks/results/quickstart.json and draws what is known anew (see
+separate processes, writes benchmarks/results/quickstart.json and redraws the plots (see
 measured.py). The same flags resume an interrupted run: a seed whose network is in
 WORKDIR/seedN is only evaluated, an interrupted one resumes. Arguments after `--` are passed to
 alexnet_tf.train.

@@ -1,7 +1,7 @@
 """Serving speed of an exported SavedModel: python benchmarks/serving.py [--workdir=RUN]
 
 Requests to a network that `python -m alexnet_tf.export` writes, in float32 and bfloat16, in this
-process, beside the bare Keras model and the same layers in PyTorch (in a process of its own). Forms
+process, beside the bare Keras model and the same layers in PyTorch (in a separate process). Forms
 take turns, after a warm-up that is not counted; decoding is measured alone too. Without --workdir
 an AlexNet with random weights and 1000 classes is measured: time does not depend on the weights.
 With --workdir and --data_dir the top-1 errors of both precisions on the validation images are

@@ -4,7 +4,7 @@
 
 Steps of `lenet5_softmax` and `cifarnet` take milliseconds, so what surrounds the arithmetic counts:
 this package starts many steps in one call and keeps a small data set in memory. Contestants are
-processes of their own that take turns. All of them hold random uint8 images in memory, shuffle
+separate processes that take turns. All of them hold random uint8 images in memory, shuffle
 them, and crop (and for CIFAR-10 mirror) each image by draws of its own:
 
 - this package from records, as `train` does;

@@ -25,7 +25,7 @@ def main() -> int:
 
 
 def render(text: str, results: pathlib.Path) -> str:
-    """`text` with every table made anew from the files in `results`.
+    """`text` with every table updated from the files in `results`.
 
     Raises:
       ValueError: a table that no function here makes.

@@ -3,7 +3,7 @@
     python benchmarks/train_step.py [--precision=float32,bfloat16] [--batch_size=128]
 
 Whole steps on the same cores (or the same GPU, where all have one): forward, dropout,
-cross-entropy, backward, momentum and weight decay. Peers are processes of their own that take
+cross-entropy, backward, momentum and weight decay. Peers are separate processes that take
 turns:
 
 - this package's AlexNet, the paper's with response normalisation and groups; on a GPU compiled by
@@ -22,7 +22,7 @@ there by default: Keras layers under XLA, which are slow there, and deterministi
 
 Lower precisions are Keras' mixed policies and PyTorch's autocast. They pay where a processor
 multiplies them in hardware (AMX, AVX512-BF16, GPUs); elsewhere they are slow: measure them there
-with a small --batch_size, in an --output of their own.
+with a small --batch_size, and a separate --output.
 """
 
 import os

@@ -152,7 +152,7 @@ def _title(name: str, parameters: int) -> str:
 
 
 def _is_block(row: summary.Row) -> bool:
-    """Whether a layer has weights worth a box of its own; LeNet-5's subsampling has two per map."""
+    """Whether a layer gets a box; LeNet-5's subsampling, with two weights per map, does not."""
     return row.kind != "Subsampling" and (row.parameters > 0 or row.kind == "RadialBasis")
 
 

@@ -7,7 +7,7 @@
     .tfrecord   a `tf.train.Example` per image: "file_name", "label" where it is known, and per
                 layer LAYER (floats, row-major) and LAYER/shape (int64)
 
-All are written from arrays on the disk, a part at a time.
+All are written in parts from arrays on disk.
 """
 
 import json
@@ -26,7 +26,7 @@ from alexnet_tf.analysis.activations import Activations
 ENDINGS = (".npz", ".h5", ".nc", ".tfrecord")
 _ROWS = 64
 _AXES = {1: ("unit",), 3: ("row", "column", "channel")}
-# NetCDF's mark of a dimension that has no values of its own.
+# NetCDF's mark of a dimension without coordinate values.
 _PURE_DIMENSION = "This is a netCDF dimension but not a netCDF variable. {:>9d}"
 
 

@@ -133,7 +133,7 @@ class Metric(keras.metrics.MeanMetricWrapper):
 
 
 def _unit(features):
-    """Each pixel's features, of length one."""
+    """Each pixel's features, normalised to length one."""
     # The gradient of a root at 0 is infinite, and dead pixels are all 0: the root of those is not
     # taken.
     squares = tf.reduce_sum(tf.square(features), -1, keepdims=True)

@@ -118,7 +118,7 @@ def kernel_groups(model) -> int:
 def split_groups(kernels: np.ndarray, groups: int | None = None) -> list[np.ndarray]:
     """An array of kernels (..., n) as that many arrays (..., n / groups).
 
-    None stands for the paper's two halves from 32 kernels on, when n is even, else for one group.
+    None means the paper's two halves if n is even and at least 32, else one group.
     """
     count = kernels.shape[-1]
     if groups is None:
@@ -261,7 +261,7 @@ def draw_kernels(axes, kernels: np.ndarray, groups: int | None = None) -> None:
 
 
 def draw_prediction(image_axes, bar_axes, shown: Shown) -> None:
-    """An image over the bars of its most probable classes; the right one's bar stands out."""
+    """An image above the bars of its most probable classes; the correct one is highlighted."""
     grey = shown.image.ndim == 2 or shown.image.shape[-1] == 1
     image = np.squeeze(shown.image) if grey else shown.image
     image_axes.imshow(image, cmap="gray" if grey else None, vmin=0, vmax=255)

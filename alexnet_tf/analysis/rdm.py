@@ -1,7 +1,7 @@
 """Representational dissimilarity matrices (Kriegeskorte, Mur, Bandettini, 2008).
 
-How unlike a layer finds each two of some images: 1 minus Pearson's correlation of the two patterns
-of activation, or their Euclidean distance.
+The dissimilarity of two images in a layer is 1 minus Pearson's correlation of their activations, or
+the Euclidean distance of these.
 """
 
 import os
@@ -14,7 +14,7 @@ from alexnet_tf.analysis import plots
 
 KINDS = ("correlation", "euclidean")
 LARGEST = 5000  # images: the matrix then has 25 million numbers, 100 MB as float32
-_COLUMNS = 4096  # of so many features at a time is the product taken: 164 MB for 5000 images
+_COLUMNS = 4096  # features per partial product: 164 MB for 5000 images
 _LABELS = {"correlation": "1 - Pearson's r", "euclidean": "Euclidean distance"}
 
 
@@ -30,7 +30,7 @@ def require_size(count: int, largest: int = LARGEST) -> None:
 
 
 def dissimilarity(features: np.ndarray, kind: str = "correlation") -> np.ndarray:
-    """The dissimilarity of each two images.
+    """Computes the dissimilarity of every pair of images.
 
     Args:
       features: float (n, ...), a row per image; what follows is flattened. It may be on the disk.

@@ -1,4 +1,4 @@
-"""Where in an image a network sees its class, by two independent methods.
+"""Locates the pixels that a network's prediction depends on, by two independent methods.
 
 Occlusion: a grey square is moved over the image, and the class's probability is measured at each
 place (Zeiler and Fergus, 2014, section 4.2). Gradient: how strongly the class's logit answers to

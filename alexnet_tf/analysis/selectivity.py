@@ -78,11 +78,11 @@ def label_correlations(responses: np.ndarray, labels: np.ndarray, classes: int) 
 
 
 def nearest_units(responses: np.ndarray, unit: int, count: int) -> list[tuple[int, float]]:
-    """The units whose responses go with a unit's own the most, by correlation over the images.
+    """The units with the responses most correlated to a unit's, over the images.
 
     Args:
       responses: float (n, units).
-      unit: which one; it is no neighbour of its own.
+      unit: its number; it is not its own neighbour.
       count: how many, at most.
 
     Returns:
@@ -119,7 +119,7 @@ def in_hue(images: np.ndarray, hue: str | None, saturation: float = 0.5) -> np.n
     Returns:
       float32 of the same shape, 0..255.
     """
-    ways = _HUE_RGB - (_HUE_RGB @ _LUMINANCE)[:, None]  # no luminance of their own
+    ways = _HUE_RGB - (_HUE_RGB @ _LUMINANCE)[:, None]  # without luminance
     ways /= np.abs(ways).max(axis=1, keepdims=True)
     brightest = 1 + saturation  # no channel of any hue leaves 0..255
     gain = 1 if hue is None else 1 + saturation * ways[HUES.index(hue)]
@@ -149,6 +149,6 @@ def _standardized(columns: np.ndarray) -> np.ndarray:
     columns = np.asarray(columns, np.float64)
     centred = columns - columns.mean(axis=0)
     deviation = centred.std(axis=0)
-    # Rounding leaves a constant column a deviation of its own.
+    # Rounding leaves a small deviation in a constant column.
     constant = np.ptp(columns, axis=0) == 0
     return np.where(constant, 0, centred / np.where(constant, 1, deviation))

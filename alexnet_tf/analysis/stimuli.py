@@ -1,4 +1,4 @@
-"""Images of which activations are wanted: files in the order given, or a split of a data set."""
+"""Images to compute activations of: files in the given order, or a split of a data set."""
 
 import dataclasses
 import hashlib

@@ -58,7 +58,7 @@ def layer_table(model) -> list[Row]:
 
 
 def text_table(rows: list[Row]) -> str:
-    """The table for people, with totals; memory is of activations and weights as float32."""
+    """The table as text, with totals; memory is of activations and weights as float32."""
     lines = [
         f"{'layer':16}{'kind':28}{'output':>16}{'parameters':>13}{'multiply-adds':>15}{'field':>7}"
     ]
@@ -81,7 +81,7 @@ def text_table(rows: list[Row]) -> str:
 
 
 def crossing_bytes(model, batch_size: int) -> dict[str, int | None]:
-    """Bytes that go from one device to another in a training step on two devices.
+    """Bytes transferred between devices in a training step on two devices.
 
     Args:
       model: a network of `alexnet_tf.models`, in one piece.
@@ -107,7 +107,7 @@ def crossing_bytes(model, batch_size: int) -> dict[str, int | None]:
 
 
 def crossing_text(model, batch_size: int) -> str:
-    """`crossing_bytes` for people, with the batch from which on data parallelism moves less."""
+    """`crossing_bytes` as text, with the batch from which data parallelism transfers less."""
     crossing: dict[str, Any] = crossing_bytes(model, batch_size)
     lines = [f"crossing between two devices in a training step of {batch_size:,} images:"]
     if crossing["towers"] is None:

@@ -26,7 +26,7 @@ _MAX_SIDE = 10_000  # pixels: a square of it has as many as an image from a stra
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A network and what is known about it.
+    """A trained network and its metadata.
 
     Attributes:
       path: the model file.

@@ -104,7 +104,8 @@ def _what(model, known) -> list[str]:
     ]
     first = next((one for one in model.layers if isinstance(one, PixelNormalization)), None)
     if first is not None:
-        mean = "a mean image" if first.mean.ndim == 3 else ", ".join(f"{m:.5g}" for m in first.mean)
+        means = first.mean.ravel()  # one number, one of each channel, or an image
+        mean = "a mean image" if len(means) > 3 else ", ".join(f"{m:.5g}" for m in means)
         lines.append(f"subtracts {mean} itself and then takes {first.channel_order.upper()}")
     names = known.get("class_names")
     lines.append(f"{model.output_shape[-1]} classes" + (f": {_listed(names)}" if names else ""))

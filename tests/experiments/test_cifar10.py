@@ -126,7 +126,8 @@ def test_a_curve_goes_on_after_a_kill_and_keeps_its_looks(thumbnails, tmp_path, 
     assert "15" in json.loads(looks.read_text(encoding="utf-8"))
     capfd.readouterr()
     curve = short_curve(thumbnails, killed)
-    assert "training:  50%" in capfd.readouterr().err  # from the second epoch's end on
+    said = capfd.readouterr().err
+    assert "epoch 3/4" in said and "epoch 2/4" not in said  # from the second epoch's end on
     assert not looks.exists()
     whole = short_curve(thumbnails, tmp_path / "never")
     assert curve["epoch"] == whole["epoch"] and len(whole["epoch"]) == 24

@@ -26,9 +26,9 @@ def test_weights_of_another_network_are_refused(tmp_path, name):
 def test_a_missing_or_unknown_file_of_weights_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file of weights"):
         alexnet_tf.LeNet5(weights=tmp_path / "none.keras")
-    (tmp_path / "net.caffemodel").write_bytes(b"x")
+    (tmp_path / "net.txt").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"no known suffix: expected .onnx"):
-        alexnet_tf.LeNet5(weights=tmp_path / "net.caffemodel")
+        alexnet_tf.LeNet5(weights=tmp_path / "net.txt")
 
 
 @pytest.mark.parametrize("length", [0, 50, -50])

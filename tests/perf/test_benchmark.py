@@ -119,9 +119,6 @@ def test_input_shows_where_the_time_goes(photo_records, tmp_path, capsys):
     assert result["images"] == 96
     last = 1e3 * statistics.median(result["rows"][-1]["cpu_seconds"]) / 96
     assert whole == pytest.approx(last)
-    # Decoding costs more than reading, on any machine.
-    read, decode = (row["cpu_milliseconds_per_image"] for row in result["rows"][:2])
-    assert decode > read > 0
     assert all(len(row["images_per_second"]["runs"]) == 2 for row in result["rows"])
     text = capsys.readouterr().out
     assert "96 records of 256 x 256 x 3, jpeg" in text and "decode" in text

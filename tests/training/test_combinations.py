@@ -28,7 +28,8 @@ KINDS = {
     "start": ("fresh", "resumed", "finetuned"),
 }
 # Networks of their own, which have no columns; all others get one that towers can cut.
-OWN_NETWORK = {"lenet5", "cifarnet"}
+CIFARNETS = ("cifarnet", "cifarnet_no_norm")
+OWN_NETWORK = {"lenet5", *CIFARNETS}
 
 
 def _possible(row: dict) -> bool:
@@ -59,11 +60,12 @@ SELECTION = _selection()
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_networks(tiny):
-    cifarnet = dataclasses.replace(
-        networks.narrowed(catalog.find_variant("cifarnet"), 16), name="tiny_cifarnet"
-    )
+    cifarnets = [
+        dataclasses.replace(networks.narrowed(catalog.find_variant(name), 16), name=f"tiny_{name}")
+        for name in CIFARNETS
+    ]
     before = dict(catalog._VARIANTS)
-    for variant in (tiny.columns(), cifarnet):
+    for variant in (tiny.columns(), *cifarnets):
         catalog.add_variant(variant)
     yield
     catalog._VARIANTS.clear()
@@ -90,9 +92,8 @@ def data(small_photo_folders, tmp_path_factory):
 
 def _recipe(row: dict, source: str | None):
     published = RECIPES[row["recipe"]]
-    model = {"lenet5": "lenet5_softmax", "cifarnet": "tiny_cifarnet"}.get(
-        row["recipe"], "tiny_columns"
-    )
+    own = {"lenet5": "lenet5_softmax", **{name: f"tiny_{name}" for name in CIFARNETS}}
+    model = own.get(row["recipe"], "tiny_columns")
     rate = published.learning_rate / 10
     changes = {
         "model": model,

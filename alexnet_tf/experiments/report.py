@@ -94,9 +94,9 @@ def _introduction(context: Context) -> list[str]:
         )
     elif scale.narrowing > 1:
         text.append(
-            "The networks, but for those of fig1, cifar10 and LeNet-5, were narrowed: maps and units of "
-            f"each layer divided by {scale.narrowing}, trained by a short recipe of ours, not the "
-            "authors'. Differences say something about the idea, errors nothing about the "
+            "The networks, but for those of fig1, cifar10 and LeNet-5, were narrowed: maps and "
+            f"units of each layer divided by {scale.narrowing}, trained by a short recipe of ours, "
+            "not the authors'. Differences say something about the idea, errors nothing about the "
             "published network."
         )
     text.append("[P] is the paper of 2012, [S] the authors' program and its notes.")

@@ -204,13 +204,13 @@ def test_every_variant_is_drawn(name):
         assert crossing == 2 * sum(block.crosses for block in both)
 
 
-def test_what_crosses_is_said():
+def test_transfers_between_halves_are_named():
     def note(name):
         return diagram.crossing_note(architecture.published_blocks(name))
 
     assert "into conv3, fc6, fc7 (response normalisation reads both" in note("alexnet")
     assert note("alexnet_145").endswith("into conv3, fc6, fc7.")
     assert note("alexnet_145_no_cross") == (
-        "Nothing crosses between the two halves before the last layer."
+        "Nothing is transferred between the two halves before the last layer."
     )
     assert note("lenet5") == note("alexnet_owt") == ""

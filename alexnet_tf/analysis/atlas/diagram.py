@@ -95,9 +95,9 @@ def crossing_note(blocks: Sequence[Block]) -> str:
         return ""
     crossing = [block.name for block in blocks[:-1] if block.crosses]
     if not crossing:
-        return "Nothing crosses between the two halves before the last layer."
+        return "Nothing is transferred between the two halves before the last layer."
     norm = any("both halves" in text for block in blocks for text in block.then)
-    said = "Two halves, each on a GPU of its own in 2012. Orange: what crosses between them, into "
+    said = "Two halves, each on its own GPU in 2012. Orange: transfers between them, into "
     also = " (response normalisation reads both halves too)" if norm else ""
     return f"{said}{', '.join(crossing)}{also}."
 

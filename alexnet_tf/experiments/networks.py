@@ -109,7 +109,7 @@ def network(context: Context, variant: spec.Variant, seed: int, **changes) -> st
     name = f"{variant.name}{tag}-seed{seed}"
     own = recipe(context, variant, **changes)
     classes = records.open_dataset(context.data_dir).classes
-    callbacks = [milestones.Compare(classes, context.planned_seconds())]
+    callbacks = [milestones.Compare(classes, context.planned_seconds(variant.name))]
     return trained(context, name, own, seed, callbacks if context.scale.measures else ())
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import resource
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -167,8 +168,7 @@ def _evaluation_rate(setup: initialization.Setup, seconds: float) -> dict:
 
 
 def _summary(rates: list[float]) -> dict:
-    ordered = sorted(rates)
-    median = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    median = statistics.median(rates)
     return {"median": median, "least": min(rates), "greatest": max(rates), "calls": len(rates)}
 
 

@@ -113,13 +113,14 @@ class Context:
         """A path in the workdir."""
         return os.path.join(self.workdir, *parts)
 
-    def planned_seconds(self) -> float | None:
-        """Seconds per epoch of the authors' network in the workdir's plan; None without a plan."""
+    def planned_seconds(self, network: str) -> float | None:
+        """Seconds of an epoch by the workdir's plan; None without a plan of this network."""
         try:
             with open(self.path(PLAN_FILE), encoding="utf-8") as file:
-                return float(json.load(file)["seconds_per_epoch"])
+                plan = json.load(file)
         except FileNotFoundError:
             return None
+        return float(plan["seconds_per_epoch"]) if plan["network"] == network else None
 
     def remembered(self, name: str, compute: Callable[[], dict]) -> dict:
         """The result of `compute`, computed once per name and workdir."""

@@ -71,6 +71,15 @@ def test_slow_epochs_are_reported(capsys):
     assert "epoch 2 took 1.50 times as long as planned" in capsys.readouterr().err
 
 
+def test_a_plan_is_of_one_network(tmp_path):
+    context = Context("d", "photographs", str(tmp_path), SCALES["full"], (0,))
+    assert context.planned_seconds("alexnet_145") is None
+    plan = {"network": "alexnet_145", "seconds_per_epoch": 10.0}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert context.planned_seconds("alexnet_145") == 10.0
+    assert context.planned_seconds("alexnet_145_half") is None
+
+
 def test_milestones_are_the_published_ones():
     found = milestones.milestones(1000)
     assert found[0].loss == pytest.approx(np.log(1000)) and found[0].top5_error == 0.995

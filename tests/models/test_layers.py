@@ -260,6 +260,29 @@ def test_locally_connected_is_float64s():
     np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_gradients_of_locally_connected_are_float64s():
+    layer = LocallyConnected2D(4, 3)
+    x, dy = activations((2, 5, 6, 3), deviation=1.0), activations((2, 5, 6, 4), deviation=1.0)
+    layer.build(x.shape)
+    kernel = np.random.default_rng(0).normal(size=layer.kernel.shape)
+    layer.kernel.assign(kernel)
+    inputs = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        loss = tf.reduce_sum(layer(inputs) * dy)
+    found = tape.gradient(loss, [inputs, layer.kernel.value, layer.bias.value])
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    to_input, to_kernel = np.zeros_like(padded), np.empty(kernel.shape)
+    for i in range(5):
+        for j in range(6):
+            patch = padded[:, i : i + 3, j : j + 3].reshape(2, -1)
+            to_kernel[i, j] = patch.T @ dy[:, i, j]
+            to_input[:, i : i + 3, j : j + 3] += (dy[:, i, j] @ kernel[i, j].T).reshape(2, 3, 3, 3)
+    expected = (to_input[:, 1:-1, 1:-1], to_kernel, dy.sum(axis=0))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("size, stride", [(3, 2), (2, 2), (3, 3)])
 @pytest.mark.parametrize("h, w", [(7, 8), (6, 6), (5, 9)])
 def test_ceil_pooling_takes_the_windows_that_hang_over_the_edge(size, stride, h, w):

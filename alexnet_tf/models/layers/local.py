@@ -52,11 +52,19 @@ class LocallyConnected2D(keras.layers.Layer):
 
     def call(self, inputs):
         size, border = self.kernel_size, self.kernel_size // 2
-        h, w = inputs.shape[1:3]
-        x = ops.pad(inputs, [[0, 0], [border, border], [border, border], [0, 0]])
-        shifts = [x[:, i : i + h, j : j + w] for i in range(size) for j in range(size)]
-        patches = ops.concatenate(shifts, axis=-1)  # (b, h, w, size * size * c)
-        return ops.einsum("bhwp,hwpo->bhwo", patches, self.kernel) + self.bias
+        h, w, c = inputs.shape[1:]
+        # With the positions first, a patch's parts are long runs of memory and each position is one
+        # matrix product. The gradient of `ops.slice` is a pad; that of an index such as x[i : i + h]
+        # took longer than the products.
+        x = ops.transpose(inputs, (1, 2, 0, 3))
+        x = ops.pad(x, [[border, border], [border, border], [0, 0], [0, 0]])
+        batch = ops.shape(x)[2]
+        rows = [ops.slice(x, (0, j, 0, 0), (x.shape[0], w, batch, c)) for j in range(size)]
+        x = ops.concatenate(rows, axis=-1)
+        blocks = [ops.slice(x, (i, 0, 0, 0), (h, w, batch, size * c)) for i in range(size)]
+        patches = ops.concatenate(blocks, axis=-1)  # (h, w, b, size * size * c)
+        y = ops.matmul(patches, self.kernel)
+        return ops.transpose(y, (2, 0, 1, 3)) + self.bias
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)

@@ -54,8 +54,8 @@ class LocallyConnected2D(keras.layers.Layer):
         size, border = self.kernel_size, self.kernel_size // 2
         h, w, c = inputs.shape[1:]
         # With the positions first, a patch's parts are long runs of memory and each position is one
-        # matrix product. The gradient of `ops.slice` is a pad; that of an index such as x[i : i + h]
-        # took longer than the products.
+        # matrix product. The gradient of `ops.slice` is a pad; that of an index such as x[:, j]
+        # takes longer than the products.
         x = ops.transpose(inputs, (1, 2, 0, 3))
         x = ops.pad(x, [[border, border], [border, border], [0, 0], [0, 0]])
         batch = ops.shape(x)[2]

@@ -94,7 +94,7 @@ class LocalResponseNormalization(keras.layers.Layer):
                 y = _tf_band_norm(x, band, self.k, self.beta)
         else:
             energy = ops.matmul(ops.square(x), band)
-            y = x * ops.power(self.k + energy, -self.beta)
+            y = x * _reciprocal_power(self.k + energy, self.beta)
         return ops.cast(y, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
@@ -165,7 +165,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
         border = self.size // 2
         squares = ops.pad(ops.square(x), [[0, 0], [border, border], [border, border], [0, 0]])
         energy = ops.average_pool(squares, self.size, strides=1, padding="valid")
-        y = x * ops.power(1.0 + self.scale * energy, -self.beta)
+        y = x * _reciprocal_power(1.0 + self.scale * energy, self.beta)
         return ops.cast(y, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
@@ -192,6 +192,14 @@ def _band(channels, size, groups):
 def _wide(dtype: str) -> str:
     """The type to compute in: squares and powers need at least float32."""
     return "float64" if dtype == "float64" else "float32"
+
+
+def _reciprocal_power(d, beta):
+    """d ** -beta; for the usual beta without `pow`, seven times as slow on a processor."""
+    if beta != 0.75:
+        return ops.power(d, -beta)
+    r = ops.rsqrt(d)
+    return r * ops.sqrt(r)
 
 
 def _tf_band_norm(x, band, k, beta):

@@ -179,7 +179,10 @@ def _draw(curves: dict, choices: dict[str, Choice], output: str) -> None:
     axes.text(
         0.99, TARGET + 0.015, "25 %", color="#555555", fontsize=9, ha="right", transform=where
     )
-    axes.set_xlim(0, 40)
+    epochs = [
+        epoch for measured in curves.values() for curve in measured for epoch in curve["epoch"]
+    ]
+    axes.set_xlim(0, max(40, math.ceil(max(epochs, default=0))))
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("epochs")

@@ -58,7 +58,7 @@ _SHORT = {
 }
 # Of the rates 0.0015, 0.003 and 0.006, the one with the lowest error after a two-epoch cosine.
 _SHORT_CIFAR10 = {
-    "epochs": 8,
+    "epochs": 100,
     "learning_rate": 0.003,
     "schedule": "cosine",
     "rate_steps": (),
@@ -66,7 +66,7 @@ _SHORT_CIFAR10 = {
 }
 SCALES = {
     "full": Scale(
-        "full", 1, {}, None, fig1_images=50_000, fig1_epochs=40, cifar10_recipe={}, measures=True
+        "full", 1, {}, None, fig1_images=50_000, fig1_epochs=60, cifar10_recipe={}, measures=True
     ),
     "small": Scale(
         "small",

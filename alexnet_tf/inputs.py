@@ -44,14 +44,14 @@ def preprocess_input(images: Any, variant: str = "alexnet") -> Any:
                 "expand_animations=False."
             )
         return evaluation_crop(_in_channels(images, channels), size, stored)
-    pictures = [_array(image) for image in _several(images)]
-    if not pictures:
+    arrays = [_array(image) for image in _several(images)]
+    if not arrays:
         raise ValueError("Found no image: expected (height, width, 3) or a list of such.")
-    if all(picture.size and picture.min() >= 0 and picture.max() <= 1 for picture in pictures):
-        warn_of_unit_range(np.concatenate([picture.ravel() for picture in pictures]))
+    if all(array.size and array.min() >= 0 and array.max() <= 1 for array in arrays):
+        warn_of_unit_range(np.concatenate([array.ravel() for array in arrays]))
     crops = [
-        evaluation_crop(_in_channels(tf.constant(picture), channels), size, stored)
-        for picture in pictures
+        evaluation_crop(_in_channels(tf.constant(array), channels), size, stored)
+        for array in arrays
     ]
     return tf.stack(crops).numpy()
 

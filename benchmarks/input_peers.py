@@ -133,8 +133,8 @@ def torchvision(directory: pathlib.Path, batch_size: int):
             return len(files)
 
         def __getitem__(self, number):
-            with Image.open(files[number]) as picture:
-                return augment(picture.convert("RGB"))
+            with Image.open(files[number]) as image:
+                return augment(image.convert("RGB"))
 
     torch.set_num_threads(1)
     loader = torch.utils.data.DataLoader(

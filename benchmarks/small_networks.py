@@ -3,7 +3,7 @@
     python benchmarks/small_networks.py [--model=lenet5_softmax,cifarnet]
 
 Steps of `lenet5_softmax` and `cifarnet` take milliseconds, so what surrounds the arithmetic counts:
-this package starts many steps in one call and keeps a small data set in memory. Contestants are
+this package starts many steps in one call and keeps a small data set in memory. Peers are
 separate processes that take turns. All of them hold random uint8 images in memory, shuffle
 them, and crop (and for CIFAR-10 mirror) each image by draws of its own:
 
@@ -43,7 +43,7 @@ def main(argv=None) -> int:
 
 
 def _define(flags):
-    absl_flags.DEFINE_integer("rounds", 5, "Turns of each contestant.", 1, flag_values=flags)
+    absl_flags.DEFINE_integer("rounds", 5, "Turns of each peer.", 1, flag_values=flags)
     absl_flags.DEFINE_integer("images", 12_800, "Images of the data set.", 1, flag_values=flags)
     absl_flags.DEFINE_list("model", list(MODELS), "Networks to measure.", flag_values=flags)
     results = ROOT / "benchmarks" / "results" / "small_networks.json"

@@ -16,7 +16,7 @@ _MOMENTUM = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What all contestants train.
+    """What all peers train.
 
     Attributes:
       side, channels: of stored images.

@@ -73,7 +73,7 @@ def derive(
 def _images(dataset, split: str, count: int, size: int):
     """The first `count` (uint8 (size, size, channels), label) of a split."""
     stored = dataset.format.image_size
-    shrink = tf.function(lambda picture: preprocessing.evaluation_crop(picture, size, size))
+    shrink = tf.function(lambda image: preprocessing.evaluation_crop(image, size, size))
     seen = 0
     for images, labels, indices in evaluation_data.evaluation_batches(dataset, split, 64, stored):
         for image, label, index in zip(images[:, 0], labels, indices.numpy(), strict=True):

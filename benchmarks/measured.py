@@ -40,6 +40,7 @@ def render(text: str, results: pathlib.Path, columns: int = 6) -> str:
         ("fig1_cifar10", _fig1),
         ("fig1_conditions", _fig1_conditions),
         ("cifar10_*", _cifar10),
+        ("ablations_*", _ablations),
         ("lenet5_*", _lenet5),
         ("fig1_fashion*", _fig1),
         ("quickstart", _quickstart),
@@ -115,7 +116,6 @@ def _fig1(file: pathlib.Path) -> list[str]:
 
 
 def _fig1_conditions(file: pathlib.Path) -> list[list[str]]:
-    one = json.loads(file.read_text("utf-8"))["fig1_conditions"]
     return [
         [
             f"Figure 1, {row['claim']['text']}",
@@ -123,7 +123,23 @@ def _fig1_conditions(file: pathlib.Path) -> list[list[str]]:
             f"{row['measured']}, on {row['data']}",
             f"the seed of the choice; {row['note']}",
             "",
-            f"[{file.name}](../benchmarks/results/{file.name})",
+            _link(file),
+        ]
+        for row in json.loads(file.read_text("utf-8"))["fig1_conditions"]["finding"]["rows"]
+    ]
+
+
+def _ablations(file: pathlib.Path) -> list[list[str]]:
+    one = json.loads(file.read_text("utf-8"))["ablations"]
+    seeds = ", ".join(map(str, one["seeds"]))
+    return [
+        [
+            row["claim"]["text"],
+            f"{row['claim']['value']}, on {row['claim']['data']}",
+            f"{row['measured']}, on {row['data']}",
+            f"seeds {seeds}; {row['spread']}",
+            "",
+            _link(file),
         ]
         for row in one["finding"]["rows"]
     ]
@@ -170,8 +186,11 @@ def _spread(values: dict) -> str:
 
 
 def _links(file: pathlib.Path, image: str) -> str:
-    place = "../benchmarks/results"
-    return f"[{file.name}]({place}/{file.name}), [image]({place}/{image})"
+    return f"{_link(file)}, [image](../benchmarks/results/{image})"
+
+
+def _link(file: pathlib.Path) -> str:
+    return f"[{file.name}](../benchmarks/results/{file.name})"
 
 
 def _line(cells: list[str]) -> str:

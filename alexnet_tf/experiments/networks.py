@@ -81,9 +81,9 @@ def at_network_size(context: Context) -> Context:
     if dataset.format.image_size >= crop_size("alexnet_145"):
         return context
     enlarged = data.derive(dataset, context.path("data", "enlarged"), image_size=ENLARGED)
-    scale = dataclasses.replace(
-        context.scale, recipe={**context.scale.recipe, "crop_size": CROP, "colour_noise": "none"}
-    )
+    scale = context.scale
+    fields = {"crop_size": CROP, "colour_noise": "none", **scale.enlarged_recipe}
+    scale = dataclasses.replace(scale, recipe={**scale.recipe, **fields})
     text = f"{context.data}, enlarged to {ENLARGED} pixels"
     return dataclasses.replace(context, data_dir=enlarged, data=text, scale=scale)
 

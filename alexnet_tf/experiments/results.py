@@ -27,6 +27,7 @@ class Scale:
       name: the value of --scale.
       narrowing: divisor of maps and units; 1 is the published network.
       recipe: fields that replace those of the published recipe.
+      enlarged_recipe: fields that replace those of `recipe` for networks on enlarged images.
       images: split -> maximum number of images; None for all.
       fig1_images: maximum number of training images in figure 1; CIFAR-10 has 50,000.
       fig1_epochs: maximum number of epochs in figure 1.
@@ -37,6 +38,7 @@ class Scale:
     name: str
     narrowing: int
     recipe: dict
+    enlarged_recipe: dict
     images: dict[str, int] | None
     fig1_images: int
     fig1_epochs: int
@@ -66,12 +68,21 @@ _SHORT_CIFAR10 = {
 }
 SCALES = {
     "full": Scale(
-        "full", 1, {}, None, fig1_images=50_000, fig1_epochs=60, cifar10_recipe={}, measures=True
+        "full",
+        1,
+        {},
+        {},
+        None,
+        fig1_images=50_000,
+        fig1_epochs=60,
+        cifar10_recipe={},
+        measures=True,
     ),
     "small": Scale(
         "small",
         4,
         {**_SHORT, "epochs": 20, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0},
+        {"epochs": 5},  # there are 50,000 images, of the photographs 1,500
         None,
         fig1_images=10_000,
         fig1_epochs=40,
@@ -82,6 +93,7 @@ SCALES = {
         "smoke",
         16,
         {**_SHORT, "epochs": 1, "batch_size": 8, "crop_size": 96},
+        {},
         {"train": 24, "validation": 16},
         fig1_images=24,
         fig1_epochs=1,

@@ -203,6 +203,8 @@ def test_small_images_are_enlarged_for_the_ablations(photo_records, thumbnails, 
     dataset = records.open_dataset(enlarged.data_dir)
     assert dataset.format.image_size == networks.ENLARGED
     assert enlarged.scale.recipe["crop_size"] == networks.CROP and "72 pixels" in enlarged.data
+    small = dataclasses.replace(context, scale=results.SCALES["small"])
+    assert networks.at_network_size(small).scale.recipe["epochs"] == 5
     large = _context(photo_records, tmp_path)
     assert networks.at_network_size(large) is large
 

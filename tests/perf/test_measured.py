@@ -80,6 +80,7 @@ def test_what_reproduce_found_is_kept_and_comes_first(measured, tmp_path, monkey
             {"cifarnet_no_norm": model, "cifarnet": model},
             (("b", "a.png"),),
         ),
+        "ablations": results.Result((_row("columns", "+1.7", "top-1 +0.3"),)),
     }
     content = {"data": "CIFAR-10", "scale": "small", "machine": {"processor": "x"}, "skipped": {}}
     content |= {
@@ -91,6 +92,7 @@ def test_what_reproduce_found_is_kept_and_comes_first(measured, tmp_path, monkey
     (tmp_path / "work" / "a.png").write_bytes(b"png")
     keep = importlib.import_module("keep")
     kept = {"fig1": "fig1_cifar10", "fig1_conditions": "fig1_conditions", "cifar10": "cifar10_8"}
+    kept["ablations"] = "ablations_cifar10"
     (tmp_path / "results").mkdir()
     for experiment, name in kept.items():
         flags = ["--workdir=work", f"--experiment={experiment}", f"--name={name}"]
@@ -100,10 +102,11 @@ def test_what_reproduce_found_is_kept_and_comes_first(measured, tmp_path, monkey
     assert set(one) == {"data", "scale", "machine", "cifar10", "note"}
     assert (tmp_path / "results" / "fig1_cifar10.png").read_bytes() == b"png"
     made = measured.render("<!-- measured -->\n<!-- end -->", tmp_path / "results")
-    rows = made.splitlines()[4:8]
+    rows = made.splitlines()[4:9]
     assert "2.00 times" in rows[0] and "Figure 1, the same: He's" in rows[1]
     assert "`cifarnet_no_norm`: without | 13 % | 21.0 % with one view (8 epochs of" in rows[2]
     assert "`cifarnet`: with | 11 %" in rows[3] and "8 epochs, 2.0 minutes" in rows[3]
+    assert "columns | +1.7, on CIFAR-10 | top-1 +0.3, on CIFAR-10" in rows[4]
 
 
 def test_commands_keep_no_place(runs, tmp_path, monkeypatch):

@@ -95,13 +95,13 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
     _refuse_flags_of_other_formats(flags)
     _require_output(flags.format, flags.output)
     from alexnet_tf.models import saved_run
-    from alexnet_tf.serving import labels
+    from alexnet_tf.serving import labels, precision
 
     network = saved_run.open_model(flags.model)
     names = labels.class_names(network, flags.labels)
     what = f"{network.path} ({network.classes} classes)"
     if flags.format == "saved_model":
-        from alexnet_tf.serving import export, precision
+        from alexnet_tf.serving import export
 
         network = precision.in_precision(network, flags.precision)
         path = export.export_saved_model(network, names, flags.output, flags.version)
@@ -115,6 +115,8 @@ def _main(flags: absl_flags.FlagValues, args: list[str]) -> int | None:
         return
     from alexnet_tf.serving import portable
 
+    # The converters know no network of mixed precision.
+    network = precision.in_precision(network, "float32")
     count = portable.COMPARED * (2 if flags.quantization == "int8" else 1)
     crops = portable.sample_crops(network, flags.data_dir, flags.split, count)
     if flags.format == "onnx":

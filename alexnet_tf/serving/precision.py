@@ -17,15 +17,15 @@ def in_precision(network: saved_run.TrainedModel, precision: str) -> saved_run.T
     in hardware (AMX, AVX512-BF16) and slower on others.
 
     Args:
-      network: any float32 network.
-      precision: "float32", which returns `network` itself, or "bfloat16".
+      network: any network, also one of a mixed dtype policy.
+      precision: "float32" or "bfloat16". A network that computes in it is returned as it is.
 
     Raises:
       ValueError: an unknown precision.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"There is no precision {precision!r}: use one of {PRECISIONS}.")
-    if precision == "float32":
+    if all(layer.dtype_policy.name == precision for layer in network.model.layers):
         return network
     import keras
 

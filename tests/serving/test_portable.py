@@ -121,6 +121,28 @@ def test_litert_gives_the_networks_probabilities(
         assert archive.read("labels.txt").decode().splitlines() == NAMES
 
 
+@pytest.mark.parametrize("kind, name", [("onnx", "a.onnx"), ("litert", "a.tflite")])
+def test_a_network_trained_in_mixed_precision_is_exported_in_float32(
+    cifarnet, make_dataset, tmp_path, capsys, kind, name
+):
+    import keras
+
+    from alexnet_tf import models
+
+    path, _, _ = make_dataset(9, 32)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        mixed = models.build_model("cifarnet", classes=7)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    mixed.set_weights(saved_run.open_model(cifarnet).model.get_weights())
+    mixed.save(tmp_path / "mixed.keras")
+    flags = [f"--model={tmp_path}/mixed.keras", f"--format={kind}", f"--output={tmp_path}/{name}"]
+    code, out, err = run_command(capsys, *flags, f"--data_dir={path}")
+    assert code == 0, err
+    assert "top-1 agreement 100.0%" in out
+
+
 def test_int8_learns_from_other_images_than_it_is_compared_on(
     cifarnet, photo_crops, tmp_path, monkeypatch
 ):

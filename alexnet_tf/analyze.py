@@ -98,7 +98,7 @@ def _curves(flags) -> dict:
     from alexnet_tf.analysis import plots
 
     paths = flags.workdir.split(",")
-    metrics = dict(zip(plots.run_names(paths), map(plots.read_metrics, paths), strict=True))
+    metrics = dict(zip(plots.run_names(paths), map(plots.read_curves, paths), strict=True))
     plots.save_curves(flags.output, metrics)
     return {name: plots.last_errors(columns) for name, columns in metrics.items()}
 

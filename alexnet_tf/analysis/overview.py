@@ -29,7 +29,7 @@ def draw_run(workdir: str, data_dir: str, output: str, images: int = 8, note: st
     """
     dataset = records.open_dataset(data_dir)
     dataset.require_split("validation")
-    metrics = plots.read_metrics(workdir)
+    metrics = plots.read_curves(workdir)
     network = saved_run.open_model(workdir)
     if network.class_names != dataset.synsets:
         raise ValueError(

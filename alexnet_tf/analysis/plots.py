@@ -41,7 +41,7 @@ class Shown:
     scores: Sequence[float]
 
 
-def read_metrics(path: str) -> dict[str, np.ndarray]:
+def read_curves(path: str) -> dict[str, np.ndarray]:
     """The columns of a run's metrics.csv as float arrays; empty cells are NaN.
 
     Args:
@@ -180,7 +180,7 @@ def draw_curve(axes, metrics: dict[str, np.ndarray], column: str = "top1_error")
 
     Args:
       axes: matplotlib's.
-      metrics: from `read_metrics`.
+      metrics: from `read_curves`.
       column: "loss", "top1_error" or "top5_error".
     """
     for prefix, label, colour in (("", "training", _TRAIN), ("validation_", "validation", _VALID)):
@@ -226,7 +226,7 @@ def save_curves(output: str, runs: dict[str, dict[str, np.ndarray]]) -> None:
 
     Args:
       output: path of the PNG, SVG or PDF.
-      runs: name -> metrics, from `read_metrics`.
+      runs: name -> metrics, from `read_curves`.
 
     Raises:
       ValueError: a run without any error.
@@ -291,7 +291,7 @@ def save_page(
 
     Args:
       output: path of the PNG, SVG or PDF; it is written aside and renamed.
-      metrics: from `read_metrics`.
+      metrics: from `read_curves`.
       kernels: from `first_kernels`.
       shown: predictions, as many as are there, at most eight.
       groups: of the kernels, see `split_groups`.

@@ -39,7 +39,7 @@ def run(context: Context) -> Result:
         }
         metrics = [reports.read_metrics(path) for path in workdirs]
         curves |= {
-            f"{recipe.model}, seed {seed}": plots.read_metrics(path)
+            f"{recipe.model}, seed {seed}": plots.read_curves(path)
             for seed, path in zip(context.seeds, workdirs, strict=True)
         }
         numbers[recipe.model] = {

@@ -92,7 +92,7 @@ def _page(context: Context, workdir: str, config: dict, scores: Mapping[int, dic
         "commit": config["git_commit"] or "an installed package",
         **machine.describe(),
     }
-    metrics = plots.read_metrics(workdir)
+    metrics = plots.read_curves(workdir)
     hours = float(metrics["seconds"].sum()) / 3600
     facts["training took"] = f"{hours:.2f} hours, {len(metrics['epoch'])} epoch(s)"
     parts = ["<h1>AlexNet, measured beside published</h1>", _scores(scores, context)]

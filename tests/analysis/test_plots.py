@@ -22,20 +22,20 @@ def workdir(tmp_path):
 
 
 def test_metrics_are_read_with_their_gaps(workdir):
-    metrics = plots.read_metrics(str(workdir))
+    metrics = plots.read_curves(str(workdir))
     np.testing.assert_array_equal(metrics["step"], [10, 20])
     np.testing.assert_array_equal(metrics["validation_top1_error"], [np.nan, 0.8])
 
 
 def test_missing_empty_and_broken_metrics_are_said_in_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no .*metrics\.csv"):
-        plots.read_metrics(str(tmp_path))
+        plots.read_curves(str(tmp_path))
     (tmp_path / "metrics.csv").write_text(HEADER)
     with pytest.raises(ValueError, match="has no row"):
-        plots.read_metrics(str(tmp_path))
+        plots.read_curves(str(tmp_path))
     (tmp_path / "metrics.csv").write_text(HEADER + "1,ten" + "," * 9 + "\n")
     with pytest.raises(ValueError, match="no table of numbers"):
-        plots.read_metrics(str(tmp_path))
+        plots.read_curves(str(tmp_path))
 
 
 def test_each_kernel_stands_at_its_place_and_the_groups_apart():
@@ -92,7 +92,7 @@ def test_a_page_says_its_error_beside_that_of_guessing(workdir):
     kernels = np.random.default_rng(0).normal(size=(11, 11, 3, 96))
     for name, caption in (("plain", ""), ("told", "A line\nand another")):
         page = str(workdir / f"{name}.png")
-        plots.save_page(page, plots.read_metrics(str(workdir)), kernels, [], caption=caption)
+        plots.save_page(page, plots.read_curves(str(workdir)), kernels, [], caption=caption)
     plain, told = (np.asarray(Image.open(workdir / f"{name}.png")) for name in ("plain", "told"))
     assert plain.shape == told.shape and (plain != told).any()
 
@@ -104,7 +104,7 @@ def test_a_page_shows_images_and_leaves_nothing_else_behind(workdir):
     shown = [plots.Shown(red, "red", ("red", "blue"), (0.75, 0.25)) for _ in range(5)]
     page = workdir / "page.png"
     kernels = rng.normal(size=(11, 11, 3, 96))
-    plots.save_page(str(page), plots.read_metrics(str(workdir)), kernels, shown)
+    plots.save_page(str(page), plots.read_curves(str(workdir)), kernels, shown)
     assert sorted(os.listdir(workdir)) == ["metrics.csv", "page.png"]
     pixels = np.asarray(Image.open(page).convert("RGB")).astype(int)
     assert pixels.shape[1] > 1000
@@ -127,7 +127,7 @@ def test_runs_are_named_by_the_end_of_their_paths(tmp_path):
 
 
 def test_curves_show_loss_and_both_errors_under_the_runs_names(workdir):
-    metrics = plots.read_metrics(str(workdir))
+    metrics = plots.read_curves(str(workdir))
     for runs in ({"one": metrics}, {"one": metrics, "other": metrics}):
         plots.save_curves(str(workdir / "c.svg"), runs)
         drawn = (workdir / "c.svg").read_text()
@@ -139,7 +139,7 @@ def test_curves_show_loss_and_both_errors_under_the_runs_names(workdir):
 
 
 def test_figures_are_pdf_too_and_the_same_file_each_time(workdir):
-    runs = {"one": plots.read_metrics(str(workdir))}
+    runs = {"one": plots.read_curves(str(workdir))}
     for name in ("a.pdf", "b.pdf"):
         plots.save_curves(str(workdir / name), runs)
     assert (workdir / "a.pdf").read_bytes().startswith(b"%PDF")

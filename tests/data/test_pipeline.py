@@ -17,38 +17,8 @@ from alexnet_tf.data.pipeline import (
     steps_per_epoch,
     training_batches,
 )
-from alexnet_tf.data.preprocessing import ColourNoise
 
 NOISY = "source"
-
-
-@pytest.fixture(scope="module")
-def dataset(photo_records):
-    return records.open_dataset(photo_records)
-
-
-def _noise(dataset, kind):
-    mean = dataset.statistics()["rgb_mean"]
-    return ColourNoise.from_statistics(dataset.statistics(), kind, mean)
-
-
-def _run(dataset, augmentation, schedule):
-    """All images and labels of a run, batches of all replicas joined."""
-    batches = list(training_batches(dataset, augmentation, schedule).as_numpy_iterator())
-    return np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])
-
-
-def _decoded(encoded):
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE").numpy()
-
-
-def _stored(dataset):
-    """Every stored training image, decoded by plain TensorFlow."""
-    images = []
-    for serialized in tf.data.TFRecordDataset(list(dataset.shards["train"])):
-        encoded, label = records.parse_example(serialized)
-        images.append((_decoded(encoded), int(label)))
-    return images
 
 
 def test_shapes_types_and_range(dataset):
@@ -61,10 +31,10 @@ def test_shapes_types_and_range(dataset):
     assert float(tf.reduce_min(images)) >= 0 and float(tf.reduce_max(images)) <= 255
 
 
-def test_every_image_once_per_epoch_in_another_order(dataset):
+def test_every_image_once_per_epoch_in_another_order(dataset, read_run, stored_images):
     augmentation = Augmentation(crop_size=256, mirror=False)
-    images, _ = _run(dataset, augmentation, Schedule(batch_size=32, epochs=2))
-    stored = collections.Counter(image.tobytes() for image, _ in _stored(dataset))
+    images, _ = read_run(dataset, augmentation, Schedule(batch_size=32, epochs=2))
+    stored = collections.Counter(image.tobytes() for image, _ in stored_images)
     epochs = [images[:96].astype(np.uint8), images[96:].astype(np.uint8)]
     for epoch in epochs:
         assert collections.Counter(image.tobytes() for image in epoch) == stored
@@ -72,153 +42,65 @@ def test_every_image_once_per_epoch_in_another_order(dataset):
 
 
 @pytest.mark.parametrize("changes", [{"replicas": 2}, {"replicas": 4}])
-def test_replicas_share_the_same_global_batches(dataset, changes):
-    augmentation = Augmentation(noise=_noise(dataset, NOISY))
+def test_replicas_share_the_same_global_batches(dataset, changes, noise, read_run):
+    augmentation = Augmentation(noise=noise(NOISY))
     schedule = Schedule(batch_size=32, epochs=2, seed=3)
-    images, labels = _run(dataset, augmentation, schedule)
-    split_images, split_labels = _run(
+    images, labels = read_run(dataset, augmentation, schedule)
+    split_images, split_labels = read_run(
         dataset, augmentation, dataclasses.replace(schedule, **changes)
     )
     np.testing.assert_array_equal(images, split_images)
     np.testing.assert_array_equal(labels, split_labels)
 
 
-def test_workers_read_their_part_of_each_global_batch(dataset):
-    augmentation = Augmentation(noise=_noise(dataset, NOISY))
+def test_workers_read_their_part_of_each_global_batch(dataset, noise, read_run):
+    augmentation = Augmentation(noise=noise(NOISY))
     whole = Schedule(batch_size=32, epochs=2, seed=3)
-    images, _ = _run(dataset, augmentation, whole)
+    images, _ = read_run(dataset, augmentation, whole)
     for worker in range(2):
         part = dataclasses.replace(whole, replicas=2, workers=2, worker=worker)
-        got, _ = _run(dataset, augmentation, part)
+        got, _ = read_run(dataset, augmentation, part)
         expected = images.reshape(-1, 2, 16, *images.shape[1:])[:, worker]
         np.testing.assert_array_equal(got, expected.reshape(got.shape))
 
 
 @pytest.mark.parametrize("first_step", [1, 2, 3, 5])
-def test_a_run_goes_on_at_any_step(dataset, first_step):
-    augmentation = Augmentation(noise=_noise(dataset, NOISY), noise_epochs=1)
+def test_a_run_goes_on_at_any_step(dataset, first_step, noise, read_run):
+    augmentation = Augmentation(noise=noise(NOISY), noise_epochs=1)
     schedule = Schedule(batch_size=32, epochs=2, seed=5)
-    images, _ = _run(dataset, augmentation, schedule)
-    rest, _ = _run(dataset, augmentation, dataclasses.replace(schedule, first_step=first_step))
+    images, _ = read_run(dataset, augmentation, schedule)
+    rest, _ = read_run(dataset, augmentation, dataclasses.replace(schedule, first_step=first_step))
     np.testing.assert_array_equal(images[first_step * 32 :], rest)
 
 
-def test_the_global_seed_changes_nothing(dataset):
+def test_the_global_seed_changes_nothing(dataset, read_run):
     schedule = Schedule(batch_size=32, epochs=1)
     tf.random.set_seed(0)
-    first, _ = _run(dataset, Augmentation(), schedule)
+    first, _ = read_run(dataset, Augmentation(), schedule)
     tf.random.set_seed(99)
-    second, _ = _run(dataset, Augmentation(), schedule)
+    second, _ = read_run(dataset, Augmentation(), schedule)
     np.testing.assert_array_equal(first, second)
 
 
-def test_seeds_differ(dataset):
-    runs = [_run(dataset, Augmentation(), Schedule(32, 1, seed=seed))[0] for seed in (0, 1)]
+def test_seeds_differ(dataset, read_run):
+    runs = [read_run(dataset, Augmentation(), Schedule(32, 1, seed=seed))[0] for seed in (0, 1)]
     assert (runs[0] != runs[1]).mean() > 0.9
 
 
-def test_each_image_is_a_crop_of_a_stored_one(dataset):
-    """Found by search, not by repeating the draws: offset and mirror of every image."""
-    images, labels = _run(dataset, Augmentation(crop_size=224), Schedule(batch_size=32, epochs=1))
-    stored = _stored(dataset)
-    offsets, mirrored = [], 0
-    for image, label in zip(images, labels, strict=True):
-        best = min(
-            (
-                (np.abs(original[y : y + 224, x : x + 224] - view).mean(), y, x, flip)
-                for original, truth in stored
-                if truth == label
-                for flip, view in ((0, image), (1, image[:, ::-1]))
-                for y, x in [_offset(original, view)]
-            ),
-            key=lambda found: found[0],
-        )
-        # The window's edge columns are decoded without their neighbours' chroma.
-        assert best[0] < 1.0, f"no stored image within {best[0]:.2f} grey levels"
-        offsets.append(best[1:3])
-        mirrored += best[3]
-    assert 0.25 < mirrored / len(images) < 0.75
-    offsets = np.array(offsets)
-    assert offsets.min() >= 0 and offsets.max() <= 32
-    assert len(np.unique(offsets[:, 0])) > 20 and len(np.unique(offsets[:, 1])) > 20
-
-
-def _offset(image, view):
-    """The offset of `view` in `image`: an FFT match of a central patch of the green channel."""
-    patch = view[80:144, 80:144, 1] - view[80:144, 80:144, 1].mean()
-    green = image[..., 1].astype(np.float64)
-    spectrum = np.fft.rfft2(green) * np.conj(np.fft.rfft2(patch, green.shape))
-    products = np.fft.irfft2(spectrum, green.shape)
-    ones = np.conj(np.fft.rfft2(np.ones((64, 64)), green.shape))
-    sums = np.fft.irfft2(np.fft.rfft2(green) * ones, green.shape)
-    squares = np.fft.irfft2(np.fft.rfft2(green**2) * ones, green.shape)
-    deviation = np.sqrt(np.maximum(squares - sums**2 / 4096, 1e-3))
-    y, x = np.unravel_index(np.argmax((products / deviation)[80:113, 80:113]), (33, 33))
-    return int(y), int(x)
-
-
-def test_a_group_shares_one_crop(dataset):
-    """With one group over all, every image is cut at the same place."""
-    augmentation = Augmentation(crop_size=224, mirror=False, crop_group=96)
-    images, labels = _run(dataset, augmentation, Schedule(batch_size=32, epochs=1))
-    stored = _stored(dataset)
-    found = set()
-    for image, label in zip(images[:12], labels[:12], strict=True):
-        scores = {}
-        for original, truth in stored:
-            if truth == label:
-                y, x = _offset(original, image)
-                scores[np.abs(original[y : y + 224, x : x + 224] - image).mean()] = (y, x)
-        found.add(scores[min(scores)])
-    assert len(found) == 1
-
-
-@pytest.mark.parametrize("kind", ["paper", "source"])
-def test_colour_noise_follows_the_published_formula(dataset, kind):
-    """The shift of each image is along the principal axes with the published size."""
-    statistics = dataset.statistics()
-    clean = Augmentation(mirror=False)
-    noisy = dataclasses.replace(clean, noise=_noise(dataset, kind))
-    schedule = Schedule(batch_size=32, epochs=4)
-    without, _ = _run(dataset, clean, schedule)
-    images, _ = _run(dataset, noisy, schedule)
-    mean, divisor = statistics["rgb_mean"], 1.1 if kind == "source" else 1.0
-    shifts = (images.astype(np.float64) - mean) * divisor + mean - without
-    per_image = shifts.mean(axis=(1, 2))
-    # One shift for a whole image.
-    assert np.abs(shifts - per_image[:, None, None]).max() < 1e-3
-    along = per_image @ statistics["principal_components"]
-    stddevs = statistics["principal_stddevs"]
-    expected = 0.1 * (stddevs if kind == "source" else stddevs**2 / 255)
-    # The sample deviation of n normals spreads by 1 / sqrt(2n): four of these.
-    n = len(along)
-    np.testing.assert_allclose(along.std(axis=0), expected, rtol=4 / np.sqrt(2 * n))
-    assert (np.abs(along.mean(axis=0)) < 4 * expected / np.sqrt(n)).all()
-
-
-def test_noise_ends_when_it_should(dataset):
-    noisy = Augmentation(mirror=False, noise=_noise(dataset, "source"), noise_epochs=1)
-    schedule = Schedule(batch_size=32, epochs=2)
-    images, _ = _run(dataset, noisy, schedule)
-    without, _ = _run(dataset, Augmentation(mirror=False), schedule)
-    assert np.abs(images[:96] - without[:96]).mean() > 1
-    np.testing.assert_allclose(images[96:], without[96:], atol=1e-4)
-
-
-def test_raw_records_give_the_same_pipeline(dataset, tmp_path):
+def test_raw_records_give_the_same_pipeline(dataset, tmp_path, read_run, stored_images):
     """Raw records hold the decoded pixels; the crops must be the JPEG's pixels at that place."""
-    raw = _raw(dataset, tmp_path / "raw", size=256)
-    images, _ = _run(raw, Augmentation(crop_size=256, mirror=False), Schedule(32, 1))
-    stored = collections.Counter(image.tobytes() for image, _ in _stored(dataset))
+    raw = _raw(dataset, stored_images, tmp_path / "raw", size=256)
+    images, _ = read_run(raw, Augmentation(crop_size=256, mirror=False), Schedule(32, 1))
+    stored = collections.Counter(image.tobytes() for image, _ in stored_images)
     assert collections.Counter(i.tobytes() for i in images.astype(np.uint8)) == stored
 
 
-def _raw(dataset, folder, size):
+def _raw(dataset, images, folder, size):
     """The same training images as raw records of their central `size` pixels, in three shards."""
     low = (256 - size) // 2
-    stored, files, counts = _stored(dataset), [], (40, 7, 49)
+    files, counts = [], (40, 7, 49)
     folder.mkdir()
-    for number, (pixels, label) in enumerate(stored):
+    for number, (pixels, label) in enumerate(images):
         if number in np.cumsum((0, *counts)):
             files.append(str(folder / f"shard-{len(files)}"))
             writer = tf.io.TFRecordWriter(files[-1])
@@ -235,11 +117,13 @@ def _raw(dataset, folder, size):
 
 
 @pytest.mark.parametrize("border", [0, 3])
-def test_raw_batches_are_what_numpy_makes_of_each_image(dataset, tmp_path, border):
+def test_raw_batches_are_what_numpy_makes_of_each_image(
+    dataset, tmp_path, border, noise, read_run, stored_images
+):
     """Images are read by position; here every one is cut out of protobuf's bytes."""
-    raw = _raw(dataset, tmp_path / "raw", size=64)
-    noise = _noise(dataset, NOISY)
-    augmentation = Augmentation(crop_size=60, border=border, noise=noise, noise_epochs=1)
+    raw = _raw(dataset, stored_images, tmp_path / "raw", size=64)
+    own = noise(NOISY)
+    augmentation = Augmentation(crop_size=60, border=border, noise=own, noise_epochs=1)
     schedule = Schedule(batch_size=16, epochs=2, seed=4)
     expected, truths = [], []
     for epoch in range(2):
@@ -256,9 +140,9 @@ def test_raw_batches_are_what_numpy_makes_of_each_image(dataset, tmp_path, borde
             view = original[top : top + 60, left : left + 60].astype(np.float32)
             view = view[:, ::-1] if draws["mirror"] else view
             shifted = view + draws["shift"]
-            expected.append(noise.mean + (shifted - noise.mean) / draws["divisor"])
+            expected.append(own.mean + (shifted - own.mean) / draws["divisor"])
             truths.append(label)
-    images, labels = _run(raw, augmentation, schedule)
+    images, labels = read_run(raw, augmentation, schedule)
     assert images.dtype == expected[0].dtype == np.float32
     np.testing.assert_array_equal(labels, truths)
     np.testing.assert_allclose(images[:96], np.stack(expected[:96]), rtol=0, atol=1e-4)
@@ -273,21 +157,25 @@ def test_raw_batches_are_what_numpy_makes_of_each_image(dataset, tmp_path, borde
 )
 @pytest.mark.parametrize("located", [True, False])
 @pytest.mark.parametrize("encoding", ["jpeg", "raw"])
-def test_records_resume_and_split_to_the_same_bits(dataset, tmp_path, changes, encoding, located):
+def test_records_resume_and_split_to_the_same_bits(
+    dataset, tmp_path, changes, encoding, located, noise, read_run, stored_images
+):
     """Also between records read by position, as from a disk, and streamed, as from a network."""
-    stored = dataset if encoding == "jpeg" else _raw(dataset, tmp_path / "raw", size=64)
-    augmentation = Augmentation(crop_size=60, noise=_noise(dataset, NOISY))
+    stored = (
+        dataset if encoding == "jpeg" else _raw(dataset, stored_images, tmp_path / "raw", size=64)
+    )
+    augmentation = Augmentation(crop_size=60, noise=noise(NOISY))
     schedule = Schedule(batch_size=16, epochs=2, seed=4)
-    images, _ = _run(stored, augmentation, schedule)
+    images, _ = read_run(stored, augmentation, schedule)
     stored = stored if located else dataclasses.replace(stored, shard_counts={})
-    got, _ = _run(stored, augmentation, dataclasses.replace(schedule, **changes))
+    got, _ = read_run(stored, augmentation, dataclasses.replace(schedule, **changes))
     expected = images[changes.get("first_step", 0) * 16 :]
     if "worker" in changes:
         expected = expected.reshape(-1, 2, 8, *images.shape[1:])[:, 1].reshape(got.shape)
     np.testing.assert_array_equal(got, expected)
 
 
-def test_bad_requests_are_refused_in_a_sentence(dataset):
+def test_bad_requests_are_refused_in_a_sentence(dataset, noise):
     with pytest.raises(ValueError, match=r"31 cannot be split over 2 replicas"):
         Schedule(batch_size=31, epochs=1, replicas=2)
     with pytest.raises(ValueError, match=r"96 train images, fewer than the batch size 128"):
@@ -298,7 +186,7 @@ def test_bad_requests_are_refused_in_a_sentence(dataset):
     with pytest.raises(ValueError, match=r"no split 'train'.*test \(5\)"):
         steps_per_epoch(untrained, 32)
     with pytest.raises(ValueError, match="'paper' or 'source', not 'strong'"):
-        _noise(dataset, "strong")
+        noise("strong")
 
 
 def test_deterministic_operations_do_not_stop_reading_ahead(photo_records):

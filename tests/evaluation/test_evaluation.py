@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from alexnet_tf import evaluate as evaluate_command
 from alexnet_tf import evaluation
-from alexnet_tf.data import class_names, imagenet, records
+from alexnet_tf.data import imagenet, records
 
 SIZE, CROP, CLASSES = 64, 56, 7
 
@@ -100,23 +100,6 @@ def test_every_image_counts_once_and_equals_numpy(make_dataset, crops, replicas)
         [t not in row for t, row in zip(labels, ranked[:, :5], strict=True)]
     )
     assert score.loss == pytest.approx(-np.log(wanted[np.arange(23), labels]).mean(), abs=1e-5)
-
-
-def test_ten_crops_of_a_224_network_start_where_the_original_program_cut():
-    from alexnet_tf.data import preprocessing
-
-    # An image whose pixels are their own coordinates.
-    rows, columns = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
-    image = np.stack([rows, columns, rows], -1).astype(np.uint8)
-    for crop, offsets in {
-        224: [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)],
-        227: [(0, 0), (0, 29), (14, 14), (29, 0), (29, 29)],
-    }.items():
-        views = preprocessing.ten_crop(tf.constant(image), crop).numpy()
-        assert views.shape == (10, crop, crop, 3)
-        assert [tuple(v[0, 0, :2]) for v in views[:5]] == offsets
-        for plain, mirror in zip(views[:5], views[5:], strict=True):
-            np.testing.assert_array_equal(mirror, plain[:, ::-1])
 
 
 def test_an_ensemble_averages_probabilities_and_not_votes(make_dataset, tmp_path):
@@ -317,12 +300,6 @@ def test_a_network_of_small_images_sees_large_ones_whole(make_dataset, tmp_path)
     probabilities = by_hand(network, shrunk[:, 4:28, 4:28])
     found = evaluation.evaluate([str(tmp_path)], path, evaluation.EvaluationSettings())
     assert found["loss"] == pytest.approx(-np.log(probabilities[np.arange(7), labels]).mean())
-
-
-def test_words_that_mean_two_classes_are_not_guessed():
-    synsets = imagenet.class_synsets()
-    assert class_names.positions(["tench", "Cassette player", "crane"], synsets) == [0, 482, None]
-    assert class_names.positions(["a", "b"], ["b", "a", "b"]) == [1, None]
 
 
 def test_a_shard_that_lost_its_tail_is_not_evaluated_as_if_whole(make_dataset):

@@ -14,7 +14,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from alexnet_tf.data import image_cache, preprocessing, records
+from alexnet_tf.data import image_cache, records
 from alexnet_tf.experiments import (
     comparison,
     fig1,
@@ -151,13 +151,6 @@ def test_a_rate_that_takes_twice_as_long_as_another_is_given_up(thumbnails, tmp_
     soon = {"epoch": [0.5], "training_error": [0.2]}
     curve = four_layers.curve(context, thumbnails, condition, 1e-7, seed=0, rival=soon)
     assert curve["epoch"][-1] == 0.5
-
-
-def test_nine_views_begin_at_the_borders_and_between():
-    image = np.arange(32 * 32 * 3, dtype=np.int32).reshape(32, 32, 3)
-    views = preprocessing.nine_crop(image, 24).numpy()
-    wanted = [image[t : t + 24, left : left + 24] for t in (0, 4, 8) for left in (0, 4, 8)]
-    np.testing.assert_array_equal(views, wanted)
 
 
 def test_cifar10_is_known_by_its_counts_size_and_names():

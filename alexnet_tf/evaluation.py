@@ -178,9 +178,7 @@ def split_probabilities(
     )
 
     step = step or forward_step(model, view.crops, strategy)
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    spread = strategy.experimental_distribute_dataset(batches.with_options(options))
+    spread = strategy.experimental_distribute_dataset(batches)
     results = (_per_replica(strategy, outputs) for outputs in _one_ahead(map(tuple, spread), step))
     results = _with_progress(results, count, batch_size, view) if progress else results
     probabilities = np.zeros((count, classes))

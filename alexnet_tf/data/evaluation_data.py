@@ -7,6 +7,7 @@ shape and divide evenly among replicas. Metrics must skip these.
 import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, records
+from alexnet_tf.data.options import processors, with_options
 
 # The paper's two ways to look at a test image (section 4.1), and the nine views of CIFAR-10.
 CROPS = (1, 9, 10)
@@ -70,8 +71,8 @@ def evaluation_batches(
 
     # One file after the other: the order, and with it each image's index, stays the same.
     files = tf.data.TFRecordDataset(list(dataset.shards[split]), buffer_size=8 << 20)
-    examples = files.enumerate().map(to_example, num_parallel_calls=tf.data.AUTOTUNE)
-    return examples.batch(batch_size).map(fill_up).prefetch(2)
+    examples = files.enumerate().map(to_example, num_parallel_calls=processors())
+    return with_options(examples.batch(batch_size).map(fill_up).prefetch(2))
 
 
 def stored_image(encoded: tf.Tensor, record_format: records.RecordFormat) -> tf.Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, statistics
+from alexnet_tf.data.options import processors, with_options
 from alexnet_tf.files import cache_directory, write_bytes
 
 TFDS_PREFIX = "tfds:"
@@ -175,11 +176,11 @@ def _measure(files, keys, image_size, channels):
     images = (
         tf.data.Dataset.from_tensor_slices(list(files))
         .flat_map(lambda file: tf.data.TFRecordDataset(file).take(share))
-        .map(square_and_products, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(square_and_products, num_parallel_calls=processors())
     )
     image, count = np.zeros((image_size, image_size, channels)), 0
     products = np.zeros((channels, channels))
-    for values, square in images.as_numpy_iterator():
+    for values, square in with_options(images).as_numpy_iterator():
         image += values
         products = products + square
         count += 1
@@ -208,7 +209,7 @@ def _scan(shards) -> dict:
             batches = tf.data.TFRecordDataset(list(files), num_parallel_reads=4).batch(256)
             parsed = batches.map(lambda b, specs=specs: tf.io.parse_example(b, specs))
             try:
-                for rows in parsed.as_numpy_iterator():
+                for rows in with_options(parsed).as_numpy_iterator():
                     labels = rows[keys[1]]
                     counts[split] += len(labels)
                     ends = (int(labels.min()), int(labels.max()))

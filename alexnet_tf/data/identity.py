@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import record_places, records
+from alexnet_tf.data.options import with_options
 
 _SAMPLED_SHARDS = 16
 _SAMPLED_BYTES = 4096  # at either end of a shard
@@ -91,7 +92,7 @@ def class_counts(dataset: records.PreparedDataset, split: str = "train") -> np.n
         batches = tf.data.TFRecordDataset(list(files), num_parallel_reads=4).batch(256)
         parsed = batches.map(lambda batch: records.parse_example(batch, dataset.keys)[1])
         try:
-            labels = list(parsed.as_numpy_iterator())
+            labels = list(with_options(parsed).as_numpy_iterator())
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             raise _damaged(dataset, split, error) from error
     every = np.concatenate(labels)

@@ -13,7 +13,6 @@ when the batch is made (`located_records`). Bits and order are the same.
 
 import dataclasses
 import math
-import os
 
 import tensorflow as tf
 
@@ -22,6 +21,7 @@ from alexnet_tf.data import records
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.evaluation_data import stored_image
 from alexnet_tf.data.located_records import LocatedRecords
+from alexnet_tf.data.options import processors, with_options
 
 SPLIT = "train"  # that is trained on
 _INTERLEAVED_SHARDS = 16
@@ -125,9 +125,6 @@ def training_stages(
     located = _located(dataset)
     rows_of = epoch_rows(dataset, augmentation, schedule, located)
     first_epoch = schedule.first_step // steps_per_epoch(dataset, schedule.batch_size)
-    options = tf.data.Options()
-    options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     size = replica_batch_size(schedule.batch_size, schedule.replicas)
     rows = tf.data.Dataset.range(first_epoch, schedule.epochs).flat_map(rows_of)
     decoded = decoded_batches(rows, dataset, size, located)
@@ -140,7 +137,7 @@ def training_stages(
         "decode": decoded,
         "augment": decoded.map(finish, num_parallel_calls=1).prefetch(2),
     }
-    return {name: stage.with_options(options) for name, stage in stages.items()}
+    return {name: with_options(stage) for name, stage in stages.items()}
 
 
 def bytes_in_memory(dataset: records.PreparedDataset) -> int:
@@ -231,8 +228,12 @@ def decoded_batches(
     dataset: records.PreparedDataset,
     size: int,
     located: LocatedRecords | None = None,
+    calls: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches of `size` of what `epoch_rows` gives, as `training_inputs` returns them."""
+    """Batches of `size` of what `epoch_rows` gives, as `training_inputs` returns them.
+
+    `calls` records are decoded at once if they are not local; None is one per processor.
+    """
     if located is None:
 
         def decode(serialized, draws):
@@ -240,19 +241,12 @@ def decoded_batches(
             image = stored_image(encoded, dataset.format)
             return tf.ensure_shape(image, dataset.format.shape), label, draws
 
-        decoded = rows.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        decoded = rows.map(decode, num_parallel_calls=calls or processors())
         return decoded.batch(size, drop_remainder=True)
 
     def read(numbers, draws):
         return *located.images(numbers), draws
 
-    # Fixed, not AUTOTUNE: one call per processor, within memory, since each holds a batch.
-    calls = max(1, min(_processors(), _MOST_DECODED // (size * math.prod(dataset.format.shape))))
+    # One call per processor, within memory, since each holds a batch.
+    calls = max(1, min(processors(), _MOST_DECODED // (size * math.prod(dataset.format.shape))))
     return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=calls)
-
-
-def _processors() -> int:
-    """The number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

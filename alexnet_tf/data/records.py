@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from alexnet_tf.data import external, unprepared
 from alexnet_tf.data.external import RecordKeys
+from alexnet_tf.data.options import with_options
 
 DATASET_NAME = "imagenet"
 DATASET_VERSION = "1.0.0"
@@ -110,9 +111,8 @@ def names_and_labels(dataset: "PreparedDataset", split: str) -> tuple[tuple[str,
     names: list[str] = []
     labels = [np.zeros(0, np.int64)]
     try:
-        for batch in files.batch(256).map(
-            lambda serialized: tf.io.parse_example(serialized, specs)
-        ):
+        batches = files.batch(256).map(lambda serialized: tf.io.parse_example(serialized, specs))
+        for batch in with_options(batches):
             found = [batch[name].numpy() for name in _FILE_NAMES]
             for each in zip(*found, strict=True):
                 name = next(filter(None, each), f"{split}/{len(names)}".encode())

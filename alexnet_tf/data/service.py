@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from alexnet_tf.data import pipeline, records
 from alexnet_tf.data.augmentation import Augmentation
+from alexnet_tf.data.options import with_options
 
 _PARTS = 8  # of an epoch, dealt to the service's workers on demand
 _PATIENCE = 10.0  # seconds for the dispatcher to answer
@@ -79,13 +80,13 @@ def epoch_from_service(
         compression=None,  # pixels of photographs hardly shrink
     )
     rows = tf.data.Dataset.range(_PARTS).flat_map(rows_of_part)
-    batches = pipeline.decoded_batches(rows, dataset, share).apply(distribute)
+    # The processors are the workers'.
+    batches = pipeline.decoded_batches(rows, dataset, share, calls=tf.data.AUTOTUNE)
+    batches = batches.apply(distribute)
     replicas = schedule.replicas // schedule.workers
     if replicas > 1:  # consecutive elements are one global batch
         batches = batches.map(lambda *batch: _split(batch, replicas)).unbatch()
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.prefetch(2).with_options(options)
+    return with_options(batches.prefetch(2))
 
 
 def _split(batch, replicas: int):

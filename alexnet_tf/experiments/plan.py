@@ -152,10 +152,7 @@ def _evaluation_rate(setup: initialization.Setup, seconds: float) -> dict:
     batches = evaluation_data.evaluation_batches(
         setup.dataset, "validation", batch_size, setup.run.recipe.crop_size
     )
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    batches = batches.repeat().with_options(options)
-    batches = iter(cluster.local_strategy.experimental_distribute_dataset(batches))
+    batches = iter(cluster.local_strategy.experimental_distribute_dataset(batches.repeat()))
     step(*next(batches))  # traces
     rates, ends = [], time.perf_counter() + seconds
     while not rates or time.perf_counter() < ends:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from alexnet_tf import files
 from alexnet_tf.data import imagenet, records
+from alexnet_tf.data.options import with_options
 from data_prep import accounting, images, recount, runner
 
 _SHOWN = 5  # examples per kind of problem
@@ -217,7 +218,7 @@ def check_shard(data_dir: str, shard: dict, what) -> ShardCheck:
         check.problems.append(f"{shard['file']} was changed: its sha256 is not the manifest's.")
     hashes, names, count, bad = array.array("Q"), array.array("Q"), 0, []
     try:
-        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        for record in with_options(tf.data.TFRecordDataset(path)).as_numpy_iterator():
             problem = _check_record(record, record_format, synsets, (check.labels, hashes, names))
             if problem:
                 bad.append(f"{shard['file']} record {count} {problem}.")

@@ -8,6 +8,7 @@ import tensorflow as tf
 from alexnet_tf import files
 from alexnet_tf.analysis import activations, plots, stimuli
 from alexnet_tf.data import evaluation_data, records
+from alexnet_tf.data.options import with_options
 from alexnet_tf.models import layer_names, saved_run
 
 # 4096 numbers of as many images are 134 MB in float64; those of 50,000 would be 1.6 GB.
@@ -204,7 +205,7 @@ def _write_records(path: str, features: np.ndarray, labels: np.ndarray) -> None:
 def _images(dataset, split, wanted: set[int]) -> dict[int, np.ndarray]:
     found = {}
     shards = tf.data.TFRecordDataset(list(dataset.shards[split]))
-    for number, serialized in enumerate(shards):
+    for number, serialized in enumerate(with_options(shards)):
         if number in wanted:
             encoded, _ = records.parse_example(serialized, dataset.keys)
             found[number] = evaluation_data.stored_image(encoded, dataset.format).numpy()

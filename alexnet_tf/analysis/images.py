@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from alexnet_tf import memory
 from alexnet_tf.data import evaluation_data, preprocessing, records, untrusted
+from alexnet_tf.data.options import with_options
 from alexnet_tf.models.saved_run import TrainedModel
 
 
@@ -39,7 +40,7 @@ def of_split(
             f"There is no image {number} in {split} of {dataset.path}: expected 0 to {count - 1}."
         )
     files = tf.data.TFRecordDataset(list(dataset.shards[split]))
-    for serialized in files.skip(number).take(1):
+    for serialized in with_options(files.skip(number).take(1)):
         encoded, label = records.parse_example(serialized, dataset.keys)
         image = evaluation_data.stored_image(encoded, dataset.format).numpy()
         known = 0 <= int(label) < dataset.classes

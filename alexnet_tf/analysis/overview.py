@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from alexnet_tf.analysis import plots
 from alexnet_tf.data import evaluation_data, records
+from alexnet_tf.data.options import with_options
 from alexnet_tf.models import saved_run
 
 _LINE = 140  # characters of a line above the page
@@ -72,7 +73,8 @@ def _error_in_words(metrics: dict[str, np.ndarray], dataset: records.PreparedDat
 def _one_of_each_class(dataset: records.PreparedDataset, count: int):
     """Images and labels of validation: the first of each class in the records' order."""
     seen: set[int] = set()
-    for serialized in tf.data.TFRecordDataset(list(dataset.shards["validation"])):
+    shards = tf.data.TFRecordDataset(list(dataset.shards["validation"]))
+    for serialized in with_options(shards):
         encoded, label = records.parse_example(serialized, dataset.keys)
         if int(label) not in seen:
             seen.add(int(label))

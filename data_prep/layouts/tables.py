@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from alexnet_tf.data import external, imagenet
+from alexnet_tf.data.options import with_options
 from alexnet_tf.files import open_binary
 from data_prep import storage
 from data_prep.layouts import folders, staging
@@ -104,6 +105,7 @@ def tfds(listing: Listing, folder: str | None) -> Iterator[SourceImage | LeftOut
             shuffle_files=False,
             decoders={columns.image: tensorflow_datasets.decode.SkipDecoding()},
         )
+        data = with_options(data)
         ours = folders.split_of(split)
         labels = (int(row[columns.label]) for row in data.as_numpy_iterator())
         if all(label == NO_LABEL for label in labels):  # ends at the first label

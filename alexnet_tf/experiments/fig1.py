@@ -79,7 +79,10 @@ def prepared(context: Context) -> tuple[records.PreparedDataset, str]:
     limit = {"train": most, "validation": max(1, most // 50)}
     path = data.derive(dataset, context.path("data", "fig1"), limit, four_layers.SIZE)
     there = records.open_dataset(path)
-    return there, describe_data(there, os.path.basename(os.path.normpath(dataset.path)))
+    # Only training images are measured: with all of them it is the whole data set.
+    whole = dataset.counts["train"] <= most
+    described = dataclasses.replace(there, counts=dataset.counts) if whole else there
+    return there, describe_data(described, os.path.basename(os.path.normpath(dataset.path)))
 
 
 def choose(context: Context, dataset, condition: Condition) -> Choice:

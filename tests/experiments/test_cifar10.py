@@ -190,6 +190,18 @@ def test_all_leaves_out_what_is_of_other_data(photo_records, thumbnails, tmp_pat
     assert "take crops of 224 pixels" in capsys.readouterr().out
 
 
+def test_figure_1_on_all_training_images_is_on_the_whole_data_set(thumbnails, tmp_path):
+    """Its error is that of training images: fewer validation images are no other data."""
+    train, validation = (thumbnails.counts[name] for name in ("train", "validation"))
+    assert validation > train // 50
+    context = _context(thumbnails.path, tmp_path, fig1_images=train)
+    there, told = fig1.prepared(context)
+    assert there.counts["validation"] == train // 50
+    assert f"{train} training and {validation} validation images" in told
+    fewer = _context(thumbnails.path, tmp_path / "fewer", fig1_images=train - 1)
+    assert f"{train - 1} training and {train // 50} validation images" in fig1.prepared(fewer)[1]
+
+
 def test_small_images_are_enlarged_for_the_ablations(photo_records, thumbnails, tmp_path):
     context = _context(thumbnails.path, tmp_path)
     enlarged = networks.at_network_size(context)

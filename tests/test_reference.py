@@ -42,6 +42,17 @@ def test_the_reference_has_every_public_name_of_its_modules(site):
     assert not sorted(wanted - listed)
 
 
+@pytest.mark.slow
+def test_every_image_of_a_page_is_on_the_site(site):
+    shown = {
+        (page.parent / source).resolve()
+        for page in site.rglob("index.html")
+        for source in re.findall(r'<img[^>]* src="([^":]+)"', page.read_text(encoding="utf-8"))
+    }
+    assert site / "images" / "fig1_cifar10.png" in shown  # from outside docs/
+    assert not [str(path) for path in shown if not path.is_file()]
+
+
 def test_the_public_names_are_in_the_reference():
     import alexnet_tf
 

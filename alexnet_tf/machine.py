@@ -40,13 +40,19 @@ def processor() -> dict:
                 name = value.strip()
             elif key.strip() == "flags":
                 words = set(value.split())
-    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     return {
         "processor": name,
-        "cores": len(usable(0)),
+        "cores": usable_processors(),
         "instructions": " ".join(word for word in _INSTRUCTIONS if word in words),
         "python": platform.python_version(),
     }
+
+
+def usable_processors() -> int:
+    """The number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def as_text(machine: dict) -> str:

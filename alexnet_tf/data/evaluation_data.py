@@ -7,7 +7,8 @@ shape and divide evenly among replicas. Metrics must skip these.
 import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, records
-from alexnet_tf.data.options import processors, with_options
+from alexnet_tf.data.options import with_options
+from alexnet_tf.machine import usable_processors
 
 # The paper's two ways to look at a test image (section 4.1), and the nine views of CIFAR-10.
 CROPS = (1, 9, 10)
@@ -71,7 +72,7 @@ def evaluation_batches(
 
     # One file after the other: the order, and with it each image's index, stays the same.
     files = tf.data.TFRecordDataset(list(dataset.shards[split]), buffer_size=8 << 20)
-    examples = files.enumerate().map(to_example, num_parallel_calls=processors())
+    examples = files.enumerate().map(to_example, num_parallel_calls=usable_processors())
     return with_options(examples.batch(batch_size).map(fill_up).prefetch(2))
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import preprocessing, statistics
-from alexnet_tf.data.options import processors, with_options
+from alexnet_tf.data.options import with_options
 from alexnet_tf.files import cache_directory, write_bytes
+from alexnet_tf.machine import usable_processors
 
 TFDS_PREFIX = "tfds:"
 # Training images for the mean, taken evenly from all shards: right to a fraction of a grey level.
@@ -176,7 +177,7 @@ def _measure(files, keys, image_size, channels):
     images = (
         tf.data.Dataset.from_tensor_slices(list(files))
         .flat_map(lambda file: tf.data.TFRecordDataset(file).take(share))
-        .map(square_and_products, num_parallel_calls=processors())
+        .map(square_and_products, num_parallel_calls=usable_processors())
     )
     image, count = np.zeros((image_size, image_size, channels)), 0
     products = np.zeros((channels, channels))

@@ -1,7 +1,5 @@
 """Options of this package's tf.data pipelines."""
 
-import os
-
 import tensorflow as tf
 
 
@@ -17,10 +15,3 @@ def with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options)
-
-
-def processors() -> int:
-    """The number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -21,7 +21,8 @@ from alexnet_tf.data import records
 from alexnet_tf.data.augmentation import Augmentation
 from alexnet_tf.data.evaluation_data import stored_image
 from alexnet_tf.data.located_records import LocatedRecords
-from alexnet_tf.data.options import processors, with_options
+from alexnet_tf.data.options import with_options
+from alexnet_tf.machine import usable_processors
 
 SPLIT = "train"  # that is trained on
 _INTERLEAVED_SHARDS = 16
@@ -243,12 +244,13 @@ def decoded_batches(
             image = stored_image(encoded, dataset.format)
             return tf.ensure_shape(image, dataset.format.shape), label, draws
 
-        decoded = rows.map(decode, num_parallel_calls=calls or processors())
+        decoded = rows.map(decode, num_parallel_calls=calls or usable_processors())
         return decoded.batch(size, drop_remainder=True)
 
     def read(numbers, draws):
         return *located.images(numbers), draws
 
     # One call per processor, within memory, since each holds a batch.
-    calls = max(1, min(processors(), _MOST_DECODED // (size * math.prod(dataset.format.shape))))
+    most = _MOST_DECODED // (size * math.prod(dataset.format.shape))
+    calls = max(1, min(usable_processors(), most))
     return rows.batch(size, drop_remainder=True).map(read, num_parallel_calls=calls)

@@ -70,9 +70,9 @@ SCALES = {
     "full": Scale(
         "full",
         1,
-        {},
-        {},
-        None,
+        recipe={},
+        enlarged_recipe={},
+        images=None,
         fig1_images=50_000,
         fig1_epochs=60,
         cifar10_recipe={},
@@ -81,9 +81,9 @@ SCALES = {
     "small": Scale(
         "small",
         4,
-        {**_SHORT, "epochs": 20, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0},
-        {"epochs": 5},  # there are 50,000 images, of the photographs 1,500
-        None,
+        recipe={**_SHORT, "epochs": 20, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0},
+        enlarged_recipe={"epochs": 5},  # CIFAR-10 has 50,000 images, the photographs 1,500
+        images=None,
         fig1_images=10_000,
         fig1_epochs=40,
         cifar10_recipe=_SHORT_CIFAR10,
@@ -92,9 +92,9 @@ SCALES = {
     "smoke": Scale(
         "smoke",
         16,
-        {**_SHORT, "epochs": 1, "batch_size": 8, "crop_size": 96},
-        {},
-        {"train": 24, "validation": 16},
+        recipe={**_SHORT, "epochs": 1, "batch_size": 8, "crop_size": 96},
+        enlarged_recipe={},
+        images={"train": 24, "validation": 16},
         fig1_images=24,
         fig1_epochs=1,
         cifar10_recipe={**_SHORT_CIFAR10, "epochs": 1, "batch_size": 8},

@@ -7,6 +7,7 @@ import sys
 import tensorflow as tf
 
 from alexnet_tf.data import identity
+from alexnet_tf.machine import usable_processors
 from alexnet_tf.training import initialization, reports
 from alexnet_tf.training.checkpoints import Checkpoints, Progress
 from alexnet_tf.training.cluster import Cluster
@@ -47,8 +48,7 @@ def arithmetic(jit_compile: bool = False) -> dict:
     """What a run's last bits depend on, besides its settings and strategy."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     if not threads:  # TensorFlow's default: the processors of this process
-        affinity = getattr(os, "sched_getaffinity", None)
-        threads = len(affinity(0)) if affinity else os.cpu_count()
+        threads = usable_processors()
     return {
         "threads": threads,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from alexnet_tf.data import evaluation_data, options
+from alexnet_tf.data import evaluation_data
 from alexnet_tf.data.pipeline import Augmentation, Schedule, training_batches, training_inputs
 
 
@@ -23,7 +23,3 @@ def _require_ours(batches):
     assert found.autotune.enabled is False and found.deterministic is True
     off = tf.data.experimental.AutoShardPolicy.OFF
     assert found.experimental_distribute.auto_shard_policy == off
-
-
-def test_processors_are_those_of_this_process():
-    assert options.processors() >= 1

@@ -218,7 +218,7 @@ def stored_image(encoded, form, original=pipeline.stored_image):
     return original(tf.numpy_function(slowly, [encoded], tf.string, stateful=False), form)
 
 pipeline.LocatedRecords, pipeline.stored_image = Slow, stored_image
-pipeline._processors = lambda: 4
+pipeline.usable_processors = lambda: 4
 stored = records.open_dataset({photo_records!r})
 # Records of known places are read in one call for a batch, those of a stream in one for each.
 for dataset, for_a_batch in ((stored, 1), (dataclasses.replace(stored, shard_counts={{}}), 4)):

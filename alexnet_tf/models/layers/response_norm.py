@@ -253,8 +253,7 @@ def _tf_shifted_norm(x, size_and_groups, alpha, k, beta):
     def normalize(x):
         def denominator():
             d = k + alpha * window_sum(tf.square(x))
-            r = tf.math.rsqrt(d)
-            return d, r * tf.sqrt(r) if beta == 0.75 else tf.pow(d, -beta)
+            return d, _reciprocal_power(d, beta)
 
         def gradient(dy):
             d, factor = denominator()

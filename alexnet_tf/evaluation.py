@@ -145,6 +145,7 @@ def split_probabilities(
     strategy=None,
     progress: bool = True,
     step=None,
+    batches=None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes class probabilities for each image of a split, averaged over its views.
 
@@ -155,6 +156,7 @@ def split_probabilities(
       strategy: a `tf.distribute` strategy, or None.
       progress: whether to draw a progress bar on standard error.
       step: a step from `forward_step` to reuse; None creates one.
+      batches: from `distributed_batches` with the same arguments, to reuse; None creates them.
 
     Returns:
       (float64 (n, classes), int (n,)): probabilities and labels, n the split's exact count.
@@ -163,23 +165,13 @@ def split_probabilities(
       ValueError: mismatched sizes, damaged data, a wrong number of records, or outputs that are
         not probabilities.
     """
-    _, crop_size, _, channels = model.input_shape
-    if channels != dataset.format.channels:
-        raise ValueError(
-            f"The network takes {channels} channel(s), but {dataset.path} stores "
-            f"{dataset.format.channels}: evaluate it on images like those it was trained on."
-        )
     strategy = strategy or compilation.default_strategy()
-    dataset.require_split(view.split)
+    if batches is None:
+        batches = distributed_batches(model, dataset, view, strategy)
     count, classes = dataset.counts[view.split], model.output_shape[-1]
     batch_size = _images_per_step(view, count, strategy)
-    batches = evaluation_data.evaluation_batches(
-        dataset, view.split, batch_size, crop_size, view.crops, view.image_size
-    )
-
     step = step or forward_step(model, view.crops, strategy)
-    spread = strategy.experimental_distribute_dataset(batches)
-    results = (_per_replica(strategy, outputs) for outputs in _one_ahead(map(tuple, spread), step))
+    results = (_per_replica(strategy, outputs) for outputs in _one_ahead(map(tuple, batches), step))
     results = _with_progress(results, count, batch_size, view) if progress else results
     probabilities = np.zeros((count, classes))
     labels = np.zeros(count, np.int64)
@@ -205,6 +197,31 @@ def split_probabilities(
         raise ValueError(_wrong_count(dataset, view.split, f"{int((times_seen > 0).sum())}"))
     _require_probabilities(probabilities)
     return probabilities, labels
+
+
+def distributed_batches(
+    model, dataset: records.PreparedDataset, view: EvaluationSettings, strategy
+):
+    """The batches of `split_probabilities`, on the strategy's devices; each iteration reads anew.
+
+    Args:
+      model, dataset, view, strategy: see `split_probabilities`.
+
+    Raises:
+      ValueError: mismatched sizes, or a split that does not exist.
+    """
+    _, crop_size, _, channels = model.input_shape
+    if channels != dataset.format.channels:
+        raise ValueError(
+            f"The network takes {channels} channel(s), but {dataset.path} stores "
+            f"{dataset.format.channels}: evaluate it on images like those it was trained on."
+        )
+    dataset.require_split(view.split)
+    size = _images_per_step(view, dataset.counts[view.split], strategy)
+    batches = evaluation_data.evaluation_batches(
+        dataset, view.split, size, crop_size, view.crops, view.image_size
+    )
+    return strategy.experimental_distribute_dataset(batches)
 
 
 def forward_step(model, crops: int, strategy, jit_compile: bool = False):

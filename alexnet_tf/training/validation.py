@@ -44,6 +44,10 @@ class Validation:
                 "the training error. Prepare the data with --validation_share=0.1 to hold images "
                 "out, or use a recipe with rates by epoch, such as source_145 or caffe."
             )
+        # Building the pipeline takes longer than a small network's validation.
+        self.batches = self.possible and evaluation.distributed_batches(
+            setup.model, dataset, self.settings, cluster.local_strategy
+        )
 
     def errors(self, stop: StopRequest) -> dict[str, float | None]:
         """The validation columns of a row of metrics; None without validation images.
@@ -63,6 +67,7 @@ class Validation:
                     self.cluster.local_strategy,
                     progress=False,
                     step=stop.honoured_by(self.step),
+                    batches=self.batches,
                 )
             )
             numbers = (result.loss, result.top1_error, result.top5_error)

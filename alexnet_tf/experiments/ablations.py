@@ -5,6 +5,7 @@ import dataclasses
 from alexnet_tf.experiments import comparison, networks, published
 from alexnet_tf.experiments.results import Context, Result
 from alexnet_tf.models import catalog
+from alexnet_tf.models.spec import Variant
 
 # The catalogue's ablations are the authors' layer files; a removed layer is derived from the spec.
 _VARIANTS = {
@@ -17,15 +18,23 @@ _REMOVED = {"conv3": published.NO_CONV3, "conv4": published.NO_CONV4}
 _NOTES = {published.NO_CONV3: "conv4 reads both halves in place of conv3"}
 
 
+def whole() -> Variant:
+    """The authors' network, from which each ablation differs in one feature."""
+    return catalog.find_variant("alexnet_145")
+
+
+def changed() -> list[tuple[Variant, published.Claim]]:
+    """The ablations, each with the published claim about it."""
+    named = [(catalog.find_variant(name), claim) for name, claim in _VARIANTS.items()]
+    return named + [(networks.without(whole(), layer), claim) for layer, claim in _REMOVED.items()]
+
+
 def run(context: Context) -> Result:
     """Trains each ablation with the full network's recipe and compares errors seed by seed."""
     context = networks.at_network_size(context)
-    whole = catalog.find_variant("alexnet_145")
-    changed = [(catalog.find_variant(name), claim) for name, claim in _VARIANTS.items()]
-    changed += [(networks.without(whole, layer), claim) for layer, claim in _REMOVED.items()]
-    baseline = networks.networks(context, whole)
+    baseline = networks.networks(context, whole())
     rows, numbers = [], {}
-    for variant, claim in changed:
+    for variant, claim in changed():
         workdirs = networks.networks(context, variant)
         row, numbers[variant.name] = comparison.difference(context, claim, baseline, workdirs)
         rows.append(dataclasses.replace(row, note=_NOTES.get(claim, row.note)))

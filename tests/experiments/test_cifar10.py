@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from alexnet_tf.data import image_cache, records
 from alexnet_tf.experiments import (
+    ablations,
     comparison,
     fig1,
     four_layers,
@@ -202,12 +203,18 @@ def test_figure_1_on_all_training_images_is_on_the_whole_data_set(thumbnails, tm
     assert f"{train - 1} training and {train // 50} validation images" in fig1.prepared(fewer)[1]
 
 
+def test_every_ablation_accepts_the_crops_of_enlarged_images():
+    compared = [ablations.whole(), *(variant for variant, _ in ablations.changed())]
+    assert len(compared) == 7
+    assert max(variant.smallest_input() for variant in compared) == networks.CROP
+
+
 def test_small_images_are_enlarged_for_the_ablations(photo_records, thumbnails, tmp_path):
     context = _context(thumbnails.path, tmp_path)
     enlarged = networks.at_network_size(context)
     dataset = records.open_dataset(enlarged.data_dir)
     assert dataset.format.image_size == networks.ENLARGED
-    assert enlarged.scale.recipe["crop_size"] == networks.CROP and "72 pixels" in enlarged.data
+    assert enlarged.scale.recipe["crop_size"] == networks.CROP and "80 pixels" in enlarged.data
     small = dataclasses.replace(context, scale=results.SCALES["small"])
     assert networks.at_network_size(small).scale.recipe["epochs"] == 5
     large = _context(photo_records, tmp_path)

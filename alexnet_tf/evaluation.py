@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf.data import class_names, evaluation_data, records
+from alexnet_tf.data import class_names, evaluation_data, image_cache, records
 from alexnet_tf.data.pipeline import replica_batch_size
 from alexnet_tf.models import compilation, saved_run
 
@@ -200,12 +200,14 @@ def split_probabilities(
 
 
 def distributed_batches(
-    model, dataset: records.PreparedDataset, view: EvaluationSettings, strategy
+    model, dataset: records.PreparedDataset, view: EvaluationSettings, strategy, again: bool = False
 ):
-    """The batches of `split_probabilities`, on the strategy's devices; each iteration reads anew.
+    """The batches of `split_probabilities`, on the strategy's devices.
 
     Args:
       model, dataset, view, strategy: see `split_probabilities`.
+      again: whether they will be iterated several times: those of a small split then stay in
+        memory.
 
     Raises:
       ValueError: mismatched sizes, or a split that does not exist.
@@ -217,10 +219,13 @@ def distributed_batches(
             f"{dataset.format.channels}: evaluate it on images like those it was trained on."
         )
     dataset.require_split(view.split)
-    size = _images_per_step(view, dataset.counts[view.split], strategy)
+    count = dataset.counts[view.split]
+    size = _images_per_step(view, count, strategy)
     batches = evaluation_data.evaluation_batches(
         dataset, view.split, size, crop_size, view.crops, view.image_size
     )
+    if again and image_cache.fits(count * view.crops, (crop_size, crop_size, channels)):
+        batches = batches.cache()
     return strategy.experimental_distribute_dataset(batches)
 
 

@@ -53,8 +53,9 @@ class Steps:
 class ReplicaSteps(Steps):
     """Steps in which each replica trains the whole network on its share of the batch.
 
-    Forward and backward pass are one function, which XLA can compile. The sum over replicas and the
-    update are outside of it, because a compiled function runs on one device.
+    XLA compiles the whole step of a single replica. Of several, it compiles the forward and
+    backward pass: the sum over replicas comes before the update, and a compiled function runs on
+    one device.
 
     Args:
       strategy: whose replicas train.
@@ -62,7 +63,7 @@ class ReplicaSteps(Steps):
       optimizer: built for the model's trainable variables.
       batch_size: images in a global batch.
       augment: from (images, draws) to float32 images, see `Augmentation.apply`.
-      jit_compile: whether XLA compiles the forward and backward pass.
+      jit_compile: whether XLA compiles.
       class_weights: float (classes,), factors on each class's losses in the gradient; the reported
         loss is unweighted. None for none.
     """
@@ -83,8 +84,10 @@ class ReplicaSteps(Steps):
         self.batch_size, self.augment, self.class_weights = batch_size, augment, class_weights
         # The loss needs logits: a softmax followed by a logarithm loses precision.
         self.network = logits_model(model)
-        self.gradients = self._gradients
-        if jit_compile:
+        self.gradients, self.update = self._gradients, self._update
+        if jit_compile and strategy.num_replicas_in_sync == 1:
+            self.update = tf.function(self._update, jit_compile=True)
+        elif jit_compile:
             self.gradients = tf.function(self._gradients, jit_compile=True)
 
     def _train(self, batch, stop):
@@ -95,10 +98,14 @@ class ReplicaSteps(Steps):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         first = tf.cast(replica, tf.int32) * labels.shape[0]
         calls = layers.calls(self.model)
-        gradients, sums = self.gradients(images, labels, draws, calls, first)
+        sums = self.update(images, labels, draws, calls, first)
         layers.count_call(self.model)
-        self.optimizer.apply(gradients, self.model.trainable_variables)
         return tf.stack([*sums, stop])
+
+    def _update(self, images, labels, draws, calls, first):
+        gradients, sums = self.gradients(images, labels, draws, calls, first)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return sums
 
     def _gradients(self, images, labels, draws, calls, first):
         images = self.augment(images, draws)

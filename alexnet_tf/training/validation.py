@@ -6,8 +6,11 @@ from alexnet_tf import evaluation
 from alexnet_tf.data import identity
 from alexnet_tf.training.cluster import Cluster
 from alexnet_tf.training.errors import Interrupted, StopRequest
-from alexnet_tf.training.initialization import Setup
+from alexnet_tf.training.initialization import Setup, input_size
+from alexnet_tf.training.recipes import Recipe
 
+# Of a step that takes more images than the recipe's batches have.
+_MOST_IMAGES, _MOST_PIXELS = 1024, 128 * 227**2
 _NAMES = ("validation_loss", "validation_top1_error", "validation_top5_error")
 
 
@@ -28,7 +31,7 @@ class Validation:
         self.model, self.dataset, self.cluster = setup.model, setup.dataset, cluster
         recipe, dataset = setup.run.recipe, setup.dataset
         self.settings = evaluation.EvaluationSettings(
-            "validation", crops=1, batch_size=recipe.batch_size
+            "validation", crops=1, batch_size=_batch_size(recipe)
         )
         # One function for all epochs: traced once.
         self.step = evaluation.forward_step(
@@ -46,7 +49,7 @@ class Validation:
             )
         # Building the pipeline takes longer than a small network's validation.
         self.batches = self.possible and evaluation.distributed_batches(
-            setup.model, dataset, self.settings, cluster.local_strategy
+            setup.model, dataset, self.settings, cluster.local_strategy, again=True
         )
 
     def errors(self, stop: StopRequest) -> dict[str, float | None]:
@@ -77,6 +80,15 @@ class Validation:
         if self.cluster.any_of(stopped):
             raise Interrupted
         return dict(zip(_NAMES, self.cluster.from_chief(numbers), strict=True))
+
+
+def _batch_size(recipe: Recipe) -> int:
+    """Images per step: the recipe's, or several times as many if they are small.
+
+    A small network's step takes less time than what surrounds it.
+    """
+    images, crop = recipe.batch_size, input_size(recipe)
+    return images * max(1, min(_MOST_IMAGES // images, _MOST_PIXELS // (images * crop**2)))
 
 
 def _say(text: str) -> None:

@@ -3,9 +3,10 @@
 import dataclasses
 
 from alexnet_tf.experiments import comparison, networks, published
-from alexnet_tf.experiments.results import Context, Result
+from alexnet_tf.experiments.results import Context, Result, not_run
 from alexnet_tf.models import catalog
 from alexnet_tf.models.spec import Variant
+from alexnet_tf.training.errors import Diverged
 
 # The catalogue's ablations are the authors' layer files; a removed layer is derived from the spec.
 _VARIANTS = {
@@ -35,7 +36,11 @@ def run(context: Context) -> Result:
     baseline = networks.networks(context, whole())
     rows, numbers = [], {}
     for variant, claim in changed():
-        workdirs = networks.networks(context, variant)
+        try:
+            workdirs = networks.networks(context, variant)
+        except Diverged as error:  # which says something too; the others go on
+            rows.append(not_run(claim, f"a network diverged: {str(error).partition(':')[0]}"))
+            continue
         row, numbers[variant.name] = comparison.difference(context, claim, baseline, workdirs)
         rows.append(dataclasses.replace(row, note=_NOTES.get(claim, row.note)))
     return Result(tuple(rows), numbers)

@@ -28,7 +28,8 @@ from alexnet_tf.experiments import (
     runner,
 )
 from alexnet_tf.experiments.four_layers import Condition
-from alexnet_tf.training import recipes
+from alexnet_tf.training import loop, recipes
+from alexnet_tf.training.errors import Diverged
 
 INFINITE = math.inf
 ROOT = pathlib.Path(__file__).parents[2]
@@ -207,6 +208,23 @@ def test_every_ablation_accepts_the_crops_of_enlarged_images():
     compared = [ablations.whole(), *(variant for variant, _ in ablations.changed())]
     assert len(compared) == 7
     assert max(variant.smallest_input() for variant in compared) == networks.CROP
+
+
+def test_an_ablation_that_diverges_does_not_stop_the_others(thumbnails, tmp_path, monkeypatch):
+    train = loop.train
+
+    def diverging(run, **options):
+        if "no_norm" in run.recipe.model:
+            raise Diverged("The loss is nan after step 7: the run diverged.")
+        return train(run, **options)
+
+    monkeypatch.setattr(loop, "train", diverging)
+    claims = {"alexnet_145_no_norm": published.NO_NORM, "alexnet_145_half": published.ONE_COLUMN}
+    monkeypatch.setattr(ablations, "_VARIANTS", claims)
+    monkeypatch.setattr(ablations, "_REMOVED", {})
+    without, half = ablations.run(_context(thumbnails.path, tmp_path)).rows
+    assert without.measured is None and "The loss is nan after step 7" in without.note
+    assert half.measured is not None
 
 
 def test_small_images_are_enlarged_for_the_ablations(photo_records, thumbnails, tmp_path):

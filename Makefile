@@ -53,9 +53,11 @@ CIFAR10 ?= tfds:cifar10
 cifar: $(READY)
 	$(BIN)/python -m alexnet_tf.reproduce fig1 --data_dir=$(CIFAR10) --seeds=0,1,2 --workdir=cifar/fig1
 	$(BIN)/python -m alexnet_tf.reproduce cifar10 --scale=small --data_dir=$(CIFAR10) --workdir=cifar/short
+	$(BIN)/python -m alexnet_tf.reproduce ablations --scale=small --data_dir=$(CIFAR10) --seeds=0,1,2 --workdir=cifar/ablations
 	@echo
 	@echo "Figure 1            cifar/fig1/report.html"
 	@echo "The two networks    cifar/short/report.html"
+	@echo "AlexNet's ablations cifar/ablations/report.html"
 
 test: $(TESTING)
 	$(PYTEST) -m "not slow" $(TESTS)

@@ -247,6 +247,7 @@ TABLES = {
         *(input_pipeline, emulated_cores, train_step, small_networks, serving, layers, data_prep),
     )
 }
+TABLES["step_h100"] = step
 
 
 def _machine(machine: dict) -> str:

@@ -31,7 +31,7 @@ class Validation:
         self.model, self.dataset, self.cluster = setup.model, setup.dataset, cluster
         recipe, dataset = setup.run.recipe, setup.dataset
         self.settings = evaluation.EvaluationSettings(
-            "validation", crops=1, batch_size=_batch_size(recipe)
+            "validation", crops=1, batch_size=images_per_step(recipe)
         )
         # One function for all epochs: traced once.
         self.step = evaluation.forward_step(
@@ -82,8 +82,8 @@ class Validation:
         return dict(zip(_NAMES, self.cluster.from_chief(numbers), strict=True))
 
 
-def _batch_size(recipe: Recipe) -> int:
-    """Images per step: the recipe's, or several times as many if they are small.
+def images_per_step(recipe: Recipe) -> int:
+    """Images in a step of validation: the recipe's batch, or a multiple of it for small images.
 
     A small network's step takes less time than what surrounds it.
     """

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from alexnet_tf.data import identity
+from alexnet_tf import evaluation
+from alexnet_tf.data import evaluation_data, identity
 from alexnet_tf.data.records import PreparedDataset, open_dataset
-from alexnet_tf.training import initialization, loop
+from alexnet_tf.training import initialization, loop, validation
+from alexnet_tf.training.recipes import get_recipe
 
 
 @pytest.fixture
@@ -66,3 +68,28 @@ def test_a_stop_at_the_end_of_an_epoch_without_validation(without_validation, ti
     with pytest.raises(loop.Interrupted, match="Stopped at step 1 as asked, and saved it"):
         loop.train(run, callbacks=[stop_at(1)])
     assert loop.train(run)["steps"] == 3
+
+
+def test_the_pipeline_of_validation_is_built_once(small_photo_records, tiny_run, monkeypatch):
+    """And its last epoch finds what evaluation of the saved network finds."""
+    built, build = [], evaluation_data.evaluation_batches
+
+    def counted(*arguments):
+        built.append(arguments[1])
+        return build(*arguments)
+
+    monkeypatch.setattr(evaluation_data, "evaluation_batches", counted)
+    run = tiny_run(epochs=3)
+    results = loop.train(run)
+    assert built == ["validation"]
+    view = evaluation.EvaluationSettings("validation", crops=1, batch_size=16)
+    found = evaluation.evaluate([run.workdir], small_photo_records, view)
+    assert results["validation_top1_error"] == found["top1_error"]
+    assert results["validation_loss"] == pytest.approx(found["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "recipe, images", [("cifarnet", 1024), ("lenet5", 1024), ("paper", 128), ("torchvision", 256)]
+)
+def test_small_images_are_validated_many_at_a_time(recipe, images):
+    assert validation.images_per_step(get_recipe(recipe)) == images

@@ -15,8 +15,10 @@ _VARIANTS = {
     "alexnet_145_pool2": published.NO_OVERLAP,
     "alexnet_145_no_cross": published.NO_CROSSING,
 }
-_REMOVED = {"conv3": published.NO_CONV3, "conv4": published.NO_CONV4}
-_NOTES = {published.NO_CONV3: "conv4 reads both halves in place of conv3"}
+_REMOVED = {"conv4": published.NO_CONV4, "conv5": published.NO_CONV5}
+_NOTES = {
+    published.NO_CONV4: "the same network as without conv3, if conv4 then reads both halves instead"
+}
 
 
 def whole() -> Variant:

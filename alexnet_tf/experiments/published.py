@@ -82,14 +82,14 @@ NO_CROSSING = Claim(
     VALIDATION_2012,
     "[S] #150 - #145: 1.16 / 1.12",
 )
-NO_CONV3 = Claim(
-    "without the middle layer conv3, top-1 error rises by",
+NO_CONV4 = Claim(
+    "without the middle layer conv4, top-1 error rises by",
     "about 2 points",
     "ImageNet, split not stated",
     "[P] section 7, of any middle layer",
 )
-NO_CONV4 = dataclasses.replace(
-    NO_CONV3, text="without the middle layer conv4, top-1 error rises by"
+NO_CONV5 = dataclasses.replace(
+    NO_CONV4, text="without the middle layer conv5, top-1 error rises by"
 )
 
 COLOUR_NOISE = Claim(

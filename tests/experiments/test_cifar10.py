@@ -204,9 +204,20 @@ def test_figure_1_on_all_training_images_is_on_the_whole_data_set(thumbnails, tm
     assert f"{train - 1} training and {train // 50} validation images" in fig1.prepared(fewer)[1]
 
 
+def _shape(variant):
+    """What a variant computes, but for names and initial values."""
+    unimportant = {"name": "", "init": None}
+    return tuple(
+        (type(entry), *({**dataclasses.asdict(entry), **unimportant}).items())
+        for entry in variant.features
+    )
+
+
 def test_every_ablation_accepts_the_crops_of_enlarged_images():
     compared = [ablations.whole(), *(variant for variant, _ in ablations.changed())]
     assert len(compared) == 7
+    # Without conv3 and without conv4 were one network: they differ in what they read, no more.
+    assert len(set(map(_shape, compared))) == len(compared)
     assert max(variant.smallest_input() for variant in compared) == networks.CROP
 
 

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from alexnet_tf.training import distribution, loop, resuming
+from alexnet_tf.training import distribution, loop, resuming, validation
 from alexnet_tf.training.validation import Validation
 
 
@@ -81,6 +81,7 @@ def test_more_epochs_of_a_cosine_are_another_run(tiny_run):
 def test_a_run_stops_in_its_validation_and_goes_on_to_the_same_bits(
     tiny_run, tmp_path, saved_weights, monkeypatch
 ):
+    monkeypatch.setattr(validation, "_MOST_IMAGES", 16)  # several batches
     loop.train(tiny_run("straight", batch_size=16))
     looks = []
 

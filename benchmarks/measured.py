@@ -12,6 +12,7 @@ import re
 import sys
 
 from alexnet_tf import files
+from alexnet_tf.experiments.results import SCALES
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCUMENT, RESULTS = HERE.parent / "docs" / "reproducing.md", HERE / "results"
@@ -130,11 +131,12 @@ def _fig1_conditions(file: pathlib.Path) -> list[list[str]]:
 
 
 def _ablations(file: pathlib.Path) -> list[list[str]]:
-    one = json.loads(file.read_text("utf-8"))["ablations"]
+    content = json.loads(file.read_text("utf-8"))
+    one, width = content["ablations"], SCALES[content["scale"]].narrowing
     seeds = ", ".join(map(str, one["seeds"]))
     return [
         [
-            row["claim"]["text"],
+            f"AlexNet with 1/{width} of its maps: {row['claim']['text']}",
             f"{row['claim']['value']}, on {row['claim']['data']}",
             f"{row['measured']}, on {row['data']}",
             f"seeds {seeds}; {row['spread']}",

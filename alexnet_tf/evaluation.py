@@ -224,7 +224,8 @@ def distributed_batches(
     batches = evaluation_data.evaluation_batches(
         dataset, view.split, size, crop_size, view.crops, view.image_size
     )
-    if again and image_cache.fits(count * view.crops, (crop_size, crop_size, channels)):
+    shape = (crop_size, crop_size, channels, batches.element_spec[0].dtype.size)  # in bytes
+    if again and image_cache.fits(count * view.crops, shape):
         batches = batches.cache()
     return strategy.experimental_distribute_dataset(batches)
 

@@ -1,13 +1,15 @@
 """Training with a validation split, without one, and with one that has no labels."""
 
 import dataclasses
+import math
 
+import keras
 import pytest
 
 from alexnet_tf import evaluation
-from alexnet_tf.data import evaluation_data, identity
+from alexnet_tf.data import evaluation_data, identity, image_cache
 from alexnet_tf.data.records import PreparedDataset, open_dataset
-from alexnet_tf.training import initialization, loop, validation
+from alexnet_tf.training import distribution, initialization, loop, validation
 from alexnet_tf.training.recipes import get_recipe
 
 
@@ -93,3 +95,22 @@ def test_the_pipeline_of_validation_is_built_once(small_photo_records, tiny_run,
 )
 def test_small_images_are_validated_many_at_a_time(recipe, images):
     assert validation.images_per_step(get_recipe(recipe)) == images
+
+
+@pytest.mark.parametrize("image_size, bytes_of_a_value", [(None, 1), (40, 4)])
+def test_what_stays_in_memory_is_bounded_in_bytes(
+    small_photo_records, monkeypatch, image_size, bytes_of_a_value
+):
+    """Images that are cut out are uint8, resized ones float32."""
+    asked = []
+    fits = image_cache.fits
+    monkeypatch.setattr(
+        image_cache, "fits", lambda *size: asked.append(math.prod(size[1])) or fits(*size)
+    )
+    dataset = open_dataset(small_photo_records)
+    assert dataset.format.image_size != image_size
+    network = keras.Sequential([keras.Input((24, 24, 3)), keras.layers.Flatten()])
+    view = evaluation.EvaluationSettings(batch_size=16, image_size=image_size)
+    strategy = distribution.make_strategy("none")
+    evaluation.distributed_batches(network, dataset, view, strategy, again=True)
+    assert asked == [24 * 24 * 3 * bytes_of_a_value]
